@@ -1,0 +1,21 @@
+"""The log's lines about tasks, in the language of the log (`LOG_LANGUAGE`), not of the client who caused them."""
+
+from typing import Literal
+
+from django.conf import settings
+from django.utils import translation
+from django.utils.translation import gettext, gettext_noop
+
+TEXTS = {
+    "created": gettext_noop("New task created: %(title)s (ID: %(id)s, Owner: %(owner)s)"),
+    "updated": gettext_noop("Task updated: %(title)s (ID: %(id)s, Owner: %(owner)s)"),
+    "deleted": gettext_noop("Task deleted: %(title)s (ID: %(id)s, Owner: %(owner)s)"),
+}
+
+
+def task_line(
+    event: Literal["created", "updated", "deleted"], *, task_id: int, title: str, owner: str
+) -> str:
+    """Return the line that tells of `event`; `owner` is a username."""
+    with translation.override(settings.LOG_LANGUAGE):
+        return gettext(TEXTS[event]) % {"id": task_id, "title": title, "owner": owner}

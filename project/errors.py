@@ -1,0 +1,37 @@
+"""Errors as clients see them: JSON with a `detail`, in their language, and never a traceback."""
+
+import logging
+from typing import Any
+
+from django.db import OperationalError
+from django.http import HttpRequest, JsonResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from rest_framework import status
+from rest_framework.exceptions import APIException
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+logger = logging.getLogger(__name__)
+
+
+class DatabaseUnavailable(APIException):
+    """Raised when the database does not answer; nothing was changed, and the same request may succeed later."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = gettext_lazy("The database is not available. Try again in a few seconds.")
+    default_code = "database_unavailable"
+    wait = 5  # seconds, sent as Retry-After
+
+
+def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer `error` as DRF does, and a database that is away with 503."""
+    if isinstance(error, OperationalError):
+        logger.error("database unavailable", exc_info=error)
+        error = DatabaseUnavailable()
+    return exception_handler(error, context)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer an address that leads nowhere."""
+    return JsonResponse({"detail": _("Not found.")}, status=404)

@@ -1,0 +1,31 @@
+"""Turns away what no view should have to read: bodies that are too large, and text in encodings other than UTF-8.
+
+Django's own limit covers forms only: DRF's parsers read the request as a stream, whatever its size.
+"""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
+
+
+class RequestLimits:
+    """Middleware that answers 413 and 415 before a body is read."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._refusal(request) or self.get_response(request)
+
+    def _refusal(self, request: HttpRequest) -> HttpResponse | None:
+        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY_BYTES:
+            detail = _("The request body is larger than %(limit)d bytes.") % {
+                "limit": settings.MAX_BODY_BYTES
+            }
+            return JsonResponse({"detail": detail}, status=413)
+        charset = (request.content_params or {}).get("charset", "utf-8")
+        if charset.strip("\"'").lower() not in ("utf-8", "utf8"):
+            return JsonResponse({"detail": _("Send text as UTF-8.")}, status=415)
+        return None

@@ -1,0 +1,37 @@
+"""How log lines are written: one event, one line, whole, whoever else writes to the same file."""
+
+import logging
+import os
+from logging.handlers import WatchedFileHandler
+
+# What a terminal or a reader of lines would take for the end of a line or a command of its own.
+ESCAPES = {
+    code: repr(chr(code))[1:-1]
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))
+}
+
+
+class LineFormatter(logging.Formatter):
+    """Escapes control characters, so that no title can forge a line or steer a terminal. Tracebacks stay readable."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return super().formatMessage(record).translate(ESCAPES)
+
+
+class WholeLineFileHandler(WatchedFileHandler):
+    """Appends each record with one `write(2)`: lines of several processes follow each other and never mix.
+
+    Follows the file when it is moved away (logrotate) and makes its folder if there is none.
+    """
+
+    def __init__(self, filename: str) -> None:
+        os.makedirs(os.path.dirname(os.path.abspath(filename)), exist_ok=True)
+        super().__init__(filename, encoding="utf-8")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + self.terminator
+            self.reopenIfNeeded()
+            os.write(self.stream.fileno(), line.encode("utf-8", "backslashreplace"))
+        except Exception:  # logging's own contract: a record that cannot be written ends nobody's work
+            self.handleError(record)

@@ -1,0 +1,67 @@
+"""The REST API: authentication, permissions, pages, throttles, tokens, schema."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from environs import ValidationError
+
+from settings.environment import env
+
+
+def _is_rate(rate: str) -> None:
+    if not re.fullmatch(r"[1-9]\d*/(s|sec|second|m|min|minute|h|hour|d|day)", rate):
+        raise ValidationError(f"{rate!r} is no rate; write a number and a period, such as 20/hour")
+
+
+# A client behind a proxy is told apart by the address which that many trusted proxies report; 0 trusts none of them,
+# because whoever may choose the address also chooses whose limit is spent.
+NUM_PROXIES = env.int("NUM_PROXIES", 0)
+
+# The largest request body, in bytes. Task titles and descriptions are text: a mebibyte is a long book chapter.
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework_simplejwt.authentication.JWTAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        "rest_framework.throttling.AnonRateThrottle",
+        "rest_framework.throttling.UserRateThrottle",
+    ],
+    "DEFAULT_THROTTLE_RATES": {
+        "anon": env.str("THROTTLE_ANON", "60/minute", validate=_is_rate),
+        "user": env.str("THROTTLE_USER", "1000/minute", validate=_is_rate),
+    },
+    "NUM_PROXIES": NUM_PROXIES,
+    "DEFAULT_PARSER_CLASSES": [
+        "project.parsers.SafeJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
+    "EXCEPTION_HANDLER": "project.errors.handle_exception",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 60)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7)),
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Vazifa",
+    "DESCRIPTION": "Tasks over REST, whose background work cannot get lost.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "project.schema.document_errors",
+    ],
+}

@@ -1,0 +1,37 @@
+"""Log lines: to the terminal and, whole lines from any number of processes, to one file."""
+
+from typing import Any
+
+from environs import validate
+
+from settings.environment import ROOT, env
+
+# The language of the activity's log lines, whatever language a client reads its answers in.
+LOG_LANGUAGE = env.str("LOG_LANGUAGE", "uz", validate=validate.OneOf(["uz", "en", "ru"]))
+# An empty LOG_FILE writes none: in a container the terminal is the log.
+LOG_FILE = env.str("LOG_FILE", str(ROOT / "debug.log"))
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "()": "project.logs.LineFormatter",
+            "format": "{asctime} {levelname} {name}[{process}] {message}",
+            "style": "{",
+        },
+    },
+    "handlers": {
+        "terminal": {"class": "logging.StreamHandler", "formatter": "line"},
+        "file": {"class": "project.logs.WholeLineFileHandler", "filename": LOG_FILE, "formatter": "line"}
+        if LOG_FILE
+        else {"class": "logging.NullHandler"},
+    },
+    "root": {"handlers": ["terminal", "file"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # pika tells of every connection step; what matters of it reaches the log through the code that asked for it.
+        "pika": {"level": "CRITICAL"},
+    },
+}

@@ -1,0 +1,49 @@
+"""RabbitMQ and Dramatiq: where messages go, which actors are found, what surrounds each of them."""
+
+from typing import Any
+
+from django_dramatiq.middleware import DbConnectionsMiddleware
+from dramatiq.middleware import AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit
+from environs import ValidationError
+
+from settings.environment import env
+
+
+def _is_amqp_url(url: str) -> None:
+    if not url.startswith(("amqp://", "amqps://")):
+        raise ValidationError(
+            "it must be an amqp:// or amqps:// address, such as amqp://user:password@host:5672/"
+        )
+
+
+# `or`: an empty variable means the same as none.
+RABBITMQ_URL = env.str("RABBITMQ_URL", "", validate=lambda url: url and _is_amqp_url(url)) or (
+    "amqp://guest:guest@127.0.0.1:5672/"
+)
+
+# An application's actors live in its module of this name: `actors/activity.py`.
+DRAMATIQ_AUTODISCOVER_MODULES = ["activity"]
+# Housekeeping of a table which only django_dramatiq's AdminMiddleware fills, and that is not used here.
+DRAMATIQ_IGNORED_MODULES = ["django_dramatiq.tasks"]
+
+# The whole list, in the order in which `before` hooks run; `after` hooks run from its end to its start. TimeLimit
+# is last so that its deadline is lifted before Retries does its work, and database connections are tended around all.
+DRAMATIQ_MIDDLEWARE = [
+    DbConnectionsMiddleware(),
+    AgeLimit(),
+    ShutdownNotifications(),
+    Callbacks(),
+    Pipelines(),
+    Retries(
+        max_retries=env.int("MAX_RETRIES", 20),
+        min_backoff=env.int("MIN_BACKOFF_MS", 1_000),
+        max_backoff=env.int("MAX_BACKOFF_MS", 600_000),
+    ),
+    TimeLimit(time_limit=env.int("TIME_LIMIT_MS", 60_000)),
+]
+
+DRAMATIQ_BROKER: dict[str, Any] = {
+    "BROKER": "actors.outbox.broker.CommittedRabbitmqBroker",
+    "OPTIONS": {"url": RABBITMQ_URL},
+    "MIDDLEWARE": DRAMATIQ_MIDDLEWARE,
+}

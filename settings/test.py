@@ -1,0 +1,25 @@
+"""Tests: no file of the developer's own is read, nothing leaves the process unless a test asks for it."""
+
+import os
+
+os.environ["ENV_FILE"] = os.devnull
+
+from settings.base import *  # noqa: E402 – the line above has to come first
+
+SECRET_KEY = "for-tests-only-and-long-enough-to-sign-a-token-without-a-warning"
+ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
+
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": SQLITE_OPTIONS}
+}
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+DRAMATIQ_BROKER = {
+    "BROKER": "actors.outbox.broker.CommittedStubBroker",
+    "MIDDLEWARE": DRAMATIQ_MIDDLEWARE,
+}
+
+LOGGING["handlers"]["file"] = {"class": "logging.NullHandler"}
+
+# A test that is about throttles sets rates of its own.
+REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] = {"anon": None, "user": None}

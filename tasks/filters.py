@@ -1,0 +1,86 @@
+"""Which tasks a list shows, and in what order. A value that means nothing is a 400, never a silently wider list."""
+
+from typing import Any
+
+import django_filters
+from django import forms
+from django.core.exceptions import ValidationError as FormValidationError
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework.exceptions import ValidationError
+from rest_framework.filters import OrderingFilter
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from tasks.models import Task
+
+LARGEST_ID = 2**63 - 1
+
+
+class StrictBooleanField(forms.Field):
+    """`true` or `false`, in any case, or `1` or `0`."""
+
+    widget = forms.Select(
+        choices=[("", "---------"), ("true", gettext_lazy("Yes")), ("false", gettext_lazy("No"))]
+    )
+    values = {"true": True, "1": True, "false": False, "0": False}
+
+    def to_python(self, value: Any) -> bool | None:
+        if value in self.empty_values:
+            return None
+        try:
+            return self.values[value.lower()]
+        except KeyError:
+            raise FormValidationError(_("Enter true or false.")) from None
+
+
+@extend_schema_field(OpenApiTypes.BOOL)
+class StrictBooleanFilter(django_filters.Filter):
+    field_class = StrictBooleanField
+
+
+@extend_schema_field(OpenApiTypes.INT)
+class IdFilter(django_filters.Filter):
+    field_class = forms.IntegerField
+
+
+class TaskFilter(django_filters.FilterSet):
+    completed = StrictBooleanFilter(label=gettext_lazy("completed"))
+    owner = IdFilter(label=gettext_lazy("owner (id)"), min_value=1, max_value=LARGEST_ID)
+    owner_username = django_filters.CharFilter(
+        field_name="owner__username", label=gettext_lazy("owner (username)")
+    )
+
+    class Meta:
+        model = Task
+        fields = ("completed", "owner", "owner_username")
+
+
+class StableOrderingFilter(OrderingFilter):
+    """Orders by what was asked for and then by id, so that no task is on two pages or on none."""
+
+    def get_ordering(self, request: Request, queryset: QuerySet[Any], view: APIView) -> tuple[str, ...]:
+        ordering = super().get_ordering(request, queryset, view) or ()
+        id_field = "-id" if ordering and ordering[0].startswith("-") else "id"
+        return (*ordering, id_field)
+
+    def remove_invalid_fields(
+        self, queryset: QuerySet[Any], fields: list[str], view: APIView, request: Request
+    ) -> list[str]:
+        valid = super().remove_invalid_fields(queryset, fields, view, request)
+        if unknown := [field for field in fields if field and field not in valid]:
+            allowed = ", ".join(
+                name for name, _label in self.get_valid_fields(queryset, view, {"request": request})
+            )
+            raise ValidationError(
+                {
+                    self.ordering_param: [
+                        _("Cannot order by %(unknown)s; choose from: %(allowed)s.")
+                        % {"unknown": ", ".join(unknown), "allowed": allowed}
+                    ]
+                }
+            )
+        return valid

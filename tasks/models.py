@@ -1,0 +1,31 @@
+"""What a task is."""
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Task(models.Model):
+    """Something to be done, and whose it is."""
+
+    title = models.CharField(_("title"), max_length=200)
+    description = models.TextField(_("description"), blank=True, default="")
+    completed = models.BooleanField(_("completed"), default=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tasks", verbose_name=_("owner")
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("task")
+        verbose_name_plural = _("tasks")
+        ordering = ("created_at", "id")
+        indexes = (
+            models.Index(fields=("created_at", "id"), name="task_by_age"),
+            models.Index(fields=("completed", "id"), name="task_by_completion"),
+        )
+        constraints = (models.CheckConstraint(condition=~models.Q(title=""), name="task_title_not_blank"),)
+
+    def __str__(self) -> str:
+        return self.title
