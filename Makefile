@@ -1,3 +1,53 @@
-compile:
-	.venv/bin/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header -q -o requirements/runtime.txt
-	.venv/bin/uv pip compile pyproject.toml --group dev -c requirements/runtime.txt --generate-hashes --universal --python-version 3.11 --no-header -q -o requirements/development.txt
+# Each target is one line to the thing that does it. `make run` and `make test` are all a newcomer needs.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_COMPILE = uvx --quiet uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet
+
+.PHONY: run test test-unit demo lint format messages requirements clean install
+
+run: install ## everything in this terminal: private RabbitMQ, database, demo user, web, worker
+	@exec $(BIN)/python manage.py up
+
+test: install ## everything that proves it
+	$(BIN)/pytest
+
+test-unit: install ## an answer in seconds: no server, no network
+	$(BIN)/pytest -m "not integration and not browser"
+
+demo: install ## the lesson's exercises, walked over real HTTP
+	$(BIN)/python manage.py demo
+
+lint: install ## exactly what CI checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
+	$(BIN)/python -m tests.check_deploy
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+messages: install ## collect and compile the texts to translate (needs gettext)
+	$(BIN)/python manage.py makemessages -l uz -l en -l ru --no-location --no-wrap --no-obsolete -i .venv -i var
+	$(BIN)/python manage.py compilemessages
+
+requirements: ## pin what pyproject.toml asks for, with hashes (needs uv)
+	$(PIP_COMPILE) --output-file requirements/runtime.txt
+	$(PIP_COMPILE) --group dev --constraints requirements/runtime.txt --output-file requirements/development.txt
+
+clean: ## remove what `make run` keeps: database, RabbitMQ's data, logs, caches
+	rm -rf var debug.log
+
+install: .venv/installed
+
+.venv/installed: requirements/development.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed, $(PYTHON) is another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/development.txt
+	@touch $@

@@ -13,9 +13,7 @@ TEXTS = {
 }
 
 
-def task_line(
-    event: Literal["created", "updated", "deleted"], *, task_id: int, title: str, owner: str
-) -> str:
+def task_line(event: Literal["created", "updated", "deleted"], *, task_id: int, title: str, owner: str) -> str:
     """Return the line that tells of `event`; `owner` is a username."""
     with translation.override(settings.LOG_LANGUAGE):
         return gettext(TEXTS[event]) % {"id": task_id, "title": title, "owner": owner}

@@ -21,9 +21,7 @@ class RequestLimits:
 
     def _refusal(self, request: HttpRequest) -> HttpResponse | None:
         if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY_BYTES:
-            detail = _("The request body is larger than %(limit)d bytes.") % {
-                "limit": settings.MAX_BODY_BYTES
-            }
+            detail = _("The request body is larger than %(limit)d bytes.") % {"limit": settings.MAX_BODY_BYTES}
             return JsonResponse({"detail": detail}, status=413)
         charset = (request.content_params or {}).get("charset", "utf-8")
         if charset.strip("\"'").lower() not in ("utf-8", "utf8"):

@@ -3,11 +3,11 @@
 import logging
 import os
 from logging.handlers import WatchedFileHandler
+from pathlib import Path
 
 # What a terminal or a reader of lines would take for the end of a line or a command of its own.
 ESCAPES = {
-    code: repr(chr(code))[1:-1]
-    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))
+    code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))
 }
 
 
@@ -25,13 +25,18 @@ class WholeLineFileHandler(WatchedFileHandler):
     """
 
     def __init__(self, filename: str) -> None:
-        os.makedirs(os.path.dirname(os.path.abspath(filename)), exist_ok=True)
+        Path(filename).parent.mkdir(parents=True, exist_ok=True)
         super().__init__(filename, encoding="utf-8")
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record) + self.terminator
             self.reopenIfNeeded()
-            os.write(self.stream.fileno(), line.encode("utf-8", "backslashreplace"))
+            os.write(self._descriptor(), line.encode("utf-8", "backslashreplace"))
         except Exception:  # logging's own contract: a record that cannot be written ends nobody's work
             self.handleError(record)
+
+    def _descriptor(self) -> int:
+        # FileHandler opens late where `delay` was asked for, and after a failed reopening.
+        self.stream = self.stream or self._open()
+        return self.stream.fileno()

@@ -100,7 +100,7 @@ CACHES = {
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("uz", "Oʻzbekcha"), ("en", "English"), ("ru", "Русский")]
-LOCALE_PATHS = [ROOT / "locale"]
+LOCALE_PATHS = [ROOT / "locale", ROOT / "locale" / "libraries"]
 TIME_ZONE = env.str("TIME_ZONE", "Asia/Tashkent")
 USE_TZ = True
 

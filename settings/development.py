@@ -4,9 +4,7 @@ from settings.base import *
 from settings.environment import VAR, env
 
 DEBUG = env.bool("DEBUG", True)
-SECRET_KEY = env.str(
-    "SECRET_KEY", "for-development-on-loopback-only-never-for-anything-that-others-can-reach"
-)
+SECRET_KEY = env.str("SECRET_KEY", "for-development-on-loopback-only-never-for-anything-that-others-can-reach")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
 
 # Assets are served from where the packages keep them: no `collectstatic` before the first page.

@@ -11,9 +11,7 @@ from settings.environment import env
 
 def _is_amqp_url(url: str) -> None:
     if not url.startswith(("amqp://", "amqps://")):
-        raise ValidationError(
-            "it must be an amqp:// or amqps:// address, such as amqp://user:password@host:5672/"
-        )
+        raise ValidationError("it must be an amqp:// or amqps:// address, such as amqp://user:password@host:5672/")
 
 
 # `or`: an empty variable means the same as none.

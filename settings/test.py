@@ -9,9 +9,7 @@ from settings.base import *  # noqa: E402 – the line above has to come first
 SECRET_KEY = "for-tests-only-and-long-enough-to-sign-a-token-without-a-warning"
 ALLOWED_HOSTS = ["testserver", "127.0.0.1"]
 
-DATABASES = {
-    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": SQLITE_OPTIONS}
-}
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": SQLITE_OPTIONS}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 DRAMATIQ_BROKER = {

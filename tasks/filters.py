@@ -23,9 +23,7 @@ LARGEST_ID = 2**63 - 1
 class StrictBooleanField(forms.Field):
     """`true` or `false`, in any case, or `1` or `0`."""
 
-    widget = forms.Select(
-        choices=[("", "---------"), ("true", gettext_lazy("Yes")), ("false", gettext_lazy("No"))]
-    )
+    widget = forms.Select(choices=[("", "---------"), ("true", gettext_lazy("Yes")), ("false", gettext_lazy("No"))])
     values = {"true": True, "1": True, "false": False, "0": False}
 
     def to_python(self, value: Any) -> bool | None:
@@ -50,9 +48,7 @@ class IdFilter(django_filters.Filter):
 class TaskFilter(django_filters.FilterSet):
     completed = StrictBooleanFilter(label=gettext_lazy("completed"))
     owner = IdFilter(label=gettext_lazy("owner (id)"), min_value=1, max_value=LARGEST_ID)
-    owner_username = django_filters.CharFilter(
-        field_name="owner__username", label=gettext_lazy("owner (username)")
-    )
+    owner_username = django_filters.CharFilter(field_name="owner__username", label=gettext_lazy("owner (username)"))
 
     class Meta:
         model = Task
@@ -72,9 +68,7 @@ class StableOrderingFilter(OrderingFilter):
     ) -> list[str]:
         valid = super().remove_invalid_fields(queryset, fields, view, request)
         if unknown := [field for field in fields if field and field not in valid]:
-            allowed = ", ".join(
-                name for name, _label in self.get_valid_fields(queryset, view, {"request": request})
-            )
+            allowed = ", ".join(name for name, _label in self.get_valid_fields(queryset, view, {"request": request}))
             raise ValidationError(
                 {
                     self.ordering_param: [

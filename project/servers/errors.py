@@ -1,0 +1,17 @@
+"""What can go wrong with a private server. Every message is one line: what is wrong, and what to do about it."""
+
+
+class ServerError(Exception):
+    """Root of all errors raised by `project.servers`."""
+
+
+class ServerUnavailable(ServerError):  # noqa: N818 – named after the condition
+    """Raised when a server can be neither found nor fetched."""
+
+
+class ServerFailedToStart(ServerError):  # noqa: N818 – named after the condition
+    """Raised when a server was found but did not become ready."""
+
+
+class ServerCommandFailed(ServerError):  # noqa: N818 – named after the condition
+    """Raised when an administrative command, such as `rabbitmqctl`, exits with an error."""

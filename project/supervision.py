@@ -1,0 +1,208 @@
+"""Keeps a set of programs running with supervisord: one that dies is started again.
+
+Guarantee: when `stop()` returns, or when the process that called `start()` is killed, none of the programs is left.
+Above: `stack`, which says what the programs are.
+"""
+
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import xmlrpc.client
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from project.servers.errors import ServerFailedToStart
+from project.servers.process import Program, RunningProgram, tied_to_parent, wait_until
+
+START_TIMEOUT_SECONDS = 10.0
+STOP_MARGIN_SECONDS = 2.0
+SUPERVISORS_OWN_OUTPUT = "/dev/fd/1"
+
+MAIN_SECTION = """\
+[supervisord]
+nodaemon = true
+loglevel = warn
+logfile = {directory}/supervisord.log
+pidfile = {runtime}/supervisord.pid
+childlogdir = {directory}
+{as_root}
+
+[unix_http_server]
+file = {runtime}/socket
+chmod = 0700
+username = vazifa
+password = {password}
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+# Started when told to, and started again whenever it ends.
+PROGRAM_SECTION = """
+[program:{program.name}]
+command = {command}
+directory = {program.working_directory}
+autostart = false
+autorestart = true
+startsecs = 1
+startretries = 5
+stopwaitsecs = {program.stop_timeout_seconds:.0f}
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {log}
+stdout_logfile_maxbytes = 0
+"""
+
+GROUP_SECTION = """
+[group:{name}]
+programs = {programs}
+priority = {priority}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedProgram:
+    """A command to keep running. It inherits the supervisor's environment."""
+
+    name: str
+
+    command: Sequence[str]
+
+    working_directory: Path
+
+    stop_timeout_seconds: float
+
+    log: Path | None = None
+    """Where its output goes; with what is worth showing to whoever watches, if None."""
+
+
+class Supervisor:
+    """supervisord, in a session of its own, spoken to over a private socket."""
+
+    def __init__(
+        self, groups: Mapping[str, Sequence[SupervisedProgram]], *, directory: Path, environment: Mapping[str, str]
+    ) -> None:
+        """Prepare to run programs in named groups, the last of which is stopped first; logs go to `directory`."""
+        self.groups = groups
+        self.directory = directory
+        self.environment = environment
+        # A socket's address has to be shorter than a path may be.
+        self._password = secrets.token_urlsafe()
+        self._runtime = Path(tempfile.mkdtemp(prefix="vazifa-"))
+        self._process: RunningProgram | None = None
+
+    @property
+    def output(self) -> Path:
+        """The file that everything worth showing is appended to."""
+        return self.directory / "output.log"
+
+    def start(self) -> None:
+        """Start supervisord, which then waits for `start_program()`.
+
+        Raises:
+            ServerFailedToStart: supervisord does not answer.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.output.write_text("")
+        configuration = self._runtime / "supervisord.conf"
+        configuration.write_text(self._configuration())
+        self._process = RunningProgram(self._supervisord(configuration), log=self.output)
+        if not wait_until(self._answers, timeout_seconds=START_TIMEOUT_SECONDS):
+            self.stop()
+            raise ServerFailedToStart(f"supervisord does not answer; see {self.output}.")
+
+    def stop(self) -> None:
+        """Stop every program and supervisord itself."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.is_running()
+
+    def start_program(self, name: str) -> None:
+        """Start a program and wait until it has stayed up for a second.
+
+        Raises:
+            ServerFailedToStart: it ended at once, several times over.
+        """
+        try:
+            self._rpc().supervisor.startProcess(self._full_name(name))
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != Faults.ALREADY_STARTED:
+                raise ServerFailedToStart(f"{name} does not start; see {self.output}.") from fault
+
+    def stop_program(self, name: str) -> None:
+        """Stop a program, which then stays down until `start_program()`."""
+        try:
+            self._rpc().supervisor.stopProcess(self._full_name(name))
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != Faults.NOT_RUNNING:
+                raise
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a program, 0 while it is down."""
+        return int(self._info(name)["pid"])
+
+    def is_up(self, name: str) -> bool:
+        """Say whether a program runs or is about to be started again."""
+        return self._info(name)["statename"] in ("STARTING", "RUNNING", "BACKOFF")
+
+    def _info(self, name: str) -> dict[str, str]:
+        info: dict[str, str] = self._rpc().supervisor.getProcessInfo(self._full_name(name))  # type: ignore[assignment]
+        return info
+
+    def _rpc(self) -> xmlrpc.client.ServerProxy:
+        transport = SupervisorTransport("vazifa", self._password, serverurl=f"unix://{self._runtime / 'socket'}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._rpc().supervisor.getPID())
+        except (OSError, HTTPException):
+            return False
+
+    def _full_name(self, name: str) -> str:
+        group = next(group for group, programs in self.groups.items() if any(p.name == name for p in programs))
+        return f"{group}:{name}"
+
+    def _supervisord(self, configuration: Path) -> Program:
+        slowest = (max(p.stop_timeout_seconds for p in programs) for programs in self.groups.values())
+        return Program(
+            name="supervisord",
+            command=(sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)),
+            environment=self.environment,
+            working_directory=self.directory,
+            stop_timeout_seconds=sum(slowest) + STOP_MARGIN_SECONDS,
+            parent_death_signal=signal.SIGTERM,
+        )
+
+    def _configuration(self) -> str:
+        as_root = "user = root" if os.geteuid() == 0 else ""
+        sections = [
+            MAIN_SECTION.format(
+                directory=self.directory, runtime=self._runtime, password=self._password, as_root=as_root
+            )
+        ]
+        for priority, (name, programs) in enumerate(self.groups.items()):
+            names = ",".join(program.name for program in programs)
+            sections.append(GROUP_SECTION.format(name=name, programs=names, priority=priority))
+            sections.extend(map(_program_section, programs))
+        return "".join(sections)
+
+
+def _program_section(program: SupervisedProgram) -> str:
+    command = shlex.join(tied_to_parent(program.command, death_signal=signal.SIGTERM))
+    # To supervisord a percent sign begins a variable.
+    return PROGRAM_SECTION.format(
+        program=program, command=command.replace("%", "%%"), log=program.log or SUPERVISORS_OWN_OUTPUT
+    )
