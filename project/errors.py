@@ -4,11 +4,11 @@ import logging
 from typing import Any
 
 from django.db import OperationalError
-from django.http import HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, JsonResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import status
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, NotFound, ParseError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
@@ -26,12 +26,24 @@ class DatabaseUnavailable(APIException):
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Answer `error` as DRF does, and a database that is away with 503."""
+    if isinstance(error, Http404):
+        error = NotFound()  # Django's own text names the model, in English
     if isinstance(error, OperationalError):
         logger.error("database unavailable", exc_info=error)
         error = DatabaseUnavailable()
     return exception_handler(error, context)
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer what Django itself refuses: a host it does not serve, more fields than any form has."""
+    return JsonResponse({"detail": ParseError.default_detail}, status=400)
+
+
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     """Answer an address that leads nowhere."""
     return JsonResponse({"detail": _("Not found.")}, status=404)
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    """Answer an error of our own, which the log tells of."""
+    return JsonResponse({"detail": APIException.default_detail}, status=500)

@@ -3,8 +3,10 @@
 RabbitMQ is not asked: whether it is up decides when work is done, not whether a request can be answered.
 """
 
-from django.db import DatabaseError, connection
-from django.http import HttpRequest, JsonResponse
+from collections.abc import Callable
+
+from django.db import Error, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -17,6 +19,23 @@ def ready(request: HttpRequest) -> JsonResponse:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError:
+    except Error:
         return JsonResponse({"status": "unavailable", "database": "unavailable"}, status=503)
     return JsonResponse({"status": "ok", "database": "ok"})
+
+
+PROBES = {"/health/live/": live, "/health/ready/": ready}
+
+
+class HealthProbes:
+    """Middleware, the first of all: answers probes whatever host they ask for, over http and https alike.
+
+    Kubernetes and load balancers ask a bare IP address, which ALLOWED_HOSTS cannot know.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        answer = PROBES.get(request.path_info, self.get_response)
+        return answer(request)

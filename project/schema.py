@@ -16,30 +16,27 @@ def document_errors(result: dict[str, Any], generator: Any, **kwargs: Any) -> di
     result["components"]["schemas"] |= {"Error": DETAIL, "FieldErrors": FIELD_ERRORS}
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
-            for status, response in _errors(path, method, operation).items():
+            for status, response in sorted(_errors(path, method).items()):
                 operation["responses"].setdefault(status, response)
     return result
 
 
-def _errors(path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
-    errors = {"429": _error("Too many requests.") | {"headers": RETRY_AFTER}}
-    errors["503"] = _error("The database is not available.") | {"headers": RETRY_AFTER}
-    errors["406"] = _error("No representation of an accepted type.")
+def _errors(path: str, method: str) -> dict[str, Any]:
+    errors = {
+        "400": _error("Bad input; the message says what is wrong with it.", "FieldErrors"),
+        "404": _error("No such task, page or format."),
+        "406": _error("No representation of an accepted type."),
+        "413": _error("The body is too large."),
+        "415": _error("The body is of a type or encoding that cannot be read."),
+        "429": _error("Too many requests.") | {"headers": RETRY_AFTER},
+        "503": _error("The database is not available.") | {"headers": RETRY_AFTER},
+    }
     if path.startswith("/tasks/"):
         errors["401"] = _error("No token, or one that is forged or expired.")
+        if method != "get":
+            errors["403"] = _error("Somebody else's task, or a browser's session without its CSRF token.")
     if path.startswith("/api/token/"):
         errors["401"] = _error("Wrong credentials, or a token that is forged or expired.")
-    if "requestBody" in operation:
-        errors["400"] = _error("Bad input.", "FieldErrors")
-        errors["413"] = _error("The body is too large.")
-        errors["415"] = _error("The body is of a type or encoding that cannot be read.")
-    if path == "/tasks/" and method == "get":
-        errors["400"] = _error("A parameter that means nothing.", "FieldErrors")
-        errors["404"] = _error("No such page.")
-    if path == "/tasks/{id}/":
-        errors["404"] = _error("No such task.")
-        if method != "get":
-            errors["403"] = _error("Somebody else's task.")
     return errors
 
 

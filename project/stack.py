@@ -130,15 +130,16 @@ class Stack:
         else:
             self._find_rabbitmq(report)
         report("Starting web and worker …")
-        self.supervisor.start_program("web")
-        self._wait_for_web()
+        self._start_web()
         self.supervisor.start_program("worker")
 
     def _start_rabbitmq(self, rabbitmq: PrivateRabbitmq, report: Report) -> None:
         report("Starting RabbitMQ …")
         self.supervisor.start_program("epmd")
         self.supervisor.start_program("rabbitmq")
-        rabbitmq.wait_until_ready(still_running=lambda: self.supervisor.is_up("rabbitmq"))
+        # A node that ends is started again, by supervisord: that it runs does not mean that it got anywhere.
+        pid = self.supervisor.pid("rabbitmq")
+        rabbitmq.wait_until_ready(still_running=lambda: self.supervisor.pid("rabbitmq") == pid)
 
     def _find_rabbitmq(self, report: Report) -> None:
         address = urlsplit(self.rabbitmq_url)
@@ -150,8 +151,12 @@ class Stack:
                 "RABBITMQ_URL to have a private one."
             )
 
-    def _wait_for_web(self) -> None:
-        wait_until(lambda: self._web_answers() or not self.supervisor.is_up("web"), timeout_seconds=WEB_TIMEOUT_SECONDS)
+    def _start_web(self) -> None:
+        self.supervisor.start_program("web")
+        pid = self.supervisor.pid("web")
+        wait_until(
+            lambda: self._web_answers() or self.supervisor.pid("web") != pid, timeout_seconds=WEB_TIMEOUT_SECONDS
+        )
         if not self._web_answers():
             raise ServerFailedToStart(f"The web server does not answer at {self.url}; see {self.supervisor.output}.")
 

@@ -12,10 +12,12 @@ import signal
 import sys
 import tempfile
 import xmlrpc.client
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
@@ -136,7 +138,8 @@ class Supervisor:
             ServerFailedToStart: it ended at once, several times over.
         """
         try:
-            self._rpc().supervisor.startProcess(self._full_name(name))
+            with self._rpc() as supervisord:
+                supervisord.startProcess(self._full_name(name))
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.ALREADY_STARTED:
                 raise ServerFailedToStart(f"{name} does not start; see {self.output}.") from fault
@@ -144,7 +147,8 @@ class Supervisor:
     def stop_program(self, name: str) -> None:
         """Stop a program, which then stays down until `start_program()`."""
         try:
-            self._rpc().supervisor.stopProcess(self._full_name(name))
+            with self._rpc() as supervisord:
+                supervisord.stopProcess(self._full_name(name))
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.NOT_RUNNING:
                 raise
@@ -153,21 +157,20 @@ class Supervisor:
         """Return the process id of a program, 0 while it is down."""
         return int(self._info(name)["pid"])
 
-    def is_up(self, name: str) -> bool:
-        """Say whether a program runs or is about to be started again."""
-        return self._info(name)["statename"] in ("STARTING", "RUNNING", "BACKOFF")
+    def _info(self, name: str) -> dict[str, Any]:
+        with self._rpc() as supervisord:
+            return dict(supervisord.getProcessInfo(self._full_name(name)))
 
-    def _info(self, name: str) -> dict[str, str]:
-        info: dict[str, str] = self._rpc().supervisor.getProcessInfo(self._full_name(name))  # type: ignore[assignment]
-        return info
-
-    def _rpc(self) -> xmlrpc.client.ServerProxy:
+    @contextmanager
+    def _rpc(self) -> Iterator[Any]:
         transport = SupervisorTransport("vazifa", self._password, serverurl=f"unix://{self._runtime / 'socket'}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
+            yield server.supervisor
 
     def _answers(self) -> bool:
         try:
-            return bool(self._rpc().supervisor.getPID())
+            with self._rpc() as supervisord:
+                return bool(supervisord.getPID())
         except (OSError, HTTPException):
             return False
 

@@ -105,4 +105,3 @@ TIME_ZONE = env.str("TIME_ZONE", "Asia/Tashkent")
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR / "static"

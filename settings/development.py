@@ -11,4 +11,4 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
 WHITENOISE_USE_FINDERS = True
 
 # Django does not make the folder of its SQLite file.
-VAR.mkdir(exist_ok=True)
+VAR.mkdir(parents=True, exist_ok=True)

@@ -7,13 +7,17 @@ import os
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+from dotenv import load_dotenv
 from environs import Env
 
 ROOT = Path(__file__).resolve().parent.parent
-VAR = ROOT / "var"
 
+# Into the process's own environment, so that the programs it starts and the libraries it uses see the same.
+load_dotenv(os.environ.get("ENV_FILE") or ROOT / ".env")
 env = Env()
-env.read_env(os.environ.get("ENV_FILE", ROOT / ".env"))
+
+# Everything that `make run` keeps: database, RabbitMQ's data, logs, caches.
+VAR = env.path("STATE_DIR", ROOT / "var").absolute()
 
 
 def require(*names: str) -> None:

@@ -33,5 +33,6 @@ LOGGING: dict[str, Any] = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         # pika tells of every connection step; what matters of it reaches the log through the code that asked for it.
         "pika": {"level": "CRITICAL"},
+        "httpx": {"level": "WARNING"},
     },
 }

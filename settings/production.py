@@ -1,6 +1,6 @@
 """Production: refuses to start with less than it needs, and passes `check --deploy` in silence."""
 
-from settings.environment import env, require
+from settings.environment import VAR, env, require
 
 require("SECRET_KEY", "DATABASE_URL", "RABBITMQ_URL", "ALLOWED_HOSTS")
 
@@ -8,13 +8,13 @@ from settings.base import *  # noqa: E402 – nothing is worth reading before al
 
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", [])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-STATIC_ROOT = env.path("STATIC_ROOT", STATIC_ROOT)
+STATIC_ROOT = env.path("STATIC_ROOT", VAR / "static")
 
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", True)
 SECURE_REDIRECT_EXEMPT = [r"^health/"]

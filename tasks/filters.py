@@ -1,5 +1,6 @@
 """Which tasks a list shows, and in what order. A value that means nothing is a 400, never a silently wider list."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import django_filters
@@ -11,13 +12,15 @@ from django.utils.translation import gettext_lazy
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
-from rest_framework.filters import OrderingFilter
+from rest_framework.fields import CharField
+from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tasks.models import Task
 
 LARGEST_ID = 2**63 - 1
+LONGEST_SEARCH = 200  # characters: a whole title can be searched for
 
 
 class StrictBooleanField(forms.Field):
@@ -55,6 +58,18 @@ class TaskFilter(django_filters.FilterSet):
         fields = ("completed", "owner", "owner_username")
 
 
+class BoundedSearchFilter(SearchFilter):
+    """Searches for a text of a title's length at most: of more words a database makes no query any more."""
+
+    def get_search_terms(self, request: Request) -> list[str]:
+        text = request.query_params.get(self.search_param, "")
+        try:
+            CharField(max_length=LONGEST_SEARCH, allow_blank=True).run_validation(text)
+        except ValidationError as error:
+            raise ValidationError({self.search_param: error.detail}) from None
+        return super().get_search_terms(request)
+
+
 class StableOrderingFilter(OrderingFilter):
     """Orders by what was asked for and then by id, so that no task is on two pages or on none."""
 
@@ -64,10 +79,11 @@ class StableOrderingFilter(OrderingFilter):
         return (*ordering, id_field)
 
     def remove_invalid_fields(
-        self, queryset: QuerySet[Any], fields: list[str], view: APIView, request: Request
+        self, queryset: QuerySet[Any], fields: Iterable[str], view: APIView, request: Request
     ) -> list[str]:
-        valid = super().remove_invalid_fields(queryset, fields, view, request)
-        if unknown := [field for field in fields if field and field not in valid]:
+        wanted = list(dict.fromkeys(fields))
+        valid = super().remove_invalid_fields(queryset, wanted, view, request)
+        if unknown := [field for field in wanted if field and field not in valid]:
             allowed = ", ".join(name for name, _label in self.get_valid_fields(queryset, view, {"request": request}))
             raise ValidationError(
                 {

@@ -1,12 +1,11 @@
 """The REST API of tasks."""
 
 from django_filters.rest_framework import DjangoFilterBackend
-from rest_framework.filters import SearchFilter
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ModelViewSet
 
-from tasks.filters import StableOrderingFilter, TaskFilter
+from tasks.filters import BoundedSearchFilter, StableOrderingFilter, TaskFilter
 from tasks.models import Task
 from tasks.pagination import TaskPagination
 from tasks.permissions import IsOwnerOrReadOnly
@@ -20,7 +19,7 @@ class TaskViewSet(ModelViewSet[Task]):
     serializer_class = TaskSerializer
     permission_classes = (IsAuthenticated, IsOwnerOrReadOnly)
     pagination_class = TaskPagination
-    filter_backends = (DjangoFilterBackend, SearchFilter, StableOrderingFilter)
+    filter_backends = (DjangoFilterBackend, BoundedSearchFilter, StableOrderingFilter)
     filterset_class = TaskFilter
     search_fields = ("title", "description")
     ordering_fields = ("created_at", "completed")

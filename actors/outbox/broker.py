@@ -4,28 +4,32 @@ Guarantee: a message tells only of what is committed, and RabbitMQ has confirmed
 publishing fails after the commit is logged as an error and is lost.
 """
 
-from functools import partial
 from threading import RLock
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pika
 from django.db import transaction
-from dramatiq import Message
-from dramatiq.broker import Broker
+from dramatiq import Broker, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 
 from actors.outbox import queues
 
-_Base = Broker if TYPE_CHECKING else object
+BLOCKED_TIMEOUT_SECONDS = 10
 
 
-class SendOnCommit(_Base):
+class SendOnCommit(Broker):
     """Broker mixin that publishes after the commit of the caller's transaction, or at once where there is none."""
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        publish = super().enqueue
+
+        def publish_message() -> None:  # no partial: Django logs the failed function by its name
+            publish(message, delay=delay)
+
         # robust: the change is committed, so a broker that is away must not turn the answer into an error.
-        transaction.on_commit(partial(super().enqueue, message, delay=delay), robust=True)
+        transaction.on_commit(publish_message, robust=True)
         return message
 
 
@@ -37,11 +41,13 @@ class ConfirmedRabbitmqBroker(RabbitmqBroker):
     """
 
     def __init__(self, *, url: str, **options: Any) -> None:
-        super().__init__(url=url, confirm_delivery=True, **options)
-        self.state = SimpleNamespace()
+        parameters = pika.URLParameters(url)
+        # Without it a publish hangs for as long as RabbitMQ is out of memory or disk.
+        parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_SECONDS
+        super().__init__(confirm_delivery=True, **options)
+        self.parameters = parameters
+        self.state = SimpleNamespace()  # type: ignore[assignment]  # shared, where it was local to a thread
         self._connection_lock = RLock()
-        # Seconds. Without it a publish hangs for as long as RabbitMQ is out of memory or disk.
-        self.parameters.blocked_connection_timeout = 10
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         with self._connection_lock:
@@ -49,21 +55,19 @@ class ConfirmedRabbitmqBroker(RabbitmqBroker):
 
     def _ensure_queue(self, canonical_queue_name: str) -> None:
         with self._connection_lock:
-            super()._ensure_queue(canonical_queue_name)
+            super()._ensure_queue(canonical_queue_name)  # type: ignore[no-untyped-call]
 
     def _declare_queue(self, queue_name: str) -> Any:
         # First of the three: RabbitMQ holds back dead letters whose queue does not exist.
         self._declare_xq_queue(queue_name)
-        return super()._declare_queue(queue_name)
+        return super()._declare_queue(queue_name)  # type: ignore[no-untyped-call]
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         return queues.work_queue_arguments(queue_name)
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
         return self.channel.queue_declare(
-            queue=queues.dead_letter_queue(queue_name),
-            durable=True,
-            arguments=queues.dead_letter_queue_arguments(),
+            queue=queues.dead_letter_queue(queue_name), durable=True, arguments=queues.dead_letter_queue_arguments()
         )
 
 

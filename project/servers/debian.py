@@ -53,17 +53,18 @@ class PackageTree:
         Raises:
             ServerUnavailable: apt or dpkg is missing, the archive cannot be reached or the disk is full.
         """
-        if self.path.is_dir():
-            return self.path
-        self._require_tools()
         try:
+            if self.path.is_dir():
+                return self.path
+            self._require_tools()
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._require_space()
             with self._one_at_a_time(report):
                 # Another process may have fetched it while this one waited.
                 if not self.path.is_dir():
                     self._fetch(report)
         except OSError as error:
-            raise ServerUnavailable(f"{self.title}: {self._explain(error)}") from error
+            raise ServerUnavailable(f"{self.title}: cannot write to {self.path.parent} ({error})") from error
         except ServerUnavailable as error:
             raise ServerUnavailable(f"{self.title}: {error}") from error
         return self.path
@@ -91,13 +92,19 @@ class PackageTree:
             report(f"{self.title}: unpacking {number}/{len(archives)} {archive.name.split('_')[0]}")
             result = subprocess.run(["dpkg", "-x", archive, tree], capture_output=True, text=True, check=False)
             if result.returncode != 0:
-                raise OSError(" ".join(result.stderr.split()))
+                raise OSError(result.stderr.strip().splitlines()[0])
             archive.unlink()
 
     def _require_tools(self) -> None:
         for tool in ("apt-get", "dpkg"):
             if shutil.which(tool) is None:
-                raise ServerUnavailable(f"{self.title}: it cannot be fetched here, because this system has no {tool}")
+                raise ServerUnavailable(f"it cannot be fetched here, because this system has no {tool}")
+
+    def _require_space(self) -> None:
+        # On a full disk apt waits for ever.
+        free_mb = shutil.disk_usage(self.path.parent).free // 1_000_000
+        if free_mb < NEEDED_MB:
+            raise ServerUnavailable(f"{self.path.parent} has {free_mb} MB free, {NEEDED_MB} MB are needed")
 
     def _scratch_directory(self) -> Path:
         prefix = f".{self.path.name}-"
@@ -114,11 +121,6 @@ class PackageTree:
                 report(f"{self.title}: waiting for another process that is fetching it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-    def _explain(self, error: OSError) -> str:
-        existing = next(path for path in self.path.parents if path.is_dir())
-        free_mb = shutil.disk_usage(existing).free // 1_000_000
-        return f"cannot write to {existing} ({error}); {free_mb} MB are free there, about {NEEDED_MB} are needed"
 
 
 def host_tag() -> str:

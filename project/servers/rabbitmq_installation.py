@@ -118,9 +118,8 @@ def _complete(scripts: Path, erlang_bin: Path, *, tree: Path | None = None) -> I
 def _candidate_directories() -> Iterator[Path]:
     yield "/" / PACKAGED_SCRIPTS
     for directory in _whole_path().split(":"):
-        script = Path(directory, "rabbitmq-server")
-        if script.exists():
-            yield script.resolve().parent
+        if script := shutil.which("rabbitmq-server", path=directory):
+            yield Path(script).resolve().parent
 
 
 def _epmd_candidates(erlang_bin: Path) -> Iterator[Path]:

@@ -156,7 +156,7 @@ def test_everything_a_node_opens_is_on_loopback(shared_node: PrivateRabbitmq) ->
     listening = [
         connection.laddr.ip
         for process in processes_of(shared_node.directory)
-        for connection in process.net_connections("tcp")  # type: ignore[no-untyped-call]
+        for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     ]
 
@@ -214,7 +214,7 @@ def test_postgresql_keeps_what_was_committed(server: PrivatePostgresql) -> None:
     with psycopg.connect(server.url("kept")) as connection:
         connection.execute("CREATE TABLE word AS SELECT 'vazifa' AS text")
 
-    for end in (server.stop, lambda: server.stop("immediate"), server.kill):
+    for end in (server.stop, partial(server.stop, "immediate"), server.kill):
         end()
         server.start()
         with psycopg.connect(server.url("kept")) as connection:
@@ -266,7 +266,7 @@ def test_a_postgresql_that_cannot_start_is_explained_with_the_path_of_the_log(se
     server.prepare()
     (server.program().working_directory / "data" / "postgresql.conf").write_text("no_such_setting = 1\n")
 
-    with pytest.raises(ServerFailedToStart, match="configuration file .* contains errors") as caught:
+    with pytest.raises(ServerFailedToStart, match=r"configuration file .* contains errors") as caught:
         server.start()
 
     assert str(server.log) in str(caught.value)

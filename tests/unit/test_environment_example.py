@@ -17,7 +17,7 @@ EXAMPLE = ROOT / ".env.example"
 READERS = [*sorted((ROOT / "settings").glob("*.py")), ROOT / "gunicorn.conf.py"]
 
 # Read by docker-compose.yml and by django_dramatiq's `rundramatiq`, not by code of ours.
-READ_BY_OTHERS = {"POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "DRAMATIQ_NPROCS", "DRAMATIQ_NTHREADS"}
+READ_BY_OTHERS = {"POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "DRAMATIQ_NPROCS", "DRAMATIQ_NTHREADS", "PORT"}
 
 # What production refuses to start without.
 REQUIRED = {"SECRET_KEY": "s", "DATABASE_URL": "sqlite:///d", "RABBITMQ_URL": "amqp://r/", "ALLOWED_HOSTS": "a"}

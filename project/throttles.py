@@ -1,0 +1,35 @@
+"""How much a client may ask for.
+
+Guarantee: a cache that is away costs the limits, never the service. Requests are let through uncounted, and logged.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+from rest_framework import throttling
+from rest_framework.request import Request
+
+if TYPE_CHECKING:  # the views import the throttles
+    from rest_framework.views import APIView
+
+logger = logging.getLogger(__name__)
+
+
+class LenientThrottle(throttling.SimpleRateThrottle):
+    """Throttle that lets a request through when there is no cache to count it in."""
+
+    def allow_request(self, request: Request, view: "APIView") -> bool:
+        try:
+            return super().allow_request(request, view)
+        except RedisError as error:
+            logger.warning("request not counted: cache unavailable: %s", error)
+            return True
+
+
+class AnonRateThrottle(LenientThrottle, throttling.AnonRateThrottle):
+    """Counts clients without a token, by address."""
+
+
+class UserRateThrottle(LenientThrottle, throttling.UserRateThrottle):
+    """Counts signed-in users, by user."""

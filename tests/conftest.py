@@ -1,0 +1,139 @@
+"""What tests share: accounts, clients, and real servers that are started once and only when a test asks for them."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
+from django.db import connections
+from pytest_django import DjangoDbBlocker
+from rest_framework.test import APIClient
+
+from project.servers.errors import ServerUnavailable
+from project.servers.ports import free_port
+from project.servers.postgresql import PrivatePostgresql
+from project.servers.postgresql import find_or_fetch as find_postgresql
+from project.servers.rabbitmq import PrivateRabbitmq
+from project.servers.rabbitmq import find_or_fetch as find_rabbitmq
+from settings.environment import VAR
+
+PASSWORD = "a-password-for-tests"
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test where people work, fail it in CI: there, a part that is not tested must not look tested."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must be able to run this: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgresql]:
+    """A PostgreSQL server of the test run's own."""
+    try:
+        installation = find_postgresql(VAR / "cache", print)
+    except ServerUnavailable as error:
+        skip_or_fail(str(error))
+    directory = tmp_path_factory.mktemp("postgresql")
+    server = PrivatePostgresql(installation=installation, directory=directory, durable=False)
+    with server:
+        yield server
+    server.remove_data_kept_elsewhere()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitmq]:
+    """A RabbitMQ node of the test run's own."""
+    try:
+        installation = find_rabbitmq(VAR / "cache", print)
+    except ServerUnavailable as error:
+        skip_or_fail(str(error))
+    with PrivateRabbitmq(installation=installation, directory=tmp_path_factory.mktemp("rabbitmq")) as node:
+        yield node
+
+
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def database(
+    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[str]:
+    """Run the test on SQLite and once more on PostgreSQL; the value is which of them it is."""
+    if request.param == "postgresql":
+        server: PrivatePostgresql = request.getfixturevalue("postgresql")
+        with django_db_blocker.unblock():
+            yield from _on_postgresql(server)
+    else:
+        yield "sqlite"
+
+
+def _on_postgresql(server: PrivatePostgresql) -> Iterator[str]:
+    server.drop_database("vazifa_test")
+    server.create_database("vazifa_test")
+    address = {"ENGINE": "django.db.backends.postgresql", "NAME": "vazifa_test", "USER": "postgres"}
+    place = {"HOST": "127.0.0.1", "PORT": str(server.port), "TEST": {"NAME": "vazifa_test"}}
+    sqlite, sqlite_settings = connections["default"], connections.settings["default"]
+    connections.settings["default"] = connections.configure_settings({"default": {**address, **place}})["default"]
+    del connections["default"]
+    ContentType.objects.clear_cache()  # it remembers the ids of the other database
+    call_command("migrate", verbosity=0)
+    yield "postgresql"
+    connections["default"].close()
+    connections.settings["default"] = sqlite_settings
+    connections["default"] = sqlite
+    ContentType.objects.clear_cache()
+
+
+@pytest.fixture
+def user1(db: None) -> User:
+    return User.objects.create_user("user1", password=PASSWORD)
+
+
+@pytest.fixture
+def user2(db: None) -> User:
+    return User.objects.create_user("user2", password=PASSWORD)
+
+
+@pytest.fixture
+def client_of() -> Callable[[User], APIClient]:
+    """Make a REST client that is signed in as a user."""
+
+    def make(user: User) -> APIClient:
+        client = APIClient()
+        client.force_authenticate(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def client1(user1: User, client_of: Callable[[User], APIClient]) -> APIClient:
+    return client_of(user1)
+
+
+@pytest.fixture
+def client2(user2: User, client_of: Callable[[User], APIClient]) -> APIClient:
+    return client_of(user2)
+
+
+@pytest.fixture
+def sent() -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
+    """What was sent to the actors, as their arguments, in order: RabbitMQ is not there, its queues are."""
+    import dramatiq
+
+    broker = dramatiq.get_broker()
+    broker.flush_all()
+
+    def messages() -> list[tuple[Any, ...]]:
+        queue = broker.queues["activity"]  # type: ignore[attr-defined]
+        return [tuple(dramatiq.Message.decode(body).args) for body in list(queue.queue)]
+
+    yield messages
+    broker.flush_all()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    return free_port()

@@ -1,0 +1,200 @@
+"""`manage.py up`, as `make run` runs it: in a process of its own, stopped and broken from outside."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from project.demo import CREATED
+from project.servers.ports import free_port
+from project.servers.process import wait_until
+from project.servers.rabbitmq import PrivateRabbitmq
+from project.stack import MANAGE, ROOT
+from settings.environment import VAR
+
+pytestmark = pytest.mark.integration
+
+START_TIMEOUT_SECONDS = 90.0
+STOP_TIMEOUT_SECONDS = 30.0
+
+
+class Up:
+    """A running `manage.py up` whose state is in a scratch directory."""
+
+    def __init__(self, state: Path, *, port: int, **variables: str) -> None:
+        self.state = state
+        self.port = port
+        self.log = state / "debug.log"
+        self.terminal = state / "terminal"
+        own = {"STATE_DIR": str(state), "PORT": str(port), "LOG_FILE": str(self.log), "ENV_FILE": os.devnull}
+        environment = {name: value for name, value in os.environ.items() if name != "RABBITMQ_URL"}
+        settings = {"DJANGO_SETTINGS_MODULE": "settings.development", "THROTTLE_ANON": "1000/minute"}
+        with self.terminal.open("wb") as terminal:
+            self.process = subprocess.Popen(
+                [*MANAGE, "up"],
+                env={**environment, **settings, **own, **variables},
+                cwd=ROOT,
+                stdout=terminal,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def wait_for(self, text: str) -> None:
+        """Wait until the terminal shows `text`."""
+        shown = wait_until(
+            lambda: text in self.said() or self.process.poll() is not None, timeout_seconds=START_TIMEOUT_SECONDS
+        )
+        assert shown, self.said()
+        assert text in self.said(), self.said()
+
+    def said(self) -> str:
+        return self.terminal.read_text("utf-8", "replace")
+
+    def ended(self) -> int:
+        """Return the exit status once the command has ended."""
+        return self.process.wait(START_TIMEOUT_SECONDS)
+
+    def leftovers(self) -> list[psutil.Process]:
+        """Return the processes that belong to this state directory."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def is_gone(self) -> bool:
+        return wait_until(lambda: not self.leftovers(), timeout_seconds=STOP_TIMEOUT_SECONDS)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            said = [*process.cmdline(), *process.environ().values()]
+            return process.status() != psutil.STATUS_ZOMBIE and any(str(self.state) in word for word in said)
+        except psutil.Error:
+            return False
+
+
+@pytest.fixture
+def state(tmp_path: Path, rabbitmq: PrivateRabbitmq) -> Path:
+    """An empty state directory; what was fetched once is not fetched again. (`rabbitmq`: a node can be had here.)"""
+    (VAR / "cache").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cache").symlink_to(VAR / "cache")
+    return tmp_path
+
+
+@pytest.fixture
+def start_up(state: Path) -> Iterator[Callable[..., Up]]:
+    started: list[Up] = []
+
+    def start(**variables: str) -> Up:
+        started.append(Up(state, port=int(variables.pop("PORT", 0)) or free_port(), **variables))
+        return started[-1]
+
+    yield start
+    for up in started:
+        if up.process.poll() is None:
+            up.process.send_signal(signal.SIGTERM)
+            up.process.wait(STOP_TIMEOUT_SECONDS)
+        for process in up.leftovers():
+            process.kill()
+
+
+def create_task(up: Up) -> str:
+    """Create a task as the banner tells to; return the line that the worker owes."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{up.port}") as client:
+        token = client.post("/api/token/", json={"username": "user1", "password": "pass123"}).json()["access"]
+        answer = client.post("/tasks/", json={"title": "Yangi vazifa"}, headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 201
+        return CREATED.format(**answer.json())
+
+
+def worker_processes(up: Up) -> list[psutil.Process]:
+    """Return the processes of the pool, without their master."""
+    pools = [process for process in up.leftovers() if re.search(r"/dramatiq --path", " ".join(process.cmdline()))]
+    return [process for process in pools if process.ppid() in [pool.pid for pool in pools]]
+
+
+def test_it_runs_survives_a_killed_worker_and_stops_without_a_trace(start_up: Callable[..., Up]) -> None:
+    up = start_up()
+    up.wait_for("Ctrl-C stops everything.")
+    assert f"http://127.0.0.1:{up.port}/api/docs/" in up.said()
+    assert "user1 / pass123" in up.said()
+    assert re.search(r"RabbitMQ +http://127\.0\.0\.1:\d+/ +guest / guest", up.said())
+
+    up.wait_for(create_task(up))
+
+    assert wait_until(lambda: len(worker_processes(up)) == 2, timeout_seconds=START_TIMEOUT_SECONDS)
+    worker_processes(up)[0].kill()
+    up.wait_for("exited: worker")
+    line = create_task(up)
+    up.wait_for(line)
+    assert line in up.log.read_text("utf-8")
+
+    up.process.send_signal(signal.SIGINT)
+    assert up.ended() == 0
+    assert up.said().rstrip().endswith("Stopped.")
+    assert up.leftovers() == []
+
+
+def test_everything_ends_when_it_is_killed(start_up: Callable[..., Up]) -> None:
+    up = start_up()
+    up.wait_for("Ctrl-C stops everything.")
+    up.process.kill()
+    assert up.is_gone(), up.leftovers()
+
+
+def test_it_cannot_be_started_twice(start_up: Callable[..., Up], rabbitmq: PrivateRabbitmq) -> None:
+    first = start_up(RABBITMQ_URL=rabbitmq.url)
+    first.wait_for("Ctrl-C stops everything.")
+    second = start_up(RABBITMQ_URL=rabbitmq.url)
+    assert second.ended() == 1
+    assert second.said() == "CommandError: Vazifa runs already in another terminal. Stop that one first.\n"
+    assert first.process.poll() is None
+
+
+def test_a_busy_port_is_one_clear_line(start_up: Callable[..., Up], rabbitmq: PrivateRabbitmq) -> None:
+    up = start_up(PORT=str(rabbitmq.amqp_port))
+    assert up.ended() == 1
+    assert up.said().splitlines()[-1].startswith(f"CommandError: Port {rabbitmq.amqp_port} is in use.")
+    assert up.leftovers() == []
+
+
+def test_a_rabbitmq_that_does_not_answer_is_one_clear_line(start_up: Callable[..., Up], closed_port: int) -> None:
+    up = start_up(RABBITMQ_URL=f"amqp://guest:guest@127.0.0.1:{closed_port}/")
+    assert up.ended() == 1
+    assert f"Nothing answers at 127.0.0.1:{closed_port}, where RABBITMQ_URL points." in up.said().splitlines()[-1]
+    assert up.leftovers() == []
+
+
+def test_a_node_that_fails_to_boot_is_one_clear_line(start_up: Callable[..., Up], state: Path) -> None:
+    data = state / "rabbitmq" / "data" / "vazifa-broken@localhost"
+    data.mkdir(parents=True)
+    (state / "rabbitmq" / "node-name").write_text("vazifa-broken@localhost\n")
+    (data / "schema.DAT").write_text("no schema at all")
+    up = start_up()
+    assert up.ended() == 1
+    assert up.said().splitlines()[-1].startswith("CommandError: RabbitMQ ")
+    assert "Traceback" not in up.said()
+    assert up.leftovers() == []
+
+
+@pytest.mark.parametrize("port", ["http", "0", "65536"])
+def test_a_port_that_is_none_is_one_clear_line(port: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PORT": port, "STATE_DIR": str(tmp_path), "ENV_FILE": os.devnull}
+    environment["DJANGO_SETTINGS_MODULE"] = "settings.development"
+    up = subprocess.run(
+        [sys.executable, "manage.py", "up"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert up.returncode == 1
+    assert up.stderr == f"CommandError: PORT is {port!r}; it must be a number from 1 to 65535.\n"
+
+
+def test_demo_walks_through_the_lesson(rabbitmq: PrivateRabbitmq) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RABBITMQ_URL"}
+    demo = subprocess.run([*MANAGE, "demo"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    for line in ("[Dramatiq] Yangi vazifa yaratildi: Yangi vazifa", "Vazifa yangilandi:", "Vazifa o'chirildi:"):
+        assert line in demo.stdout
+    assert "All of it works." in demo.stdout

@@ -1,0 +1,34 @@
+"""Clients that miss nothing: a 500 is an answer to them, and an undocumented status a failure."""
+
+import pytest
+from django.contrib.auth.models import User
+
+from tasks.models import Task
+from tests.unit.documented import DocumentedClient
+
+
+@pytest.fixture
+def visitor() -> DocumentedClient:
+    """A client that is not signed in."""
+    return DocumentedClient()
+
+
+@pytest.fixture
+def owner(user1: User) -> DocumentedClient:
+    """The client of user1, who owns `task`."""
+    client = DocumentedClient()
+    client.force_authenticate(user1)
+    return client
+
+
+@pytest.fixture
+def other(user2: User) -> DocumentedClient:
+    """The client of user2, who owns nothing."""
+    client = DocumentedClient()
+    client.force_authenticate(user2)
+    return client
+
+
+@pytest.fixture
+def task(user1: User) -> Task:
+    return Task.objects.create(title="Yangi vazifa", description="Test vazifa", owner=user1)

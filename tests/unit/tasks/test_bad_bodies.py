@@ -1,0 +1,225 @@
+"""Bodies that are no task: refused with a 4xx that says what is wrong, and nothing is stored."""
+
+import json
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from tasks.models import Task
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
+
+BLANK = "This field may not be blank."
+NO_DICTIONARY = "Expected a dictionary"
+NO_JSON = "JSON parse error"
+NO_STRING = "Not a valid string."
+NULL = "This field may not be null."
+REQUIRED = "This field is required."
+TOO_LONG = "Ensure this field has no more than 200 characters."
+WRONG_BOOLEAN = "Must be a valid boolean."
+
+BAD_FIELDS = [
+    pytest.param({}, "title", REQUIRED, id="no title"),
+    pytest.param({"description": "Test"}, "title", REQUIRED, id="only a description"),
+    pytest.param({"Title": "Test"}, "title", REQUIRED, id="a title with a capital"),
+    pytest.param({"title": ""}, "title", BLANK, id="blank title"),
+    pytest.param({"title": " \t\r\n\u00a0\u2003"}, "title", BLANK, id="title of spaces"),
+    pytest.param({"title": "a" * 201}, "title", TOO_LONG, id="201 letters"),
+    pytest.param({"title": "😀" * 201}, "title", TOO_LONG, id="201 emojis"),
+    pytest.param({"title": "a" * 100_000}, "title", TOO_LONG, id="100000 letters"),
+    pytest.param({"title": None}, "title", NULL, id="title null"),
+    pytest.param({"title": "a\0b"}, "title", "Null characters", id="NUL in a title"),
+    pytest.param({"title": "\ud800"}, "title", "Surrogate characters", id="lone surrogate in a title"),
+    pytest.param({"title": "a", "description": "\0"}, "description", "Null characters", id="NUL in a description"),
+    pytest.param({"title": "a", "description": "x\udfff"}, "description", "Surrogate", id="surrogate in a description"),
+    pytest.param({"title": "a", "description": None}, "description", NULL, id="description null"),
+    pytest.param({"title": "a", "completed": None}, "completed", NULL, id="completed null"),
+    *(
+        pytest.param({"title": value}, "title", NO_STRING, id=f"title {json.dumps(value)[:20]}")
+        for value in (5, 1.5, True, [], ["a"], {}, {"a": "b"}, 10**300)
+    ),
+    *(
+        pytest.param({"title": "a", "description": value}, "description", NO_STRING, id=f"description {value!r}")
+        for value in (5, False, ["a"], {"a": 1})
+    ),
+    *(
+        pytest.param({"title": "a", "completed": value}, "completed", WRONG_BOOLEAN, id=f"completed {value!r}")
+        for value in ("perhaps", "", "\0", 2, -1, 0.5, [], [True], {}, {"a": 1}, 10**300)
+    ),
+]
+
+BAD_TEXTS = [
+    pytest.param(b"[]", "non_field_errors", NO_DICTIONARY, id="list"),
+    pytest.param(b'[{"title": "a"}]', "non_field_errors", NO_DICTIONARY, id="list of tasks"),
+    pytest.param(b'"title"', "non_field_errors", NO_DICTIONARY, id="string"),
+    pytest.param(b"5", "non_field_errors", NO_DICTIONARY, id="number"),
+    pytest.param(b"true", "non_field_errors", NO_DICTIONARY, id="boolean"),
+    pytest.param(b"null", "non_field_errors", "No data provided", id="null"),
+    pytest.param(b"{", "detail", NO_JSON, id="not closed"),
+    pytest.param(b"title=a", "detail", NO_JSON, id="a form"),
+    pytest.param(b"{'title': 'a'}", "detail", NO_JSON, id="single quotes"),
+    pytest.param(b'{"title": "a",}', "detail", NO_JSON, id="trailing comma"),
+    pytest.param(b'{"title": "a"} {}', "detail", NO_JSON, id="two values"),
+    pytest.param(b'{"title": "a\nb"}', "detail", NO_JSON, id="raw line break in a string"),
+    pytest.param(b'{"title": "a\0b"}', "detail", NO_JSON, id="raw NUL in a string"),
+    pytest.param(b"\0", "detail", NO_JSON, id="raw NUL"),
+    pytest.param(b'{"title": NaN}', "detail", NO_JSON, id="NaN"),
+    pytest.param(b'{"title": -Infinity}', "detail", NO_JSON, id="Infinity"),
+    pytest.param(b'{"completed": ' + b"9" * 5000 + b"}", "detail", NO_JSON, id="number of 5000 digits"),
+    pytest.param(b'{"title": "\xff"}', "detail", "utf-8", id="invalid UTF-8"),
+    pytest.param(b'{"title": "\xed\xa0\x80"}', "detail", "utf-8", id="surrogate in UTF-8"),
+    pytest.param('{"title": "ў"}'.encode("cp1251"), "detail", "utf-8", id="another encoding"),
+    pytest.param('{"title": "a"}'.encode("utf-16"), "detail", "utf-8", id="UTF-16"),
+    pytest.param(b'\xef\xbb\xbf{"title": "a"}', "detail", "BOM", id="byte order mark"),
+    pytest.param(b"[" * 100_000, "detail", "nested too deeply", id="100000 lists"),
+    pytest.param(b'{"title":' * 100_000, "detail", "nested too deeply", id="100000 objects"),
+    pytest.param(b'{"title":' + b"[" * 500 + b"]" * 500 + b"}", "title", NO_STRING, id="500 lists in a title"),
+    pytest.param(b"", "title", REQUIRED, id="nothing"),
+]
+
+BAD_FORMS = [
+    pytest.param(b"title=%00", "title", "Null characters", id="NUL"),
+    pytest.param(b"title=", "title", BLANK, id="blank title"),
+    pytest.param(b"=&%&&=", "title", REQUIRED, id="garbage"),
+    pytest.param(b"title=a&completed=perhaps", "completed", WRONG_BOOLEAN, id="completed"),
+    pytest.param(b"&".join(b"f%d=1" % n for n in range(1001)), "detail", "Malformed", id="1001 fields"),
+]
+
+
+def part(name: str, value: bytes, *, more: str = "", headers: str = "") -> bytes:
+    return f'--x\r\nContent-Disposition: form-data; name="{name}"{more}\r\n{headers}\r\n'.encode() + value + b"\r\n"
+
+
+END = b"--x--\r\n"
+BAD_MULTIPARTS = [
+    pytest.param(b"garbage", "title", REQUIRED, id="garbage"),
+    pytest.param(b"--x\r\n", "title", REQUIRED, id="a part that only begins"),
+    pytest.param(END, "title", REQUIRED, id="no parts"),
+    pytest.param(part("title", b"a\0b") + END, "title", "Null characters", id="NUL"),
+    pytest.param(part("title", b"a", more='; filename="f"') + END, "title", NO_STRING, id="a file for a title"),
+    pytest.param(
+        part("title", b"!", more='; filename="f"', headers="Content-Transfer-Encoding: base64\r\n") + END,
+        "detail",
+        "Multipart form parse error",
+        id="a file in wrong base64",
+    ),
+    pytest.param(b"".join(part(f"f{n}", b"1") for n in range(1001)) + END, "detail", "Malformed", id="1001 fields"),
+]
+
+BAD_CONTENT_TYPES = [
+    *(
+        pytest.param(kind, 415, "Unsupported media type", id=kind[:30])
+        for kind in ("text/plain", "application/xml", "application/vnd.api+json", "json", "/", ";", "a" * 300)
+    ),
+    *(
+        pytest.param(f"application/json; charset={charset}", 415, "Send text as UTF-8.", id=f"charset {charset}")
+        for charset in ("latin-1", "utf-16", "utf-7", "cp1251", "hex", "zlib", "bz2", "rot13", "idna", "nonsense", "")
+    ),
+    pytest.param("application/x-www-form-urlencoded; charset=hex", 415, "Send text as UTF-8.", id="form in hex"),
+    pytest.param("multipart/form-data; boundary=x; charset=hex", 415, "Send text as UTF-8.", id="multipart in hex"),
+    pytest.param("multipart/form-data", 400, "Invalid boundary", id="no boundary"),
+    pytest.param("multipart/form-data; boundary=\xff", 400, "Multipart form parse error", id="boundary not ASCII"),
+]
+
+
+def assert_refused(response: Any, status: int, field: str, gist: str) -> None:
+    """Assert that the answer is JSON, of this status, and says the gist of the matter about this field."""
+    assert response.status_code == status, response.content
+    assert response["Content-Type"] == "application/json"
+    said = response.json()[field]
+    assert gist in (said if isinstance(said, str) else said[0])
+    assert not Task.objects.filter(title__in=("a", "")).exists()
+
+
+@pytest.mark.parametrize(("body", "field", "gist"), BAD_FIELDS)
+def test_a_field_that_is_wrong_is_named(owner: APIClient, body: dict[str, Any], field: str, gist: str) -> None:
+    assert_refused(owner.post("/tasks/", json.dumps(body), content_type="application/json"), 400, field, gist)
+
+
+@pytest.mark.parametrize(("body", "field", "gist"), [case for case in BAD_FIELDS if case.values[0] != {}])
+def test_a_change_to_something_wrong_is_refused_as_well(
+    owner: APIClient, task: Task, body: dict[str, Any], field: str, gist: str
+) -> None:
+    response = owner.put(f"/tasks/{task.pk}/", json.dumps(body), content_type="application/json")
+
+    assert_refused(response, 400, field, gist)
+    assert Task.objects.get().title == "Yangi vazifa"
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch"])
+@pytest.mark.parametrize(("body", "field", "gist"), BAD_TEXTS)
+def test_what_is_no_json_object_is_refused(
+    owner: APIClient, task: Task, method: str, body: bytes, field: str, gist: str
+) -> None:
+    if method == "patch" and not body:
+        pytest.skip("to change nothing is no mistake")
+    address = "/tasks/" if method == "post" else f"/tasks/{task.pk}/"
+
+    assert_refused(getattr(owner, method)(address, body, content_type="application/json"), 400, field, gist)
+
+
+@pytest.mark.parametrize(("body", "field", "gist"), BAD_FORMS)
+def test_a_form_that_is_wrong_is_refused(owner: APIClient, body: bytes, field: str, gist: str) -> None:
+    response = owner.generic("POST", "/tasks/", body, content_type="application/x-www-form-urlencoded")
+
+    assert_refused(response, 400, field, gist)
+
+
+@pytest.mark.parametrize(("body", "field", "gist"), BAD_MULTIPARTS)
+def test_a_multipart_form_that_is_wrong_is_refused(owner: APIClient, body: bytes, field: str, gist: str) -> None:
+    response = owner.generic("POST", "/tasks/", body, content_type="multipart/form-data; boundary=x")
+
+    assert_refused(response, 400, field, gist)
+
+
+@pytest.mark.parametrize(("content_type", "status", "gist"), BAD_CONTENT_TYPES)
+def test_a_content_type_that_cannot_be_read_is_refused(
+    owner: APIClient, content_type: str, status: int, gist: str
+) -> None:
+    response = owner.generic("POST", "/tasks/", b'{"title": "a"}', content_type=content_type)
+
+    assert_refused(response, status, "detail", gist)
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "utf8", '"utf-8"'])
+def test_utf8_may_be_said_in_every_way(owner: APIClient, charset: str) -> None:
+    body = '{"title": "Ўзбекча"}'.encode()
+
+    response = owner.generic("POST", "/tasks/", body, content_type=f"application/json; charset={charset}")
+
+    assert (response.status_code, response.json()["title"]) == (201, "Ўзбекча")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_a_body_too_large_is_refused_unread(
+    owner: APIClient, task: Task, settings: Any, method: str, content_type: str
+) -> None:
+    address = "/tasks/" if method == "POST" else f"/tasks/{task.pk}/"
+
+    response = owner.generic(method, address, b"x" * (settings.MAX_BODY_BYTES + 1), content_type=content_type)
+
+    assert_refused(response, 413, "detail", f"larger than {settings.MAX_BODY_BYTES} bytes")
+
+
+def test_a_body_of_the_largest_size_is_read(owner: APIClient, settings: Any) -> None:
+    frame = b'{"title": "Uzun", "description": "%s"}'
+    body = frame % (b"a" * (settings.MAX_BODY_BYTES - len(frame) + len(b"%s")))
+    assert len(body) == settings.MAX_BODY_BYTES
+
+    assert owner.generic("POST", "/tasks/", body, content_type="application/json").status_code == 201
+
+
+def test_a_size_beyond_all_memory_is_refused(visitor: APIClient) -> None:
+    response = visitor.generic("POST", "/tasks/", b"{}", content_type="application/json", CONTENT_LENGTH="9" * 30)
+
+    assert_refused(response, 413, "detail", "larger than")
+
+
+def test_all_that_is_wrong_is_said_at_once(owner: APIClient) -> None:
+    response = owner.post("/tasks/", {"title": "", "description": 5, "completed": "perhaps"}, format="json")
+
+    assert response.json() == {"title": [BLANK], "description": [NO_STRING], "completed": [WRONG_BOOLEAN]}
