@@ -135,11 +135,15 @@ class Stack:
 
     def _start_rabbitmq(self, rabbitmq: PrivateRabbitmq, report: Report) -> None:
         report("Starting RabbitMQ …")
+        console_log = self._log_of("rabbitmq")
+        console_log.unlink(missing_ok=True)
         self.supervisor.start_program("epmd")
         self.supervisor.start_program("rabbitmq")
         # A node that ends is started again, by supervisord: that it runs does not mean that it got anywhere.
         pid = self.supervisor.pid("rabbitmq")
-        rabbitmq.wait_until_ready(still_running=lambda: self.supervisor.pid("rabbitmq") == pid)
+        rabbitmq.wait_until_ready(
+            still_running=lambda: self.supervisor.pid("rabbitmq") == pid, console_log=console_log
+        )
 
     def _find_rabbitmq(self, report: Report) -> None:
         address = urlsplit(self.rabbitmq_url)
@@ -180,8 +184,11 @@ class Stack:
             command=program.self_contained_command(),
             working_directory=program.working_directory,
             stop_timeout_seconds=program.stop_timeout_seconds,
-            log=self.directory / f"{program.name}.log",
+            log=self._log_of(program.name),
         )
+
+    def _log_of(self, program: str) -> Path:
+        return self.directory / f"{program}.log"
 
     def _service_programs(self) -> list[SupervisedProgram]:
         gunicorn = (sys.executable, "-m", "gunicorn", "project.wsgi")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -18,6 +19,7 @@ from project.servers.postgresql import PrivatePostgresql
 from project.servers.postgresql import find_or_fetch as find_postgresql
 from project.servers.rabbitmq import PrivateRabbitmq
 from project.servers.rabbitmq import find_or_fetch as find_rabbitmq
+from project.stack import Stack
 from settings.environment import VAR
 
 PASSWORD = "a-password-for-tests"
@@ -53,6 +55,35 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbit
         skip_or_fail(str(error))
     with PrivateRabbitmq(installation=installation, directory=tmp_path_factory.mktemp("rabbitmq")) as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def stack_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stack's debug.log."""
+    return tmp_path_factory.mktemp("log") / "debug.log"
+
+
+@pytest.fixture(scope="session")
+def stack(
+    postgresql: PrivatePostgresql, rabbitmq: PrivateRabbitmq, stack_log: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A running stack on PostgreSQL, shared by the whole run."""
+    postgresql.create_database("stack")
+    stack = Stack(
+        directory=tmp_path_factory.mktemp("stack"),
+        port=free_port(),
+        rabbitmq_url=rabbitmq.url,
+        variables={
+            "ENV_FILE": os.devnull,
+            "DJANGO_SETTINGS_MODULE": "settings.development",
+            "DATABASE_URL": postgresql.url("stack"),
+            "LOG_FILE": str(stack_log),
+            "THROTTLE_ANON": "10000/minute",
+            "THROTTLE_USER": "10000/minute",
+        },
+    )
+    with stack:
+        yield stack
 
 
 @pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])

@@ -1,6 +1,5 @@
 """The service as its users meet it: real web and worker processes over real PostgreSQL and RabbitMQ."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,40 +8,9 @@ import httpx
 import pytest
 
 from project.demo import Walk
-from project.servers.ports import free_port
-from project.servers.postgresql import PrivatePostgresql
 from project.servers.process import wait_until
 from project.servers.rabbitmq import PrivateRabbitmq
 from project.stack import Stack
-
-
-@pytest.fixture(scope="session")
-def stack_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stack's debug.log."""
-    return tmp_path_factory.mktemp("log") / "debug.log"
-
-
-@pytest.fixture(scope="session")
-def stack(
-    postgresql: PrivatePostgresql, rabbitmq: PrivateRabbitmq, stack_log: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    """A running stack on PostgreSQL, shared by the whole run."""
-    postgresql.create_database("stack")
-    stack = Stack(
-        directory=tmp_path_factory.mktemp("stack"),
-        port=free_port(),
-        rabbitmq_url=rabbitmq.url,
-        variables={
-            "ENV_FILE": os.devnull,
-            "DJANGO_SETTINGS_MODULE": "settings.development",
-            "DATABASE_URL": postgresql.url("stack"),
-            "LOG_FILE": str(stack_log),
-            "THROTTLE_ANON": "10000/minute",
-            "THROTTLE_USER": "10000/minute",
-        },
-    )
-    with stack:
-        yield stack
 
 
 @pytest.fixture

@@ -1,0 +1,40 @@
+"""A real browser, in front of the running service."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.conftest import skip_or_fail
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# Nothing but the page under test is asked for: no update, no sync, no look at other hosts.
+ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """An empty page; every request it makes to another host than 127.0.0.1 fails the test."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        skip_or_fail("no Chromium is installed (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS, chromium_sandbox=False)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        strangers: list[str] = []
+        page.on("request", lambda request: strangers.append(request.url) if _is_elsewhere(request.url) else None)
+        yield page
+        browser.close()
+    assert strangers == []
+
+
+def _is_elsewhere(url: str) -> bool:
+    return url.startswith(("http:", "https:")) and not url.startswith("http://127.0.0.1:")

@@ -1,0 +1,60 @@
+"""Health: alive as long as it answers, ready as long as the database does, whoever asks and however."""
+
+import pytest
+from django.test import Client
+
+PROBES = ["/health/live/", "/health/ready/"]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("database")
+def test_a_service_with_its_database_is_ready() -> None:
+    response = Client().get("/health/ready/")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "database": "ok"})
+
+
+def test_a_live_service_says_so_without_a_database() -> None:
+    response = Client().get("/health/live/")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.usefixtures("database_away")
+def test_without_its_database_the_service_is_alive_and_not_ready() -> None:
+    live, ready = (Client().get(path) for path in PROBES)
+
+    assert live.status_code == 200
+    assert ready.status_code == 503
+    assert ready.json() == {"status": "unavailable", "database": "unavailable"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("host", ["10.42.0.17:8000", "[fd00::17]:8000", "vazifa-7d9f", "evil.example", "a b", ""])
+@pytest.mark.parametrize("path", PROBES)
+def test_a_probe_is_answered_whatever_host_it_asks_for(path: str, host: str) -> None:
+    assert Client().get(path, headers={"host": host}).status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", PROBES)
+def test_a_probe_is_answered_over_http_where_all_else_is_sent_to_https(path: str, settings: object) -> None:
+    settings.SECURE_SSL_REDIRECT = True  # type: ignore[attr-defined]
+
+    assert Client().get(path).status_code == 200
+    assert Client().get("/tasks/").status_code == 301
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", PROBES)
+def test_a_probe_may_ask_for_the_head_only(path: str) -> None:
+    assert Client().head(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health/", "/health/ready/x/", "/health/live.json"])
+def test_other_addresses_are_no_probes(path: str) -> None:
+    assert Client().get(path).status_code == 404
+
+
+def test_other_hosts_are_refused_everywhere_else() -> None:
+    assert Client().get("/tasks/", headers={"host": "10.42.0.17"}).status_code == 400

@@ -1,0 +1,83 @@
+"""Log lines: whole, one for each event, whatever a title holds and however many processes write."""
+
+import logging
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from project.logs import LineFormatter, WholeLineFileHandler
+
+LINES = 300
+PROCESSES = 4
+
+
+def record(message: str) -> logging.LogRecord:
+    return logging.LogRecord("tasks.signals", logging.INFO, __file__, 1, message, None, None)
+
+
+def append_lines(path: Path, letter: str) -> None:
+    handler = WholeLineFileHandler(str(path))
+    for number in range(LINES):
+        handler.emit(record(f"{number} " + letter * 20_000))
+    handler.close()
+
+
+def test_lines_of_several_processes_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "debug.log"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=append_lines, args=(path, letter)) for letter in "abcd"[:PROCESSES]]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    expected = {f"{number} " + letter * 20_000 for letter in "abcd"[:PROCESSES] for number in range(LINES)}
+    lines = path.read_text().splitlines()
+    assert len(lines) == PROCESSES * LINES
+    assert set(lines) == expected
+
+
+@pytest.mark.parametrize(
+    ("title", "written"),
+    [
+        ("ikki\nqator", "ikki\\nqator"),
+        ("qaytish\r", "qaytish\\r"),
+        ("rang \x1b[31m", "rang \\x1b[31m"),
+        ("yangi\x85qator\u2028", "yangi\\x85qator\\u2028"),
+        ("yarim \ud800", "yarim \\ud800"),
+        ("o'zbekcha oʻ, русский, 日本語 %s", "o'zbekcha oʻ, русский, 日本語 %s"),
+    ],
+)
+def test_no_title_can_forge_a_line(title: str, written: str) -> None:
+    assert LineFormatter("{message}", style="{").format(record(title)) == written
+
+
+def test_a_traceback_keeps_its_lines() -> None:
+    try:
+        raise ValueError("wrong")
+    except ValueError as error:
+        told = record("failed")
+        told.exc_info = (ValueError, error, error.__traceback__)
+    assert LineFormatter().format(told).splitlines()[-1] == "ValueError: wrong"
+
+
+def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "debug.log"
+    handler = WholeLineFileHandler(str(path))
+    handler.emit(record("birinchi"))
+    path.rename(tmp_path / "debug.log.1")
+    handler.emit(record("ikkinchi"))
+    handler.close()
+    assert (tmp_path / "debug.log.1").read_text() == "birinchi\n"
+    assert path.read_text() == "ikkinchi\n"
+
+
+def test_a_full_disk_ends_nobodys_work(capsys: pytest.CaptureFixture[str]) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    handler = WholeLineFileHandler(os.fspath(full))
+    handler.emit(record("yozib bo'lmaydi"))
+    handler.close()
+    assert "No space left on device" in capsys.readouterr().err

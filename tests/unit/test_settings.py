@@ -1,0 +1,90 @@
+"""Settings: development needs nothing, production says at once all that it lacks, nothing is guessed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from project.stack import ROOT
+
+PRODUCTION = {
+    "DJANGO_SETTINGS_MODULE": "settings.production",
+    "SECRET_KEY": "zJ4-for-a-test-of-production-settings-of-sufficient-length-and-variety-8Kq",
+    "DATABASE_URL": "postgresql://user:password@127.0.0.1/vazifa",
+    "RABBITMQ_URL": "amqp://user:password@127.0.0.1/",
+    "ALLOWED_HOSTS": "tasks.example.com",
+}
+DEVELOPMENT = {"DJANGO_SETTINGS_MODULE": "settings.development"}
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with nothing in its environment but what is given."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**kept, "ENV_FILE": os.devnull, "LOG_FILE": "", **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def setting(name: str, environment: Mapping[str, str]) -> object:
+    code = f"import json; from django.conf import settings; print(json.dumps(settings.{name}))"
+    return json.loads(run("-c", code, **environment).stdout)
+
+
+def test_development_needs_no_environment() -> None:
+    check = run("manage.py", "check")
+    assert (check.returncode, check.stdout) == (0, "System check identified no issues (0 silenced).\n")
+
+
+def test_production_names_all_that_is_missing_in_one_message() -> None:
+    check = run("manage.py", "check", DJANGO_SETTINGS_MODULE="settings.production")
+    assert check.returncode != 0
+    assert "Missing from the environment: SECRET_KEY, DATABASE_URL, RABBITMQ_URL, ALLOWED_HOSTS." in check.stderr
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL", "RABBITMQ_URL", "ALLOWED_HOSTS"])
+def test_an_empty_variable_is_a_missing_one(name: str) -> None:
+    check = run("manage.py", "check", **{**PRODUCTION, name: ""})
+    assert f"Missing from the environment: {name}." in check.stderr
+
+
+def test_production_passes_the_deployment_check_in_silence() -> None:
+    check = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    assert (check.returncode, check.stderr) == (0, "")
+    assert check.stdout == "System check identified no issues (0 silenced).\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DEBUG", "ture", "DEBUG"),
+        ("THROTTLE_ANON", "ten an hour", "'ten an hour' is no rate"),
+        ("RABBITMQ_URL", "http://localhost", "amqp:// or amqps://"),
+        ("LOG_LANGUAGE", "de", "LOG_LANGUAGE"),
+        ("MAX_RETRIES", "many", "MAX_RETRIES"),
+    ],
+)
+def test_a_value_that_means_nothing_is_an_error_that_names_it(name: str, value: str, message: str) -> None:
+    check = run("manage.py", "check", **DEVELOPMENT, **{name: value})
+    assert check.returncode != 0
+    assert message in check.stderr
+
+
+def test_the_lessons_time_zone_is_the_default_and_the_environment_changes_it() -> None:
+    assert setting("TIME_ZONE", DEVELOPMENT) == "Asia/Tashkent"
+    assert setting("TIME_ZONE", {**DEVELOPMENT, "TIME_ZONE": "Europe/Berlin"}) == "Europe/Berlin"
+
+
+def test_variables_come_from_an_env_file_and_those_of_the_process_win(tmp_path_factory: pytest.TempPathFactory) -> None:
+    env_file = tmp_path_factory.mktemp("env") / "file"
+    env_file.write_text("TIME_ZONE=Europe/Berlin\nLOG_LANGUAGE=ru\n")
+    environment = {**DEVELOPMENT, "ENV_FILE": str(env_file), "LOG_LANGUAGE": "en"}
+    assert setting("TIME_ZONE", environment) == "Europe/Berlin"
+    assert setting("LOG_LANGUAGE", environment) == "en"
