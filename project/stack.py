@@ -57,15 +57,12 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        groups = {"service": self._service_programs()}
         if self.rabbitmq is not None:
             self.rabbitmq_url = self.rabbitmq.url
             self.rabbitmq.prepare()
-        self.supervisor = Supervisor(
-            # RabbitMQ hangs on its way down where its epmd goes first: each of them is a group of its own.
-            {**{p.name: [p] for p in self._broker_programs()}, "service": self._service_programs()},
-            directory=self.directory,
-            environment=self.environment,
-        )
+            groups = {"broker": list(map(self._broker_program, self.rabbitmq.programs())), **groups}
+        self.supervisor = Supervisor(groups, directory=self.directory, environment=self.environment)
 
     @property
     def url(self) -> str:
@@ -172,11 +169,6 @@ class Stack:
             return True
         except (URLError, OSError):
             return False
-
-    def _broker_programs(self) -> list[SupervisedProgram]:
-        if self.rabbitmq is None:
-            return []
-        return [self._broker_program(program) for program in self.rabbitmq.programs()]
 
     def _broker_program(self, program: Program) -> SupervisedProgram:
         return SupervisedProgram(

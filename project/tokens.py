@@ -17,4 +17,4 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
         try:
             return super().validate(attrs)
         except ObjectDoesNotExist:
-            raise AuthenticationFailed(self.error_messages["no_active_account"], "no_active_account") from None
+            raise AuthenticationFailed(str(self.error_messages["no_active_account"]), "no_active_account") from None

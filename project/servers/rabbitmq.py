@@ -254,7 +254,7 @@ class PrivateRabbitmq:
             working_directory=self.directory,
             # Its queues are safely closed within a fraction of a second; the rest is an event handler of the management
             # plugin that waits, 5 s at a time, for processes that have ended before it (seen in 3.10.8).
-            stop_timeout_seconds=6,
+            stop_timeout_seconds=4,
         )
 
     def _environment(self) -> dict[str, str]:

@@ -4,14 +4,14 @@ import re
 from functools import cache
 from typing import Any
 
-from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import spectacular_settings
 from rest_framework.test import APIClient
 
 
 @cache
 def openapi() -> dict[str, Any]:
     """The schema, as clients download it."""
-    schema: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    schema: dict[str, Any] = spectacular_settings.DEFAULT_GENERATOR_CLASS().get_schema(request=None, public=True)
     return schema
 
 

@@ -165,14 +165,14 @@ def test_only_a_patch_may_say_nothing(owner: APIClient, task: Task, method: str,
 
 @pytest.mark.parametrize(("body", "field", "gist"), BAD_FORMS)
 def test_a_form_that_is_wrong_is_refused(owner: APIClient, body: bytes, field: str, gist: str) -> None:
-    response = owner.generic("POST", "/tasks/", body, content_type="application/x-www-form-urlencoded")
+    response = owner.post("/tasks/", body, content_type="application/x-www-form-urlencoded")
 
     assert_refused(response, 400, field, gist)
 
 
 @pytest.mark.parametrize(("body", "field", "gist"), BAD_MULTIPARTS)
 def test_a_multipart_form_that_is_wrong_is_refused(owner: APIClient, body: bytes, field: str, gist: str) -> None:
-    response = owner.generic("POST", "/tasks/", body, content_type="multipart/form-data; boundary=x")
+    response = owner.post("/tasks/", body, content_type="multipart/form-data; boundary=x")
 
     assert_refused(response, 400, field, gist)
 
@@ -181,7 +181,7 @@ def test_a_multipart_form_that_is_wrong_is_refused(owner: APIClient, body: bytes
 def test_a_content_type_that_cannot_be_read_is_refused(
     owner: APIClient, content_type: str, status: int, gist: str
 ) -> None:
-    response = owner.generic("POST", "/tasks/", b'{"title": "a"}', content_type=content_type)
+    response = owner.post("/tasks/", b'{"title": "a"}', content_type=content_type)
 
     assert_refused(response, status, "detail", gist)
 
@@ -190,7 +190,7 @@ def test_a_content_type_that_cannot_be_read_is_refused(
 def test_utf8_may_be_said_in_every_way(owner: APIClient, charset: str) -> None:
     body = '{"title": "Ўзбекча"}'.encode()
 
-    response = owner.generic("POST", "/tasks/", body, content_type=f"application/json; charset={charset}")
+    response = owner.post("/tasks/", body, content_type=f"application/json; charset={charset}")
 
     assert (response.status_code, response.json()["title"]) == (201, "Ўзбекча")
 
@@ -198,13 +198,13 @@ def test_utf8_may_be_said_in_every_way(owner: APIClient, charset: str) -> None:
 @pytest.mark.parametrize(
     "content_type", ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 )
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+@pytest.mark.parametrize("method", ["post", "put", "patch"])
 def test_a_body_too_large_is_refused_unread(
     owner: APIClient, task: Task, settings: Any, method: str, content_type: str
 ) -> None:
-    address = "/tasks/" if method == "POST" else f"/tasks/{task.pk}/"
+    address = "/tasks/" if method == "post" else f"/tasks/{task.pk}/"
 
-    response = owner.generic(method, address, b"x" * (settings.MAX_BODY_BYTES + 1), content_type=content_type)
+    response = getattr(owner, method)(address, b"x" * (settings.MAX_BODY_BYTES + 1), content_type=content_type)
 
     assert_refused(response, 413, "detail", f"larger than {settings.MAX_BODY_BYTES} bytes")
 
@@ -214,11 +214,11 @@ def test_a_body_of_the_largest_size_is_read(owner: APIClient, settings: Any) -> 
     body = frame % (b"a" * (settings.MAX_BODY_BYTES - len(frame) + len(b"%s")))
     assert len(body) == settings.MAX_BODY_BYTES
 
-    assert owner.generic("POST", "/tasks/", body, content_type="application/json").status_code == 201
+    assert owner.post("/tasks/", body, content_type="application/json").status_code == 201
 
 
 def test_a_size_beyond_all_memory_is_refused(visitor: APIClient) -> None:
-    response = visitor.generic("POST", "/tasks/", b"{}", content_type="application/json", CONTENT_LENGTH="9" * 30)
+    response = visitor.post("/tasks/", b"{}", content_type="application/json", CONTENT_LENGTH="9" * 30)
 
     assert_refused(response, 413, "detail", "larger than")
 

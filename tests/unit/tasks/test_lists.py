@@ -1,6 +1,7 @@
 """Lists of tasks: filtered, searched, ordered; and what means nothing is refused, not ignored."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -24,7 +25,7 @@ def some_tasks(user1: User, user2: User) -> None:
 def titles(owner: APIClient) -> Titles:
     """List with these parameters and return the titles."""
 
-    def listed(**parameters: object) -> list[str]:
+    def listed(**parameters: Any) -> list[str]:
         response = owner.get("/tasks/", parameters)
         assert response.status_code == 200, response.content
         return [task["title"] for task in response.json()["results"]]
@@ -178,7 +179,7 @@ class TestOrdering:
     ],
 )
 def test_a_filter_that_means_nothing_is_refused(
-    owner: APIClient, parameters: dict[str, object], name: str, gist: str
+    owner: APIClient, parameters: dict[str, Any], name: str, gist: str
 ) -> None:
     response = owner.get("/tasks/", parameters)
 
