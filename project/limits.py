@@ -1,6 +1,7 @@
 """Turns away what no view should have to read: bodies that are too large, and text in encodings other than UTF-8.
 
-Django's own limit covers forms only: DRF's parsers read the request as a stream, whatever its size.
+Django's own limit covers forms only: DRF's parsers read the request as a stream, whatever its size. And a body sent in
+chunks, without a length, Django takes for an empty one.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from django.utils.translation import gettext as _
 
 
 class RequestLimits:
-    """Middleware that answers 413 and 415 before a body is read."""
+    """Middleware that answers 411, 413 and 415 before a body is read."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -23,6 +24,8 @@ class RequestLimits:
         if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY_BYTES:
             detail = _("The request body is larger than %(limit)d bytes.") % {"limit": settings.MAX_BODY_BYTES}
             return JsonResponse({"detail": detail}, status=413)
+        if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
+            return JsonResponse({"detail": _("Send the length of the body, not the body in chunks.")}, status=411)
         charset = (request.content_params or {}).get("charset", "utf-8")
         if charset.strip("\"'").lower() not in ("utf-8", "utf8"):
             return JsonResponse({"detail": _("Send text as UTF-8.")}, status=415)

@@ -26,6 +26,7 @@ def _errors(path: str, method: str) -> dict[str, Any]:
         "400": _error("Bad input; the message says what is wrong with it.", "FieldErrors"),
         "404": _error("No such task, page or format."),
         "406": _error("No representation of an accepted type."),
+        "411": _error("A body without its length."),
         "413": _error("The body is too large."),
         "415": _error("The body is of a type or encoding that cannot be read."),
         "429": _error("Too many requests.") | {"headers": RETRY_AFTER},

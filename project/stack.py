@@ -138,9 +138,7 @@ class Stack:
         self.supervisor.start_program("rabbitmq")
         # A node that ends is started again, by supervisord: that it runs does not mean that it got anywhere.
         pid = self.supervisor.pid("rabbitmq")
-        rabbitmq.wait_until_ready(
-            still_running=lambda: self.supervisor.pid("rabbitmq") == pid, console_log=console_log
-        )
+        rabbitmq.wait_until_ready(still_running=lambda: self.supervisor.pid("rabbitmq") == pid, console_log=console_log)
 
     def _find_rabbitmq(self, report: Report) -> None:
         address = urlsplit(self.rabbitmq_url)

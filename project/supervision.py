@@ -4,6 +4,7 @@ Guarantee: when `stop()` returns, or when the process that called `start()` is k
 Above: `stack`, which says what the programs are.
 """
 
+import itertools
 import os
 import secrets
 import shlex
@@ -96,9 +97,7 @@ class Supervisor:
         self.groups = groups
         self.directory = directory
         self.environment = environment
-        # A socket's address has to be shorter than a path may be.
         self._password = secrets.token_urlsafe()
-        self._runtime = Path(tempfile.mkdtemp(prefix="vazifa-"))
         self._process: RunningProgram | None = None
 
     @property
@@ -114,6 +113,8 @@ class Supervisor:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         self.output.write_text("")
+        # A socket's address has to be shorter than a path may be.
+        self._runtime = Path(tempfile.mkdtemp(prefix="vazifa-"))
         configuration = self._runtime / "supervisord.conf"
         configuration.write_text(self._configuration())
         self._process = RunningProgram(self._supervisord(configuration), log=self.output)
@@ -126,7 +127,7 @@ class Supervisor:
         if self._process is not None:
             self._process.stop()
             self._process = None
-        shutil.rmtree(self._runtime, ignore_errors=True)
+            shutil.rmtree(self._runtime, ignore_errors=True)
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.is_running()
@@ -191,21 +192,21 @@ class Supervisor:
 
     def _configuration(self) -> str:
         as_root = "user = root" if os.geteuid() == 0 else ""
-        sections = [
-            MAIN_SECTION.format(
-                directory=self.directory, runtime=self._runtime, password=self._password, as_root=as_root
-            )
-        ]
-        for priority, (name, programs) in enumerate(self.groups.items()):
-            names = ",".join(program.name for program in programs)
-            sections.append(GROUP_SECTION.format(name=name, programs=names, priority=priority))
-            sections.extend(map(_program_section, programs))
-        return "".join(sections)
+        main = MAIN_SECTION.format(
+            directory=self.directory, runtime=self._runtime, password=self._password, as_root=as_root
+        )
+        groups = itertools.starmap(_group_sections, enumerate(self.groups.items()))
+        # To supervisord a percent sign begins a variable.
+        return "".join([main, *groups]).replace("%", "%%")
+
+
+def _group_sections(priority: int, group: tuple[str, Sequence[SupervisedProgram]]) -> str:
+    name, programs = group
+    names = ",".join(program.name for program in programs)
+    section = GROUP_SECTION.format(name=name, programs=names, priority=priority)
+    return "".join([section, *map(_program_section, programs)])
 
 
 def _program_section(program: SupervisedProgram) -> str:
     command = shlex.join(tied_to_parent(program.command, death_signal=signal.SIGTERM))
-    # To supervisord a percent sign begins a variable.
-    return PROGRAM_SECTION.format(
-        program=program, command=command.replace("%", "%%"), log=program.log or SUPERVISORS_OWN_OUTPUT
-    )
+    return PROGRAM_SECTION.format(program=program, command=command, log=program.log or SUPERVISORS_OWN_OUTPUT)

@@ -1,11 +1,10 @@
-"""Every route of the service."""
+"""Every route of the service, but for `health/`, which a middleware of that name answers before all others."""
 
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView, TokenVerifyView
 
-from project import health
 from project.root import RootView
 
 urlpatterns = [
@@ -18,10 +17,8 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api-auth/", include("rest_framework.urls")),
     path("admin/", admin.site.urls),
-    path("health/live/", health.live, name="live"),
-    path("health/ready/", health.ready, name="ready"),
 ]
 
-handler400 = "rest_framework.exceptions.bad_request"
+handler400 = "project.errors.bad_request"
 handler404 = "project.errors.not_found"
-handler500 = "rest_framework.exceptions.server_error"
+handler500 = "project.errors.server_error"

@@ -17,7 +17,6 @@ STORAGES = {
 STATIC_ROOT = env.path("STATIC_ROOT", VAR / "static")
 
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", True)
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
 # Only behind a proxy that always sets (or strips) this header may it be believed.
 if env.bool("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

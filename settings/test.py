@@ -4,7 +4,7 @@ import os
 
 os.environ["ENV_FILE"] = os.devnull
 
-from settings.base import *  # noqa: E402 – the line above has to come first
+from settings.base import *
 
 SECRET_KEY = "for-tests-only-and-long-enough-to-sign-a-token-without-a-warning"
 ALLOWED_HOSTS = ["testserver", "127.0.0.1"]

@@ -12,7 +12,6 @@ from tasks.models import Task
 class TaskAdmin(admin.ModelAdmin[Task]):
     list_display = ("title", "owner", "completed", "created_at", "updated_at")
     list_filter = ("completed", "created_at")
-    list_select_related = ("owner",)
     search_fields = ("title", "description", "owner__username")
     date_hierarchy = "created_at"
     raw_id_fields = ("owner",)

@@ -81,7 +81,7 @@ class StableOrderingFilter(OrderingFilter):
     def remove_invalid_fields(
         self, queryset: QuerySet[Any], fields: Iterable[str], view: APIView, request: Request
     ) -> list[str]:
-        wanted = list(dict.fromkeys(fields))
+        wanted = list(fields)
         valid = super().remove_invalid_fields(queryset, wanted, view, request)
         if unknown := [field for field in wanted if field and field not in valid]:
             allowed = ", ".join(name for name, _label in self.get_valid_fields(queryset, view, {"request": request}))

@@ -157,7 +157,7 @@ def sent() -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
     broker.flush_all()
 
     def messages() -> list[tuple[Any, ...]]:
-        queue = broker.queues["activity"]  # type: ignore[attr-defined]
+        queue = broker.queues["activity"]
         return [tuple(dramatiq.Message.decode(body).args) for body in list(queue.queue)]
 
     yield messages

@@ -5,13 +5,13 @@ class ServerError(Exception):
     """Root of all errors raised by `project.servers`."""
 
 
-class ServerUnavailable(ServerError):  # noqa: N818 – named after the condition
+class ServerUnavailable(ServerError):
     """Raised when a server can be neither found nor fetched."""
 
 
-class ServerFailedToStart(ServerError):  # noqa: N818 – named after the condition
+class ServerFailedToStart(ServerError):
     """Raised when a server was found but did not become ready."""
 
 
-class ServerCommandFailed(ServerError):  # noqa: N818 – named after the condition
+class ServerCommandFailed(ServerError):
     """Raised when an administrative command, such as `rabbitmqctl`, exits with an error."""

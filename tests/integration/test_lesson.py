@@ -43,13 +43,12 @@ def test_row_permissions_others_may_read_and_not_write(stack: Stack, task: dict[
 
 
 def test_row_filters_completed_and_owner(walk: Walk, task: dict[str, Any]) -> None:
-    page = {"page_size": 100}
-    mine = {"completed": "false", "owner": task["owner_id"], **page}
-    assert task["id"] in [found["id"] for found in walk.client.get("tasks/", params=mine).json()["results"]]
-    done = {"completed": "true", **page}
-    assert task["id"] not in [found["id"] for found in walk.client.get("tasks/", params=done).json()["results"]]
-    others = {"owner": task["owner_id"] + 1_000, **page}
-    assert walk.client.get("tasks/", params=others).json()["results"] == []
+    def found(**params: str) -> list[int]:
+        return [one["id"] for one in walk.client.get("tasks/", params={**params, "page_size": "100"}).json()["results"]]
+
+    assert task["id"] in found(completed="false", owner=str(task["owner_id"]))
+    assert task["id"] not in found(completed="true")
+    assert found(owner=str(task["owner_id"] + 1_000)) == []
 
 
 @pytest.mark.parametrize("text", ["yangi", "test vazifa"])

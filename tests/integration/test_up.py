@@ -63,17 +63,23 @@ class Up:
 
     def leftovers(self) -> list[psutil.Process]:
         """Return the processes that belong to this state directory."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
+        return processes_of(self.state)
 
     def is_gone(self) -> bool:
         return wait_until(lambda: not self.leftovers(), timeout_seconds=STOP_TIMEOUT_SECONDS)
 
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            said = [*process.cmdline(), *process.environ().values()]
-            return process.status() != psutil.STATUS_ZOMBIE and any(str(self.state) in word for word in said)
-        except psutil.Error:
-            return False
+
+def processes_of(state: Path) -> list[psutil.Process]:
+    """Return the processes that name the state directory in their command or environment."""
+    return [process for process in psutil.process_iter() if _names(process, state)]
+
+
+def _names(process: psutil.Process, state: Path) -> bool:
+    try:
+        said = [*process.cmdline(), *process.environ().values()]
+        return process.status() != psutil.STATUS_ZOMBIE and any(str(state) in word for word in said)
+    except psutil.Error:
+        return False
 
 
 @pytest.fixture
@@ -198,3 +204,24 @@ def test_demo_walks_through_the_lesson(rabbitmq: PrivateRabbitmq) -> None:
     for line in ("[Dramatiq] Yangi vazifa yaratildi: Yangi vazifa", "Vazifa yangilandi:", "Vazifa o'chirildi:"):
         assert line in demo.stdout
     assert "All of it works." in demo.stdout
+
+
+def test_everything_ends_with_its_terminal(state: Path, rabbitmq: PrivateRabbitmq) -> None:
+    terminal, far_end = os.openpty()
+    log = state / "debug.log"
+    variables = {"STATE_DIR": str(state), "PORT": str(free_port()), "LOG_FILE": str(log), "ENV_FILE": os.devnull}
+    variables |= {"DJANGO_SETTINGS_MODULE": "settings.development", "RABBITMQ_URL": rabbitmq.url}
+    up = subprocess.Popen(
+        [*MANAGE, "up"],
+        env={**os.environ, **variables},
+        cwd=ROOT,
+        stdout=far_end,
+        stderr=far_end,
+        start_new_session=True,
+    )
+    os.close(far_end)
+    assert wait_until(lambda: log.exists() and "ready for action" in log.read_text(), timeout_seconds=90)
+    os.close(terminal)
+    up.send_signal(signal.SIGHUP)
+    up.wait(STOP_TIMEOUT_SECONDS)
+    assert wait_until(lambda: not processes_of(state), timeout_seconds=STOP_TIMEOUT_SECONDS), processes_of(state)

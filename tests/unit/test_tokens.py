@@ -278,7 +278,6 @@ def test_a_malformed_header_opens_nothing(visitor: DocumentedClient, header: str
 def test_what_is_no_text_is_refused_by_name(
     visitor: DocumentedClient, address: str, fields: list[str], value: object
 ) -> None:
-    # A user's password is asked for as it is: Django's own check refuses a NUL in a username, and in no password.
     body = dict.fromkeys(fields, value)
 
     answer = visitor.post(address, json.dumps(body), content_type="application/json")

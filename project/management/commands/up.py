@@ -8,7 +8,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -91,7 +91,8 @@ class Command(BaseCommand):
             # A second Ctrl-C must not interrupt what the first one began; stopping takes seconds at most.
             for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
-            self._say("Stopping …")
+            with suppress(OSError):  # the terminal may be what has gone
+                self._say("Stopping …")
             stack.stop()
 
     def _show_banner(self, stack: Stack) -> None:
@@ -117,20 +118,23 @@ def _require_disk_space(directory: Path) -> None:
     free = shutil.disk_usage(directory).free
     if free < NEEDED_BYTES:
         raise ServerError(
-            f"The disk is full: {free // 1024**2} MB are free under {directory}, {NEEDED_BYTES // 1024**2} MB are needed."
+            f"The disk is full: {free // 1024**2} MB are free for {directory}, {NEEDED_BYTES // 1024**2} MB are needed."
         )
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let a closed terminal and a plain `kill` end the command as Ctrl-C does, also where a shell had Ctrl-C ignored."""
+    """Let a closed terminal and a plain `kill` end the command as Ctrl-C does; a shell may have Ctrl-C ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in STOP_SIGNALS:
-        signal.signal(number, interrupt)
-    yield
+    before = {number: signal.signal(number, interrupt) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_the_list_shows_what_a_person_looks_for(browser: Client, task: Task) -> 
     page = browser.get(LIST).content.decode()
 
     for column in ("title", "owner", "completed", "created_at", "updated_at"):
-        assert f'<th scope="col" class="sortable column-{column}' in page or f"column-{column}" in page
+        assert f"column-{column}" in page
     assert "Yangi vazifa" in page
     assert "user1" in page
 

@@ -223,6 +223,12 @@ def test_a_size_beyond_all_memory_is_refused(visitor: APIClient) -> None:
     assert_refused(response, 413, "detail", "larger than")
 
 
+def test_a_body_in_chunks_is_not_taken_for_an_empty_one(owner: APIClient) -> None:
+    request = owner.generic("POST", "/tasks/", b"", HTTP_TRANSFER_ENCODING="chunked")
+
+    assert_refused(request, 411, "detail", "Send the length of the body")
+
+
 def test_all_that_is_wrong_is_said_at_once(owner: APIClient) -> None:
     response = owner.post("/tasks/", {"title": "", "description": 5, "completed": "perhaps"}, format="json")
 

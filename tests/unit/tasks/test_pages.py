@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
 @pytest.fixture
 def make_tasks(user1: User) -> Callable[[int], list[int]]:
-    """Make tasks that were all created at the same moment, and return their ids."""
+    """Make tasks that were all created at the same moment, every third completed, and return their ids."""
 
     def make(number: int) -> list[int]:
         tasks = Task.objects.bulk_create(Task(title=str(n), owner=user1, completed=n % 3 == 0) for n in range(number))
@@ -85,11 +85,27 @@ def test_each_task_is_on_exactly_one_page_although_all_are_of_one_moment(
     owner: APIClient, make_tasks: Callable[[int], list[int]], ordering: str
 ) -> None:
     ids = make_tasks(23)
+    if "completed" in ordering:
+        ids = [task_id for n, task_id in enumerate(ids) if n % 3] + ids[::3]
+    if ordering.startswith("-"):
+        ids.reverse()
 
     pages = list(walk(owner, f"/tasks/?ordering={ordering}"))
 
     assert [len(page) for page in pages] == [5, 5, 5, 5, 3]
-    assert sorted(task_id for page in pages for task_id in page) == ids
+    assert [task_id for page in pages for task_id in page] == ids
+
+
+@pytest.mark.parametrize(
+    ("ordering", "last"),
+    [("", "ASC"), ("created_at", "ASC"), ("-created_at", "DESC"), ("completed", "ASC"), ("-completed", "DESC")],
+)
+def test_the_database_is_asked_to_break_every_tie_by_id(owner: APIClient, task: Task, ordering: str, last: str) -> None:
+    # An index may happen to give this order unasked: that the tasks came in it proves nothing.
+    with CaptureQueriesContext(connection) as queries:
+        owner.get("/tasks/", {"ordering": ordering})
+
+    assert f', "tasks_task"."id" {last} LIMIT' in queries[-1]["sql"]
 
 
 def test_links_keep_filters_and_sizes(owner: APIClient, make_tasks: Callable[[int], list[int]]) -> None:
