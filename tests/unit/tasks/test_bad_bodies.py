@@ -224,7 +224,7 @@ def test_a_size_beyond_all_memory_is_refused(visitor: APIClient) -> None:
 
 
 def test_a_body_in_chunks_is_not_taken_for_an_empty_one(owner: APIClient) -> None:
-    request = owner.generic("POST", "/tasks/", b"", HTTP_TRANSFER_ENCODING="chunked")
+    request = owner.generic("POST", "/tasks/", "", HTTP_TRANSFER_ENCODING="chunked")
 
     assert_refused(request, 411, "detail", "Send the length of the body")
 
