@@ -1,12 +1,16 @@
-# Each target is one line to the thing that does it. `make run` and `make test` are all a newcomer needs.
+# Each target is one line to the thing that does it; `make help` lists them. `make run` and `make test` are all a
+# newcomer needs.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
-.PHONY: run test test-unit demo lint format messages requirements clean install
+.PHONY: run help test test-unit demo lint format messages requirements clean install
 
 run: install ## everything in this terminal: private RabbitMQ, database, demo user, web, worker
 	@exec $(BIN)/python manage.py up
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 test: install ## everything that proves it
 	$(BIN)/pytest
@@ -27,7 +31,7 @@ lint: install ## exactly what CI checks
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') DATABASE_URL=sqlite://:memory: RABBITMQ_URL=amqp://unused/ ALLOWED_HOSTS=unused \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING --settings settings.production
 
-format: install
+format: install ## put the code into the form that lint demands
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -40,6 +44,8 @@ requirements: ## pin what pyproject.toml asks for, with hashes (needs uv)
 	$(PIP_COMPILE) --group dev --constraints requirements/runtime.txt --output-file requirements/development.txt
 
 clean: ## remove what `make run` keeps: database, RabbitMQ's data, logs, caches
+	@! command -v flock >/dev/null || [ ! -e var/up.lock ] || flock --nonblock var/up.lock true || \
+	  { echo "Vazifa is running. Stop it first: Ctrl-C in the terminal of make run"; exit 1; }
 	rm -rf var debug.log
 
 install: .venv/installed
@@ -49,6 +55,11 @@ install: .venv/installed
 	  { echo "Python 3.11 or later is needed, $(PYTHON) is another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	  { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/development.txt
-	@touch $@
+	@echo "Installing the pinned dependencies into .venv, once …"
+	@rm -f $@
+	@$(PYTHON) -m venv .venv
+	@# Of what pip prints, a line for each package. Its errors go past the pipe; that it succeeded is what the file says.
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/development.txt && \
+	  touch $@; } | while read -r step package _; do case $$step in \
+	  Collecting) echo "  $$package" ;; Installing) echo "All are there; unpacking them …" ;; esac; done
+	@test -e $@

@@ -1,11 +1,20 @@
 """How `gunicorn project.wsgi` serves: threads, because a request mostly waits for its database."""
 
+import os
+import time
+
 from settings.environment import env
+from settings.logging import LOGGING
 
 bind = env.str("BIND", "127.0.0.1:8000")
 workers = env.int("WEB_CONCURRENCY", 1)
 threads = env.int("WEB_THREADS", 8)
 worker_class = "gthread"
-accesslog = env.str("ACCESS_LOG", "") or None  # "-" is the terminal
+logconfig_dict = LOGGING
+access_log_format = "%(m)s %({raw_uri}e)s %(s)s %(M)sms %(h)s"
 graceful_timeout = 5  # seconds for requests in flight once asked to stop
 control_socket_disable = True
+
+# Django sets its workers' clock to this zone; the lines of gunicorn's master tell the same time.
+time_zone = os.environ["TZ"] = env.str("TIME_ZONE", "Asia/Tashkent")
+time.tzset()

@@ -1,9 +1,10 @@
-"""The service for a ASGI server."""
+"""The service for an ASGI server."""
 
 import os
 
 from django.core.asgi import get_asgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.development")
+# Whoever forgets to say which settings gets those that refuse to start with too little.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.production")
 
 application = get_asgi_application()

@@ -3,8 +3,9 @@
 import logging
 from typing import Any
 
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
+from django.urls import is_valid_path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import status
@@ -30,7 +31,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     """Answer `error` as DRF does, and a database that is away with 503."""
     if isinstance(error, Http404):
         error = NotFound()  # Django's own text names the model, in English
-    if isinstance(error, OperationalError):
+    if isinstance(error, (InterfaceError, OperationalError)):
         logger.error("database unavailable", exc_info=error)
         error = DatabaseUnavailable()
         # The page that browsers get asks the database for its user again.
@@ -45,8 +46,11 @@ def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    """Answer an address that leads nowhere."""
-    return JsonResponse({"detail": _("Not found.")}, status=404)
+    """Answer an address that leads nowhere, perhaps for want of its last slash."""
+    detail = _("Not found.")
+    if request.resolver_match is None and is_valid_path(f"{request.path_info}/"):
+        detail = _("Not found. The address ends with a slash: %(address)s.") % {"address": f"{request.path}/"}
+    return JsonResponse({"detail": detail}, status=404)
 
 
 def server_error(request: HttpRequest) -> JsonResponse:

@@ -28,7 +28,7 @@ PROBES = {"/health/live/": live, "/health/ready/": ready}
 
 
 class HealthProbes:
-    """Middleware, the first of all: answers probes whatever host they ask for, over http and https alike.
+    """Middleware, before any that looks at the host: answers probes for whatever host, over http and https alike.
 
     Kubernetes and load balancers ask a bare IP address, which ALLOWED_HOSTS cannot know.
     """

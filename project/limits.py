@@ -4,15 +4,19 @@ Django's own limit covers forms only: DRF's parsers read the request as a stream
 chunks, without a length, Django takes for an empty one.
 """
 
+import re
 from collections.abc import Callable
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
+from rest_framework.exceptions import ParseError
+
+MOST_DIGITS = 18
 
 
 class RequestLimits:
-    """Middleware that answers 411, 413 and 415 before a body is read."""
+    """Middleware that answers 400, 411, 413 and 415 before a body is read."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -21,7 +25,10 @@ class RequestLimits:
         return self._refusal(request) or self.get_response(request)
 
     def _refusal(self, request: HttpRequest) -> HttpResponse | None:
-        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY_BYTES:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not re.fullmatch("[0-9]+", length):
+            return JsonResponse({"detail": ParseError.default_detail}, status=400)
+        if len(length) > MOST_DIGITS or int(length) > settings.MAX_BODY_BYTES:
             detail = _("The request body is larger than %(limit)d bytes.") % {"limit": settings.MAX_BODY_BYTES}
             return JsonResponse({"detail": detail}, status=413)
         if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:

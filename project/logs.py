@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
@@ -16,6 +17,26 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return super().formatMessage(record).translate(ESCAPES)
+
+
+class QuietAddresses(logging.Filter):
+    """Leaves out the access lines, `METHOD /address …`, of addresses that would drown all others."""
+
+    def __init__(self, prefixes: Sequence[str]) -> None:
+        super().__init__()
+        self.prefixes = tuple(prefixes)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        address = record.getMessage().partition(" ")[2]
+        return not address.startswith(self.prefixes)
+
+
+class WithoutTraceback(logging.Filter):
+    """Makes an event one line whose message says all there is to know."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        return True
 
 
 class WholeLineFileHandler(WatchedFileHandler):

@@ -72,7 +72,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The environment of web, worker and management commands."""
         defaults = {"DJANGO_SETTINGS_MODULE": "settings.development", "DRAMATIQ_NPROCS": "2", "DRAMATIQ_NTHREADS": "8"}
-        own = {"RABBITMQ_URL": self.rabbitmq_url, "BIND": f"{LOOPBACK}:{self.port}", "ACCESS_LOG": "-"}
+        own = {"RABBITMQ_URL": self.rabbitmq_url, "BIND": f"{LOOPBACK}:{self.port}", "ACCESS_LOG": "True"}
         return {**defaults, **os.environ, **self.variables, **own, "PYTHONUNBUFFERED": "1"}
 
     def start(self, report: Report = lambda line: None) -> None:

@@ -27,6 +27,8 @@ from project.servers.process import Program, RunningProgram, tied_to_parent, wai
 
 START_TIMEOUT_SECONDS = 10.0
 STOP_MARGIN_SECONDS = 2.0
+# The kernel takes 107; supervisord first appends a dot and its process id.
+LONGEST_SOCKET_PATH_BYTES = 100
 SUPERVISORS_OWN_OUTPUT = "/dev/fd/1"
 
 MAIN_SECTION = """\
@@ -113,8 +115,7 @@ class Supervisor:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         self.output.write_text("")
-        # A socket's address has to be shorter than a path may be.
-        self._runtime = Path(tempfile.mkdtemp(prefix="vazifa-"))
+        self._runtime = make_runtime_directory(self.directory)
         configuration = self._runtime / "supervisord.conf"
         configuration.write_text(self._configuration())
         self._process = RunningProgram(self._supervisord(configuration), log=self.output)
@@ -198,6 +199,19 @@ class Supervisor:
         groups = itertools.starmap(_group_sections, enumerate(self.groups.items()))
         # To supervisord a percent sign begins a variable.
         return "".join([main, *groups]).replace("%", "%%")
+
+
+def make_runtime_directory(directory: Path) -> Path:
+    """Make a private directory for the socket, below `directory` if that is short enough, and return it.
+
+    There the next start clears away what a killed process left behind.
+    """
+    runtime = directory / "supervisord"
+    if len(os.fsencode(runtime / "socket")) >= LONGEST_SOCKET_PATH_BYTES:
+        return Path(tempfile.mkdtemp(prefix="vazifa-"))
+    shutil.rmtree(runtime, ignore_errors=True)
+    runtime.mkdir(mode=0o700)
+    return runtime
 
 
 def _group_sections(priority: int, group: tuple[str, Sequence[SupervisedProgram]]) -> str:

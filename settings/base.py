@@ -34,13 +34,14 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "project.head.BodilessHead",
     "project.health.HealthProbes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "project.limits.RequestLimits",
-    "django.middleware.common.CommonMiddleware",
+    "project.addresses.Addresses",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

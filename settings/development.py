@@ -7,6 +7,9 @@ DEBUG = env.bool("DEBUG", True)
 SECRET_KEY = env.str("SECRET_KEY", "for-development-on-loopback-only-never-for-anything-that-others-can-reach")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
 
+# `runserver` makes a thread for each request, and a connection that outlives its request would outlive its thread.
+DATABASES["default"]["CONN_MAX_AGE"] = 0
+
 # Assets are served from where the packages keep them: no `collectstatic` before the first page.
 WHITENOISE_USE_FINDERS = True
 

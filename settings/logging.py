@@ -11,6 +11,8 @@ LOG_LANGUAGE = env.str("LOG_LANGUAGE", "uz", validate=validate.OneOf(["uz", "en"
 # An empty LOG_FILE writes none: in a container the terminal is the log.
 LOG_FILE = env.str("LOG_FILE", str(ROOT / "debug.log"))
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+# Whether each request is a line of the log; those for static files and health probes never are.
+ACCESS_LOG = env.bool("ACCESS_LOG", False)
 
 LOGGING: dict[str, Any] = {
     "version": 1,
@@ -22,6 +24,10 @@ LOGGING: dict[str, Any] = {
             "style": "{",
         },
     },
+    "filters": {
+        "quiet_addresses": {"()": "project.logs.QuietAddresses", "prefixes": ("/static/", "/health/")},
+        "without_traceback": {"()": "project.logs.WithoutTraceback"},
+    },
     "handlers": {
         "terminal": {"class": "logging.StreamHandler", "formatter": "line"},
         "file": {"class": "project.logs.WholeLineFileHandler", "filename": LOG_FILE, "formatter": "line"}
@@ -31,6 +37,17 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["terminal", "file"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # What a client did wrong is its own affair, and the access line's. ERROR is what we did wrong.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"filters": ["without_traceback"]},
+        # gunicorn gives its loggers handlers and formats of its own; here they are like all others.
+        "gunicorn.error": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        "gunicorn.access": {
+            "handlers": [],
+            "level": "INFO" if ACCESS_LOG else "CRITICAL",
+            "filters": ["quiet_addresses"],
+            "propagate": True,
+        },
         # pika tells of every connection step; what matters of it reaches the log through the code that asked for it.
         "pika": {"level": "CRITICAL"},
         "httpx": {"level": "WARNING"},

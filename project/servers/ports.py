@@ -12,6 +12,7 @@ from project.servers.errors import ServerError
 
 LOOPBACK = "127.0.0.1"
 MAX_PORT = 65_535
+FIRST_OPEN_PORT = 1024  # those below are root's
 LOWEST_PORT = 10_000
 DEFAULT_EPHEMERAL_START = 32_768
 
@@ -19,7 +20,11 @@ _given: set[int] = set()
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on `port`; one that only lingers in TIME_WAIT is free."""
+    """Say whether a server could listen on `port`; one that only lingers in TIME_WAIT is free.
+
+    Raises:
+        ServerError: this user may not listen on it, whether it is free or not.
+    """
     return _can_bind(port) and not _answers(port)
 
 
@@ -59,6 +64,8 @@ def _can_bind(port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
+        except PermissionError:
+            raise ServerError(f"Port {port}: permission denied. Choose one from {FIRST_OPEN_PORT} on.") from None
         except OSError:
             return False
     return True

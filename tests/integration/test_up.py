@@ -32,7 +32,7 @@ class Up:
         self.state = state
         self.port = port
         self.log = state / "debug.log"
-        self.terminal = state / "terminal"
+        self.terminal = state / f"terminal-{id(self)}"
         own = {"STATE_DIR": str(state), "PORT": str(port), "LOG_FILE": str(self.log), "ENV_FILE": os.devnull}
         environment = {name: value for name, value in os.environ.items() if name != "RABBITMQ_URL"}
         settings = {"DJANGO_SETTINGS_MODULE": "settings.development", "THROTTLE_ANON": "1000/minute"}
@@ -127,9 +127,14 @@ def test_it_runs_survives_a_killed_worker_and_stops_without_a_trace(start_up: Ca
     up.wait_for("Ctrl-C stops everything.")
     assert f"http://127.0.0.1:{up.port}/api/docs/" in up.said()
     assert "user1 / pass123" in up.said()
-    assert re.search(r"RabbitMQ +http://127\.0\.0\.1:\d+/ +guest / guest", up.said())
+    assert re.search(
+        r"RabbitMQ +http://127\.0\.0\.1:\d+/ +guest / guest +amqp://guest:guest@127\.0\.0\.1:\d+/", up.said()
+    )
+
+    assert '"Test vazifa"}\'; echo\n' in up.said()
 
     up.wait_for(create_task(up))
+    up.wait_for("POST /tasks/ 201 ")
 
     assert wait_until(lambda: len(worker_processes(up)) == 2, timeout_seconds=START_TIMEOUT_SECONDS)
     worker_processes(up)[0].kill()

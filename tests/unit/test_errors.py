@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.http import HttpRequest
+from django.test import RequestFactory
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -104,7 +105,7 @@ def test_an_error_of_our_own_is_a_500_that_shows_nothing_of_itself(
     ("answer", "status", "detail"),
     [
         pytest.param(errors.bad_request(HttpRequest(), ValueError()), 400, "Malformed request.", id="400"),
-        pytest.param(errors.not_found(HttpRequest(), ValueError()), 404, "Not found.", id="404"),
+        pytest.param(errors.not_found(RequestFactory().get("/nowhere/"), ValueError()), 404, "Not found.", id="404"),
         pytest.param(errors.server_error(HttpRequest()), 500, "A server error occurred.", id="500"),
     ],
 )

@@ -241,6 +241,15 @@ def test_an_address_that_leads_nowhere_is_not_found_in_the_clients_language(lang
 
 
 @in_each_language(
+    uz="Topilmadi. Manzil qiya chiziq bilan tugaydi: /tasks/.",
+    ru="Не найдено. Адрес заканчивается косой чертой: /tasks/.",
+    en="Not found. The address ends with a slash: /tasks/.",
+)
+def test_a_write_without_the_last_slash_is_told_so_in_the_clients_language(language: str, message: str) -> None:
+    assert_says(client_speaking(language).post("/tasks"), 404, language, {"detail": message})
+
+
+@in_each_language(
     uz="So'rovlar soni cheklovdan oshdi. {wait} soniyadan keyin qayta urinib ko'ring.",
     ru="Запрос был проигнорирован. Повторите через {wait} сек.",
 )

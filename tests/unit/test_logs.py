@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from django.test import Client
 
-from project.logs import LineFormatter, WholeLineFileHandler
+from project.logs import LineFormatter, QuietAddresses, WholeLineFileHandler
 
 LINES = 300
 PROCESSES = 4
@@ -60,6 +61,32 @@ def test_a_traceback_keeps_its_lines() -> None:
         told = record("failed")
         told.exc_info = (ValueError, error, error.__traceback__)
     assert LineFormatter().format(told).splitlines()[-1] == "ValueError: wrong"
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("GET /tasks/?search=/static/ 200 3ms 127.0.0.1", True),
+        ("POST /api/token/ 401 3ms 127.0.0.1", True),
+        ("GET /static/admin/css/base.css 200 3ms 127.0.0.1", False),
+        ("HEAD /health/live/ 200 3ms 127.0.0.1", False),
+    ],
+)
+def test_access_lines_of_quiet_addresses_are_left_out(line: str, kept: bool) -> None:
+    assert QuietAddresses(["/static/", "/health/"]).filter(record(line)) is kept
+
+
+def test_what_a_client_did_wrong_is_no_line_of_djangos() -> None:
+    assert not logging.getLogger("django.request").isEnabledFor(logging.WARNING)
+    assert logging.getLogger("django.request").isEnabledFor(logging.ERROR)
+
+
+def test_a_host_that_is_not_served_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    Client().get("/tasks/", headers={"host": "evil.example"})
+    [refused] = caplog.records
+
+    assert "Invalid HTTP_HOST header: 'evil.example'." in LineFormatter().format(refused)
+    assert "Traceback" not in LineFormatter().format(refused)
 
 
 def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:

@@ -30,6 +30,16 @@ def test_a_port_somebody_listens_on_at_every_address_is_not_free() -> None:
         assert not is_free(port_of(server))
 
 
+def test_a_port_that_this_user_may_not_take_is_not_called_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: socket.socket, address: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+
+    with pytest.raises(ServerError, match=r"Port 80: permission denied\. Choose one from 1024 on\."):
+        is_free(80)
+
+
 def test_a_port_is_free_again_while_old_connections_linger_in_time_wait() -> None:
     with socket.create_server((LOOPBACK, free_port())) as server:
         port = port_of(server)

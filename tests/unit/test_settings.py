@@ -69,6 +69,7 @@ def test_production_passes_the_deployment_check_in_silence() -> None:
         ("RABBITMQ_URL", "http://localhost", "amqp:// or amqps://"),
         ("LOG_LANGUAGE", "de", "LOG_LANGUAGE"),
         ("MAX_RETRIES", "many", "MAX_RETRIES"),
+        ("ACCESS_LOG", "-", "ACCESS_LOG"),
     ],
 )
 def test_a_value_that_means_nothing_is_an_error_that_names_it(name: str, value: str, message: str) -> None:

@@ -107,6 +107,14 @@ def test_each_user_has_a_limit_of_their_own(user1: User, user2: User, visitor: D
     assert statuses(visitor, 1, "/") == [200]
 
 
+def test_the_limit_of_users_keeps_nobody_from_signing_in(
+    visitor: DocumentedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SimpleRateThrottle, "THROTTLE_RATES", {"anon": "60/hour", "user": "20/hour"})
+
+    assert statuses(visitor, 21, "/") == [200] * 21
+
+
 def test_a_new_token_buys_no_new_limit(user1: User) -> None:
     assert statuses(signed_in(user1), 21)[-1] == 429
     assert statuses(signed_in(user1), 1) == [429]

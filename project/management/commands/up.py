@@ -38,7 +38,7 @@ BANNER = """
     TOKEN=$(curl -s {url}api/token/ -H 'Content-Type: application/json' \\
       -d '{{"username": "{username}", "password": "{password}"}}' | sed 's/.*"access":"\\([^"]*\\)".*/\\1/')
     curl -s {url}tasks/ -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \\
-      -d '{{"title": "Yangi vazifa", "description": "Test vazifa"}}'
+      -d '{{"title": "Yangi vazifa", "description": "Test vazifa"}}'; echo
 
   Ctrl-C stops everything.
 """
@@ -92,11 +92,12 @@ class Command(BaseCommand):
             for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             with suppress(OSError):  # the terminal may be what has gone
-                self._say("Stopping …")
+                self._say("Stopping: what is in hand is finished first …")
             stack.stop()
 
     def _show_banner(self, stack: Stack) -> None:
-        rabbitmq = f"{stack.rabbitmq.management_url}   guest / guest" if stack.rabbitmq else "the one at RABBITMQ_URL"
+        node = stack.rabbitmq
+        rabbitmq = f"{node.management_url}   guest / guest   {node.url}" if node else "the one at RABBITMQ_URL"
         self._say(
             BANNER.format(
                 url=stack.url, username=USERNAME, password=PASSWORD, rabbitmq=rabbitmq, log=settings.LOG_FILE or "none"

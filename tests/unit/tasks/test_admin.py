@@ -188,3 +188,9 @@ def test_the_admin_is_for_staff_only(client: Client, user1: User) -> None:
 
     assert client.get(LIST).status_code == 302
     assert Task in admin.site._registry
+
+
+def test_a_search_for_a_book_of_words_finds_nothing_and_breaks_nothing(browser: Client) -> None:
+    page = browser.get(reverse("admin:tasks_task_changelist"), {"q": "so'z " * 2_000})
+
+    assert page.status_code == 200

@@ -233,3 +233,10 @@ def test_all_that_is_wrong_is_said_at_once(owner: APIClient) -> None:
     response = owner.post("/tasks/", {"title": "", "description": 5, "completed": "perhaps"}, format="json")
 
     assert response.json() == {"title": [BLANK], "description": [NO_STRING], "completed": [WRONG_BOOLEAN]}
+
+
+@pytest.mark.parametrize("length", ["abc", "5, 5", "-1", "\u0663"])
+def test_a_length_that_is_none_is_refused(owner: APIClient, length: str) -> None:
+    response = owner.post("/tasks/", b"{}", content_type="application/json", CONTENT_LENGTH=length)
+
+    assert_refused(response, 400, "detail", "Malformed request.")

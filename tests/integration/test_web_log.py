@@ -1,0 +1,109 @@
+"""The web server's log: one format, one line for a request, and none for what would drown the others."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from project.servers.ports import free_port
+from project.servers.process import wait_until
+from project.stack import ROOT
+
+pytestmark = pytest.mark.integration
+
+LINE = re.compile(r"(?P<time>[\d-]{10} [\d:]{8}),\d{3} (?P<level>[A-Z]+) (?P<name>[\w.]+)\[\d+\] (?P<message>.*)")
+ACCESS = re.compile(r"(?P<request>[A-Z]+ \S+ \d{3}) \d+ms 127\.0\.0\.1")
+
+
+class Web:
+    """A running gunicorn, whose terminal is a file."""
+
+    def __init__(self, state: Path, **variables: str) -> None:
+        self.log, self.terminal = state / "debug.log", state / "terminal"
+        address = f"127.0.0.1:{free_port()}"
+        own = {"STATE_DIR": str(state), "LOG_FILE": str(self.log), "ENV_FILE": os.devnull, "BIND": address}
+        settings = {"DJANGO_SETTINGS_MODULE": "settings.development", "TIME_ZONE": "Pacific/Kiritimati"}
+        with self.terminal.open("wb") as terminal:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "project.wsgi"],
+                env={**os.environ, **settings, **own, **variables},
+                cwd=ROOT,
+                stdout=terminal,
+                stderr=subprocess.STDOUT,
+            )
+        self.client = httpx.Client(base_url=f"http://{address}", headers={"User-Agent": "a long name"})
+
+    def answers(self) -> bool:
+        try:
+            return self.client.get("/health/live/").is_success
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> list[re.Match[str] | None]:
+        """Stop it; return the lines of its terminal."""
+        self.process.terminate()
+        self.process.wait(30)
+        return [LINE.fullmatch(line) for line in self.terminal.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture
+def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Web]:
+    web = Web(tmp_path, ACCESS_LOG=getattr(request, "param", "True"))
+    assert wait_until(web.answers, timeout_seconds=60), web.terminal.read_text()
+    yield web
+    web.client.close()
+    web.process.kill()
+    web.process.wait(30)
+
+
+def messages(lines: list[re.Match[str] | None], name: str) -> list[str]:
+    return [line["message"] for line in lines if line and line["name"] == name]
+
+
+def test_each_request_is_one_short_line_of_the_one_format(web: Web) -> None:
+    web.client.post("/tasks/?a=b", json={})
+    web.client.get("/nowhere/")
+    web.client.get("/static/admin/css/base.css")
+    lines = web.stop()
+
+    assert None not in lines
+    requests = [ACCESS.fullmatch(message) for message in messages(lines, "gunicorn.access")]
+    assert [line and line["request"] for line in requests] == ["POST /tasks/?a=b 401", "GET /nowhere/ 404"]
+    assert messages(lines, "django.request") == []
+
+
+def test_terminal_and_file_have_the_same_lines_once_each(web: Web) -> None:
+    web.client.get("/")
+    lines = web.stop()
+
+    assert web.log.read_text("utf-8") == web.terminal.read_text("utf-8")
+    assert len(messages(lines, "gunicorn.access")) == 1
+    assert len([message for message in messages(lines, "gunicorn.error") if message.startswith("Booting")]) == 1
+
+
+def test_all_its_processes_tell_the_same_time(web: Web) -> None:
+    web.client.get("/")
+    times = [line["time"] for line in web.stop() if line]
+
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("web", ["False"], indirect=True)
+def test_unless_it_is_asked_for_no_request_is_a_line(web: Web) -> None:
+    web.client.get("/")
+
+    assert messages(web.stop(), "gunicorn.access") == []
+
+
+@pytest.mark.parametrize("path", ["/health/live/", "/tasks/", "/static/admin/css/base.css"])
+def test_a_head_request_has_the_length_of_the_body_it_does_not_get(web: Web, path: str) -> None:
+    head, get = web.client.head(path), web.client.get(path)
+
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["Content-Length"] == str(len(get.content))
+    assert [line["message"] for line in web.stop() if line and line["level"] == "WARNING"] == []
