@@ -50,7 +50,7 @@ def make() -> Iterator[Callable[..., Publisher]]:
         def make_publisher(url: str, *, heartbeat: int = 60, **options: Any) -> Publisher:
             parameters = pika.URLParameters(url)
             parameters.heartbeat = heartbeat
-            options = {"client_name": "relay of a test", "connect_timeout_seconds": 3.0, **options}
+            options = {"client_name": "relay of a test", "connect_timeout_seconds": 10.0, **options}
             publisher = Publisher(parameters=parameters, **options)
             stack.callback(publisher.close)
             return publisher
@@ -464,7 +464,6 @@ def test_who_is_refused_keeps_trying_and_says_why_once(
     become_ready(publisher)
     [line] = lines(caplog, logging.ERROR)
     assert cause in line
-    assert lines(caplog, logging.WARNING) == []
     assert len(lines(caplog, logging.INFO)) == 1
 
 
