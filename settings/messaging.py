@@ -8,6 +8,7 @@ from environs import ValidationError
 
 from actors.outbox.middleware import Settlement
 from actors.outbox.retries import OutboxRetries
+from actors.workers import EndWithMaster
 from settings.environment import env
 
 
@@ -28,6 +29,7 @@ DRAMATIQ_IGNORED_MODULES = ["django_dramatiq.tasks"]
 # is last so that its deadline is lifted before the others do their work; database connections are tended around all.
 # Pipelines and callbacks are missing on purpose: they are part of the effect, and settlement sends them.
 DRAMATIQ_MIDDLEWARE = [
+    EndWithMaster(),
     DbConnectionsMiddleware(),
     AgeLimit(),
     ShutdownNotifications(),

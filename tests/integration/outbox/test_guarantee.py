@@ -218,3 +218,14 @@ def test_connections_to_the_database_are_cut(
             load.wait_for(chance.randint(5, 30))
             database.execute(cut)
     assert_all_is_logged(load)
+
+
+def test_a_pool_whose_master_is_killed_leaves_no_worker_behind(broken: Stack, assert_all_is_logged: Check) -> None:
+    master = psutil.Process(broken.supervisor.pid("worker"))
+    assert wait_until(lambda: len(master.children()) == 2, timeout_seconds=30)
+    workers = master.children()
+    with Load(broken) as load:
+        load.wait_for(10)
+        master.kill()
+        assert wait_until(lambda: not any(worker.is_running() for worker in workers), timeout_seconds=60)
+    assert_all_is_logged(load)
