@@ -3,9 +3,12 @@
 from typing import Any
 
 from django_dramatiq.middleware import DbConnectionsMiddleware
-from dramatiq.middleware import AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit
+from dramatiq.middleware import AgeLimit, CurrentMessage, ShutdownNotifications, TimeLimit
 from environs import ValidationError
 
+from actors.outbox.middleware import Settlement
+from actors.outbox.retries import OutboxRetries
+from actors.workers import EndWithMaster
 from settings.environment import env
 
 
@@ -23,23 +26,28 @@ DRAMATIQ_AUTODISCOVER_MODULES = ["activity"]
 DRAMATIQ_IGNORED_MODULES = ["django_dramatiq.tasks"]
 
 # The whole list, in the order in which `before` hooks run; `after` hooks run from its end to its start. TimeLimit
-# is last so that its deadline is lifted before Retries does its work, and database connections are tended around all.
+# is last so that its deadline is lifted before the others do their work; database connections are tended around all.
+# Pipelines and callbacks are missing on purpose: they are part of the effect, and settlement sends them.
 DRAMATIQ_MIDDLEWARE = [
+    EndWithMaster(),
     DbConnectionsMiddleware(),
     AgeLimit(),
     ShutdownNotifications(),
-    Callbacks(),
-    Pipelines(),
-    Retries(
+    CurrentMessage(),
+    OutboxRetries(
         max_retries=env.int("MAX_RETRIES", 20),
         min_backoff=env.int("MIN_BACKOFF_MS", 1_000),
         max_backoff=env.int("MAX_BACKOFF_MS", 600_000),
     ),
+    Settlement(),
     TimeLimit(time_limit=env.int("TIME_LIMIT_MS", 60_000)),
 ]
 
+# A relay in every web and worker process; without it, `manage.py relay` has to run.
+OUTBOX_RELAY_THREAD = env.bool("OUTBOX_RELAY_THREAD", True)
+
 DRAMATIQ_BROKER: dict[str, Any] = {
-    "BROKER": "actors.outbox.broker.CommittedRabbitmqBroker",
+    "BROKER": "actors.outbox.broker.OutboxRabbitmqBroker",
     "OPTIONS": {"url": RABBITMQ_URL},
     "MIDDLEWARE": DRAMATIQ_MIDDLEWARE,
 }

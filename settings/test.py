@@ -13,7 +13,7 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memor
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 DRAMATIQ_BROKER = {
-    "BROKER": "actors.outbox.broker.CommittedStubBroker",
+    "BROKER": "actors.outbox.broker.OutboxStubBroker",
     "MIDDLEWARE": DRAMATIQ_MIDDLEWARE,
 }
 
@@ -21,3 +21,6 @@ LOGGING["handlers"]["file"] = {"class": "logging.NullHandler"}
 
 # A test that is about throttles sets rates of its own.
 REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] = {"anon": None, "user": None}
+
+# Tests step a relay themselves.
+OUTBOX_RELAY_THREAD = False

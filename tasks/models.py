@@ -1,7 +1,9 @@
 """What a task is."""
 
+from typing import Any
+
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 
@@ -29,3 +31,14 @@ class Task(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    # The receivers of a task's signals send messages: a change and what tells of it are one transaction, wherever
+    # the change is made.
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        with transaction.atomic():
+            return super().delete(*args, **kwargs)

@@ -24,7 +24,9 @@ def tell_of_save(instance: Task, created: bool, raw: bool, **kwargs: Any) -> Non
     if raw:  # a fixture restores history, it makes none
         return
     if created:
-        log_task_creation.send(instance.pk, instance.title, instance.owner.get_username())
+        log_task_creation.send_with_options(
+            args=(instance.pk, instance.title, instance.owner.get_username()), subject=f"task:{instance.pk}"
+        )
     else:
         _log_on_commit("updated", instance)
 

@@ -10,9 +10,11 @@ from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connections
+from dramatiq import Message
 from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
+from actors.outbox.models import OutboxMessage
 from project.servers.errors import ServerUnavailable
 from project.servers.ports import free_port
 from project.servers.postgresql import PrivatePostgresql
@@ -149,19 +151,14 @@ def client2(user2: User, client_of: Callable[[User], APIClient]) -> APIClient:
 
 
 @pytest.fixture
-def sent() -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
-    """What was sent to the actors, as their arguments, in order: RabbitMQ is not there, its queues are."""
-    import dramatiq
-
-    broker = dramatiq.get_broker()
-    broker.flush_all()
+def sent(db: None) -> Callable[[], list[tuple[Any, ...]]]:
+    """What was sent to the actors, as their arguments, in order: RabbitMQ is not there, its messages are."""
 
     def messages() -> list[tuple[Any, ...]]:
-        queue = broker.queues["activity"]
-        return [tuple(dramatiq.Message.decode(body).args) for body in list(queue.queue)]
+        bodies = OutboxMessage.objects.order_by("pk").values_list("body", flat=True)
+        return [Message.decode(bytes(body)).args for body in bodies]
 
-    yield messages
-    broker.flush_all()
+    return messages
 
 
 @pytest.fixture

@@ -1,66 +1,105 @@
-"""The broker behind `actor.send()`: what is sent within a transaction leaves when that commits, and not if it does not.
+"""The broker behind `actor.send()`: a send is one row in the caller's own transaction, and never touches the network.
 
-Guarantee: a message tells only of what is committed, and RabbitMQ has confirmed each that left. A message whose
-publishing fails after the commit is logged as an error and is lost.
+Guarantee: a message exists if and only if its change was committed. `relay` carries it on, `settlement` ends it.
 """
 
-from threading import RLock
-from types import SimpleNamespace
+from datetime import timedelta
 from typing import Any
 
 import pika
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models.functions import Now
 from dramatiq import Broker, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.common import q_name
 
 from actors.outbox import queues
+from actors.outbox.consumer import OwnMessagesConsumer
+from actors.outbox.context import current_context
+from actors.outbox.errors import NotSupported
 
 BLOCKED_TIMEOUT_SECONDS = 10
+# A silent peer is noticed after two of these. RabbitMQ proposes 60.
+HEARTBEAT_SECONDS = 15
 
 
-class SendOnCommit(Broker):
-    """Broker mixin that publishes after the commit of the caller's transaction, or at once where there is none."""
+class OutboxMixin(Broker):
+    """Turns `enqueue` into an insert. Mixed into a broker that consumes."""
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
-        publish = super().enqueue
+        """Write the message down, due `delay` milliseconds from now.
 
-        def publish_message() -> None:  # no partial: Django logs the failed function by its name
-            publish(message, delay=delay)
+        Raises:
+            NotSupported: the transaction is a manual one, or the message has a priority.
+            TypeError: the message cannot be encoded.
+        """
+        from actors.outbox.models import OutboxMessage
+        from actors.outbox.thread import process_relay
 
-        # robust: the change is committed, so a broker that is away must not turn the answer into an error.
-        transaction.on_commit(publish_message, robust=True)
+        _refuse_what_cannot_be_kept(message)
+        message = message.copy(queue_name=q_name(message.queue_name))
+        self.declare_queue(message.queue_name)
+        self.emit_before("enqueue", message, delay)
+        context = current_context()
+        OutboxMessage.objects.create(
+            message_id=message.message_id,
+            queue=message.queue_name,
+            actor=message.actor_name,
+            body=message.encode(),
+            due_at=Now() + timedelta(milliseconds=delay or 0),
+            subject=message.options.get("subject", ""),
+            dedupe_key=message.options.get("dedupe_key"),
+            request_id=context.request_id,
+            changed_by=context.changed_by,
+            changed_by_id=context.changed_by_id,
+        )
+        # robust: the change is committed; that nobody could be woken turns no answer into an error.
+        transaction.on_commit(process_relay.wake, robust=True)
+        self.emit_after("enqueue", message, delay)
         return message
 
 
-class ConfirmedRabbitmqBroker(RabbitmqBroker):
-    """Publishes with confirms to durable quorum queues, over one connection a process.
+def _refuse_what_cannot_be_kept(message: Message[Any]) -> None:
+    if "broker_priority" in message.options:
+        raise NotSupported("broker_priority is not supported: RabbitMQ's quorum queues have no such order.")
+    if not connection.get_autocommit() and not connection.in_atomic_block:
+        raise NotSupported("send() needs transaction.atomic(), not set_autocommit(False): nothing says when to relay.")
 
-    Dramatiq keeps a connection for each thread that ever published, for ever; under a server that makes a thread for
-    each request, such as `runserver`, that is a connection leaked with every create.
-    """
+
+class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
+    """The broker of the service: sends through the outbox, consumes from RabbitMQ's quorum queues."""
 
     def __init__(self, *, url: str, **options: Any) -> None:
         parameters = pika.URLParameters(url)
-        # Without it a publish hangs for as long as RabbitMQ is out of memory or disk.
         parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_SECONDS
-        super().__init__(confirm_delivery=True, **options)
+        if parameters.heartbeat is None:
+            parameters.heartbeat = HEARTBEAT_SECONDS
+        super().__init__(**options)
         self.parameters = parameters
-        self.state = SimpleNamespace()  # type: ignore[assignment]  # shared, where it was local to a thread
-        self._connection_lock = RLock()
 
-    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
-        with self._connection_lock:
-            return super().enqueue(message, delay=delay)
+    @property
+    def consumer_class(self) -> type[OwnMessagesConsumer]:
+        return OwnMessagesConsumer
 
-    def _ensure_queue(self, canonical_queue_name: str) -> None:
-        with self._connection_lock:
-            super()._ensure_queue(canonical_queue_name)  # type: ignore[no-untyped-call]
+    def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
+        """Declare a queue and its queue of dead letters; none for delays, which are due times of rows."""
+        name = q_name(queue_name)
+        if name not in self.queues:
+            self.emit_before("declare_queue", name)
+            self.queues.add(name)
+            self.queues_pending.add(name)
+            self.emit_after("declare_queue", name)
+        if ensure:
+            self._ensure_queue(name)  # type: ignore[no-untyped-call]
 
     def _declare_queue(self, queue_name: str) -> Any:
-        # First of the three: RabbitMQ holds back dead letters whose queue does not exist.
+        # First: RabbitMQ holds back dead letters whose queue does not exist.
         self._declare_xq_queue(queue_name)
         return super()._declare_queue(queue_name)  # type: ignore[no-untyped-call]
+
+    def _declare_dq_queue(self, queue_name: str) -> None:
+        """Declare nothing: a delay is a due time."""
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         return queues.work_queue_arguments(queue_name)
@@ -71,9 +110,5 @@ class ConfirmedRabbitmqBroker(RabbitmqBroker):
         )
 
 
-class CommittedRabbitmqBroker(SendOnCommit, ConfirmedRabbitmqBroker):
-    """The broker of the service."""
-
-
-class CommittedStubBroker(SendOnCommit, StubBroker):
-    """The broker of unit tests: the same moment of sending, no network."""
+class OutboxStubBroker(OutboxMixin, StubBroker):
+    """The broker of unit tests: the same rows, no network."""

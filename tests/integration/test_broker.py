@@ -1,20 +1,19 @@
 """Messages on their way through a real RabbitMQ: how they look, where they wait, what happens when it is away."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import dramatiq
 import httpx
 import pika
+import psycopg
 import pytest
 from dramatiq.errors import ConnectionClosed
 
 from actors.outbox import queues
-from actors.outbox.broker import ConfirmedRabbitmqBroker
+from actors.outbox.broker import OutboxRabbitmqBroker
 from project.demo import CREATED, Walk
+from project.servers.postgresql import PrivatePostgresql
 from project.servers.process import wait_until
 from project.servers.rabbitmq import PrivateRabbitmq
 from project.stack import Stack
@@ -23,28 +22,10 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def broker(rabbitmq: PrivateRabbitmq) -> Iterator[ConfirmedRabbitmqBroker]:
-    broker = ConfirmedRabbitmqBroker(url=rabbitmq.url, middleware=[])
+def broker(rabbitmq: PrivateRabbitmq) -> Iterator[OutboxRabbitmqBroker]:
+    broker = OutboxRabbitmqBroker(url=rabbitmq.url, middleware=[])
     yield broker
     broker.close()
-
-
-@pytest.fixture
-def queue(broker: ConfirmedRabbitmqBroker, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The name of a declared queue of the test's own."""
-    name = request.node.name[:100]
-    broker.declare_queue(name, ensure=True)
-    yield name
-    for each in (name, f"{name}.DQ", f"{name}.XQ"):
-        broker.channel.queue_delete(each)
-
-
-def message_to(queue: str) -> dramatiq.Message[Any]:
-    return dramatiq.Message(queue_name=queue, actor_name="nobody", args=(1,), kwargs={}, options={})
-
-
-def waiting(broker: ConfirmedRabbitmqBroker, queue: str) -> int:
-    return int(broker.channel.queue_declare(queue, passive=True).method.message_count)
 
 
 def test_queues_are_durable_quorum_queues_with_their_final_arguments(rabbitmq_queues: dict[str, Any]) -> None:
@@ -70,16 +51,8 @@ def test_a_message_is_legible_json_in_the_management_ui(
     assert (body["actor_name"], body["args"]) == ("log_task_creation", [task["id"], "Yangi vazifa", "user1"])
 
 
-def test_a_queue_that_was_deleted_is_declared_again_and_the_message_is_not_lost(
-    broker: ConfirmedRabbitmqBroker, queue: str
-) -> None:
-    broker.channel.queue_delete(queue)
-    broker.enqueue(message_to(queue))
-    assert wait_until(lambda: waiting(broker, queue) == 1, timeout_seconds=10)
-
-
 def test_a_queue_that_exists_with_other_arguments_is_refused(
-    broker: ConfirmedRabbitmqBroker, rabbitmq: PrivateRabbitmq
+    broker: OutboxRabbitmqBroker, rabbitmq: PrivateRabbitmq
 ) -> None:
     with pika.BlockingConnection(pika.URLParameters(rabbitmq.url)) as connection:
         connection.channel().queue_declare("classic", durable=True)
@@ -88,40 +61,36 @@ def test_a_queue_that_exists_with_other_arguments_is_refused(
         connection.channel().queue_delete("classic")
 
 
-def test_threads_that_come_and_go_share_one_connection(
-    broker: ConfirmedRabbitmqBroker, queue: str, all_of: Callable[[list[threading.Thread]], None]
+def test_no_queue_of_delays_is_declared(rabbitmq_queues: dict[str, Any]) -> None:
+    assert "activity.DQ" not in rabbitmq_queues
+
+
+def test_connections_say_which_process_they_are(
+    walk: Walk, management: httpx.Client, rabbitmq_queues: dict[str, Any]
 ) -> None:
-    all_of([threading.Thread(target=broker.enqueue, args=(message_to(queue),)) for _ in range(30)])
-    assert wait_until(lambda: waiting(broker, queue) == 30, timeout_seconds=10)
-    assert len(broker.connections) == 1
+    walk.create()
+
+    def names() -> set[str]:
+        connections = management.get("connections").json()
+        return {" ".join(one["client_properties"].get("connection_name", "").split()[:2]) for one in connections}
+
+    assert wait_until(lambda: {"vazifa relay", "vazifa worker"} <= names(), timeout_seconds=30)
 
 
-@pytest.fixture
-def all_of() -> Callable[[list[threading.Thread]], None]:
-    def run(threads: list[threading.Thread]) -> None:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    return run
-
-
-def test_a_create_succeeds_while_rabbitmq_is_away_and_the_loss_is_logged(
-    stack: Stack, walk: Walk, tmp_path: Path, closed_port: int
+def test_a_failing_actor_is_retried_through_its_row_and_ends_as_a_dead_letter(
+    stack: Stack, postgresql: PrivatePostgresql
 ) -> None:
-    log = tmp_path / "debug.log"
-    variables = {**stack.variables, "LOG_FILE": str(log)}
-    create = (
-        "from django.contrib.auth.models import User; from tasks.models import Task;"
-        "print(Task.objects.create(title='Yolg\\'iz vazifa', owner=User.objects.get(username='user1')).pk)"
-    )
-    alone = Stack(
-        directory=tmp_path,
-        port=stack.port,
-        rabbitmq_url=f"amqp://guest:guest@127.0.0.1:{closed_port}/",
-        variables=variables,
-    )
-    task_id = int(alone.manage("shell", "--no-imports", "-c", create).split()[-1])
-    assert walk.client.get(f"tasks/{task_id}/").json()["title"] == "Yolg'iz vazifa"
-    assert "ConnectionClosed" in log.read_text()
+    # An owner's name that no column holds fails in the database, at every attempt.
+    send = "from actors.activity import log_task_creation as log;"
+    send += "log.send_with_options(args=(1, 't', 'o' * 151), subject='test:dead', max_retries=2, min_backoff=10)"
+    stack.manage("shell", "--no-imports", "-c", send)
+    with psycopg.connect(postgresql.url("stack"), autocommit=True) as database:
+
+        def row() -> tuple[Any, ...]:
+            query = "SELECT state, attempt, error FROM outbox_outboxmessage WHERE subject = 'test:dead'"
+            return database.execute(query).fetchone() or ()
+
+        assert wait_until(lambda: row()[:1] == ("dead",), timeout_seconds=60), row()
+        assert row()[1] == 2
+        assert row()[2].startswith("retries exhausted: DataError")
+        database.execute("DELETE FROM outbox_outboxmessage WHERE subject = 'test:dead'")

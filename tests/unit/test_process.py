@@ -172,7 +172,8 @@ time.sleep(60)
     with subprocess.Popen([sys.executable, "-c", starter], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        assert not is_gone(child)
+        # Only once the program runs is it tied: until then it is `setpriv` on its way there.
+        assert wait_until(lambda: psutil.Process(child).name() == "sleep", timeout_seconds=TIMEOUT_SECONDS)
         parent.kill()
 
     try:

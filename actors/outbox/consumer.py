@@ -1,0 +1,157 @@
+"""Takes messages from RabbitMQ for Dramatiq's workers; `broker` makes one consumer for each queue and connection.
+
+Guarantee: only a message that came over this connection is ever acknowledged on it. Dramatiq's own consumer can remove
+another, unprocessed one: docs/upstream/dramatiq-acknowledges-another-connections-message.md.
+"""
+
+import copy
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, ClassVar
+
+import pika
+from dramatiq import Message, MessageProxy
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer, _RabbitmqMessage
+from dramatiq.errors import ConnectionClosed
+from dramatiq.logging import get_logger
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPError
+
+# A peer that stays silent during the handshake and a name that does not resolve are no AMQPError to pika.
+CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
+
+
+class TakenMessage(_RabbitmqMessage):
+    """A message together with the consumer that took it, the only one that may acknowledge it."""
+
+    redelivered: bool
+    """RabbitMQ has handed this message out before, to whomever, started or not."""
+
+    def __init__(self, message: Message[Any], *, redelivered: bool, tag: int, consumer: "OwnMessagesConsumer") -> None:
+        super().__init__(redelivered, tag, message)  # type: ignore[no-untyped-call]
+        self.consumer = consumer
+
+
+class OwnMessagesConsumer(_RabbitmqConsumer):
+    """Consumes one queue over one connection, and settles with RabbitMQ only what came over that connection.
+
+    When the connection is lost, what it delivered is RabbitMQ's again and will be redelivered, while Dramatiq keeps it
+    in memory and passes it, once it has run, to the consumer of the next connection. Those messages still run, because
+    whether their copy has run meanwhile is for the outbox to know, not for the connection; but nobody acknowledges
+    them, and no thread waits for a connection on their account.
+
+    Threads: the consumer thread makes, iterates and closes a consumer. Worker threads call `ack` and `nack` (in
+    Dramatiq 2.2.1 `WorkerThread.process_message` does, through `ConsumerThread.post_process_message`), the consumer
+    thread itself only for unknown actors. So these two touch the connection only through its
+    `add_callback_threadsafe`; a message's consumer and tag are set before any worker thread sees it, and never change.
+    """
+
+    application: ClassVar[str] = "vazifa"
+    """What this process calls itself in RabbitMQ's management UI."""
+
+    def __init__(self, broker: RabbitmqBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        """Connect and prepare to consume; the first `next()` subscribes.
+
+        Args:
+            broker: the broker whose connection parameters are used.
+            queue_name: a queue that exists.
+            prefetch: how many messages may be unacknowledged at a time.
+            timeout: how long `next()` waits for a message, in milliseconds.
+
+        Raises:
+            ConnectionClosed: RabbitMQ cannot be reached or refuses.
+        """
+        # Not super().__init__: it leaves no way to name the connection and the consumer.
+        self.broker = broker
+        self.queue_name = queue_name
+        self.logger = get_logger(__name__, type(self))  # type: ignore[no-untyped-call]
+        self.known_tags: set[int] = set()
+        name = process_name(self.application, "worker")
+        try:
+            self.connection = pika.BlockingConnection(
+                with_connection_name(broker.parameters, f"{name} queue={queue_name}")
+            )
+            self.channel = self.connection.channel()
+            self.channel.basic_qos(prefetch_count=prefetch)
+            # Without the queue's name, with which the tag might exceed AMQP's 255 bytes.
+            self.iterator = self.channel.consume(queue_name, inactivity_timeout=timeout / 1000, consumer_tag=name)
+        except CANNOT_CONNECT as error:
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+
+    def __next__(self) -> TakenMessage | None:
+        """Return the next message, or None if there is none yet or it was none of Dramatiq's.
+
+        A body that is no message is logged and rejected: RabbitMQ moves it, as it is, to the queue of dead letters.
+
+        Raises:
+            ConnectionClosed: the connection, or its channel, is lost.
+        """
+        received: _RabbitmqMessage | None = super().__next__()  # type: ignore[no-untyped-call]
+        if received is None:
+            return None
+        message: Message[Any] = received._message
+        if not _is_well_formed(message):
+            self.logger.error("Rejecting what is not a message on queue %r: %r", self.queue_name, message)
+            super().nack(received)  # type: ignore[no-untyped-call]
+            return None
+        # Dramatiq looks up the consumer by the name in the body: one it does not know ends a worker thread for good.
+        message = message.copy(queue_name=self.queue_name)
+        return TakenMessage(message, redelivered=received.redelivered, tag=received._tag, consumer=self)
+
+    def ack(self, message: MessageProxy) -> None:
+        """Acknowledge `message`, unless it came over another connection or this one is lost."""
+        self._settle(message, super().ack)
+
+    def nack(self, message: MessageProxy) -> None:
+        """Reject `message` for good, unless it came over another connection or this one is lost."""
+        self._settle(message, super().nack)
+
+    def close(self) -> None:
+        """Close the connection, also when only its channel was lost, which Dramatiq's own consumer leaves open.
+
+        Raises:
+            ConnectionClosed: the channel or the connection was closed already.
+        """
+        try:
+            super().close()  # type: ignore[no-untyped-call]
+        finally:
+            if self.connection.is_open:
+                with suppress(AMQPError):
+                    self.connection.close()
+
+    def _settle(self, message: MessageProxy, settle: Callable[[MessageProxy], None]) -> None:
+        if getattr(message, "consumer", None) is not self:
+            self.logger.info("Message %s came over a lost connection: RabbitMQ has it again.", message.message_id)
+            return
+        try:
+            settle(message)
+        except ConnectionClosed:
+            # To raise would make the worker thread wait, 5 s at a time, for a connection that cannot settle it anyway.
+            self.logger.info("Message %s outlived its connection: RabbitMQ has it again.", message.message_id)
+
+
+def process_name(application: str, role: str) -> str:
+    """Return what this process is called in RabbitMQ's management UI, such as `vazifa worker web-1 pid=42`."""
+    return f"{application} {role} {socket.gethostname()} pid={os.getpid()}"
+
+
+def with_connection_name(parameters: Any, name: str) -> Any:
+    """Return copies of pika's connection parameters, one or several of them, under which a connection has `name`."""
+    if isinstance(parameters, list):
+        return [with_connection_name(each, name) for each in parameters]
+    named = copy.copy(parameters)
+    named.client_properties = {**(parameters.client_properties or {}), "connection_name": name}
+    return named
+
+
+def _is_well_formed(message: Message[Any]) -> bool:
+    # Dramatiq decodes any object with the right keys; over wrong values its consumer thread fails, and reconnects, and
+    # is sent the same message again, for ever.
+    return (
+        isinstance(message.actor_name, str)
+        and isinstance(message.kwargs, dict)
+        and isinstance(message.options, dict)
+        and isinstance(message.message_id, str)
+    )

@@ -1,0 +1,52 @@
+"""What travels: the message as it was sent, and the ticket by which it is settled; legible in the management UI."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pika
+from dramatiq import Message
+
+from actors.outbox.models import OutboxMessage
+from actors.outbox.publisher import Outgoing
+
+APP_ID = "vazifa"
+PERSISTENT = 2
+# The Dramatiq option that carries the ticket.
+OPTION = "outbox"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ticket:
+    """Which row a message settles, and which attempt of it."""
+
+    row_id: int
+
+    attempt: int
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Self | None:
+        """Return the ticket among a message's options; None for a foreign message, which did not come from here."""
+        try:
+            row_id, attempt = map(int, options[OPTION].split(":"))
+        except (KeyError, AttributeError, ValueError):
+            return None
+        return cls(row_id=row_id, attempt=attempt)
+
+    def __str__(self) -> str:
+        return f"{self.row_id}:{self.attempt}"
+
+
+def seal(row: OutboxMessage) -> Outgoing:
+    """Make the AMQP message of a row."""
+    ticket = Ticket(row_id=row.pk, attempt=row.attempt)
+    message = Message.decode(bytes(row.body)).copy(options={OPTION: str(ticket)})
+    properties = pika.BasicProperties(
+        content_type="application/json",
+        delivery_mode=PERSISTENT,
+        message_id=row.message_id,
+        type=row.actor,
+        app_id=APP_ID,
+        timestamp=message.message_timestamp // 1000,
+        headers={"subject": row.subject, "request_id": row.request_id, OPTION: str(ticket)},
+    )
+    return Outgoing(key=row.pk, queue=row.queue, body=message.encode(), properties=properties)

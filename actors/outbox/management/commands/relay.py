@@ -1,0 +1,35 @@
+"""`manage.py relay`: a relay alone, for whoever wants no thread of it in web and workers."""
+
+import signal
+from argparse import ArgumentParser
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from actors.outbox.models import OutboxMessage
+from actors.outbox.thread import RelayThread, make_publisher
+
+
+class Command(BaseCommand):
+    help = "Carries messages from the outbox to RabbitMQ until it is stopped; with --once, until nothing is due."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="publish what is due, and exit")
+        parser.add_argument("--timeout", type=float, default=60.0, help="seconds that --once may take (60)")
+
+    def handle(self, *args: Any, once: bool, timeout: float, **options: Any) -> None:
+        thread = RelayThread(make_publisher)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            thread.request_stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        if not once:
+            thread.run()
+            return
+        left = thread.drain(timeout)
+        if left:
+            raise CommandError(f"{left} messages are still due: RabbitMQ did not take them within {timeout:g} s.")
+        self.stdout.write(f"Nothing is due. {OutboxMessage.objects.count()} messages are on their way.")

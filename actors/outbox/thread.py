@@ -1,0 +1,131 @@
+"""The relay's thread: one in every web and every worker process, so that no third process is needed.
+
+Guarantee: somebody always sweeps. The thread is woken by commits, sweeps on a timer, outlives outages of the database
+and of RabbitMQ, and starts again after a fork.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import dramatiq
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+from actors.outbox.publisher import Publisher
+from actors.outbox.relay import Relay, ready_rows
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 1.0
+STOP_SECONDS = 5.0
+
+
+class RelayThread(threading.Thread):
+    """Steps a relay whenever there may be something to carry."""
+
+    def __init__(self, make_publisher: Callable[[], Publisher]) -> None:
+        super().__init__(name="outbox-relay", daemon=True)
+        self._make_publisher = make_publisher
+        self._stopping = threading.Event()
+        self._begin()
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._sweep()
+        finally:
+            self.publisher.close()
+            connection.close()
+
+    def _begin(self) -> None:
+        self.publisher = self._make_publisher()
+        self.relay = Relay(publisher=self.publisher)
+
+    def wake(self) -> None:
+        """Tell it that there may be something to carry; from any thread."""
+        self.publisher.wake()
+
+    def request_stop(self) -> None:
+        """Tell it to end; from any thread and from signal handlers."""
+        self._stopping.set()
+        self.publisher.stop()
+
+    def stop(self) -> None:
+        """Make the thread end, and wait for it."""
+        self.request_stop()
+        self.join(STOP_SECONDS)
+
+    def drain(self, timeout_seconds: float) -> int:
+        """Carry in the caller's own thread all that is due; return how many rows are left when the time is over."""
+        deadline = time.monotonic() + timeout_seconds
+        try:
+            while (left := ready_rows().count()) and time.monotonic() < deadline and not self._stopping.is_set():
+                self._sweep()
+            return left
+        finally:
+            self.publisher.close()
+
+    def _sweep(self) -> None:
+        """Sleep until there may be something to carry, and carry it."""
+        try:
+            self.publisher.run(SWEEP_SECONDS)
+            while not self._stopping.is_set() and self.relay.step():
+                pass
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("relay: database unavailable: %s", error)
+            connection.close()
+        except Exception:  # whatever it is: nobody else would sweep
+            logger.exception("relay: sweep failed, starting anew")
+            self.publisher.close()
+            self._begin()
+            self._stopping.wait(SWEEP_SECONDS)
+
+
+def make_publisher() -> Publisher:
+    """Return a publisher to the broker's RabbitMQ, named after this process."""
+    broker = dramatiq.get_broker()
+    assert isinstance(broker, RabbitmqBroker)
+    return Publisher(parameters=broker.parameters, client_name=f"vazifa relay {socket.gethostname()} pid={os.getpid()}")
+
+
+class ProcessRelay:
+    """The relay's thread of this process, of which there is at most one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: RelayThread | None = None
+
+    def start(self) -> None:
+        """Start the thread, if none runs and one is wanted (`OUTBOX_RELAY_THREAD`)."""
+        if not settings.OUTBOX_RELAY_THREAD:
+            return
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = RelayThread(make_publisher)
+                self._thread.start()
+
+    def wake(self) -> None:
+        """Tell the thread, if there is one, that something was committed."""
+        if self._thread is not None:
+            self._thread.wake()
+
+    def stop(self) -> None:
+        """Stop the thread, if there is one."""
+        with self._lock:
+            if self._thread is not None:
+                self._thread.stop()
+                self._thread = None
+
+    def forget(self) -> None:
+        """Have no thread: after a fork it is the parent's, and so is its connection."""
+        self._lock = threading.Lock()
+        self._thread = None
+
+
+process_relay = ProcessRelay()
+os.register_at_fork(after_in_child=process_relay.forget)

@@ -1,0 +1,75 @@
+"""A worker that runs one delivery at a time, in the test's own thread, on Dramatiq's own code path."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from queue import Queue
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq import Message, MessageProxy
+from dramatiq.worker import WorkerThread
+
+from actors.outbox import envelope
+from actors.outbox.models import OutboxMessage
+
+QUEUE = "tests"
+
+
+@dataclass
+class FakeConsumer:
+    """Remembers what became of each message."""
+
+    ends: list[str] = field(default_factory=list)
+
+    def post_process_message(self, message: MessageProxy) -> None:
+        self.ends.append("nack" if message.failed else "ack")
+
+
+@dataclass
+class Bench:
+    """Delivers rows to actors, as a relay, RabbitMQ and a worker would."""
+
+    consumer: FakeConsumer
+
+    worker: WorkerThread
+
+    def deliver(self, row: OutboxMessage, *, redelivered: bool = False) -> str:
+        """Run a copy of the row's message and return how it ended: `ack` or `nack`."""
+        proxy = MessageProxy(Message.decode(envelope.seal(row).body))
+        proxy.redelivered = redelivered  # type: ignore[attr-defined]
+        self.worker.work_queue.put(None)  # type: ignore[arg-type]  # process_message says that it is done with one
+        self.worker.process_message(proxy)
+        return self.consumer.ends[-1]
+
+    def deliver_all(self) -> None:
+        """Run what is waiting, and what that sends, until nothing waits."""
+        while row := OutboxMessage.objects.filter(state="pending").order_by("pk").first():
+            self.deliver(row)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    consumer = FakeConsumer()
+    worker = WorkerThread(
+        broker=dramatiq.get_broker(),
+        consumers={QUEUE: consumer},  # type: ignore[dict-item]
+        work_queue=Queue(),  # type: ignore[arg-type]  # in order, for one thread
+        worker_timeout=1,
+    )
+    return Bench(consumer=consumer, worker=worker)
+
+
+@pytest.fixture
+def actor() -> Iterator[Callable[..., dramatiq.Actor[Any, Any]]]:
+    """Declare an actor for one test."""
+    broker = dramatiq.get_broker()
+    before = dict(broker.actors)
+
+    def declare(work: Callable[..., Any], **options: Any) -> dramatiq.Actor[Any, Any]:
+        name = options.pop("actor_name", f"test_{len(broker.actors)}")
+        return dramatiq.actor(actor_name=name, queue_name=QUEUE, **options)(work)
+
+    yield declare
+    broker.actors.clear()
+    broker.actors.update(before)

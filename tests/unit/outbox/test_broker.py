@@ -1,0 +1,79 @@
+"""A send is a row in the caller's transaction."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+from django.db import IntegrityError, connection, transaction
+from pytest_django import DjangoAssertNumQueries
+
+from actors.outbox.context import Context, sent_by
+from actors.outbox.errors import NotSupported
+from actors.outbox.models import OutboxMessage
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+Declare = Callable[..., dramatiq.Actor[Any, Any]]
+
+
+@pytest.fixture
+def nothing(actor: Declare) -> dramatiq.Actor[Any, Any]:
+    return actor(lambda *args: None)
+
+
+def test_a_send_is_one_statement(
+    nothing: dramatiq.Actor[Any, Any], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(1):
+        nothing.send(1)
+
+
+def test_a_send_rolls_back_with_its_transaction(nothing: dramatiq.Actor[Any, Any]) -> None:
+    with transaction.atomic():
+        nothing.send(1)
+        transaction.set_rollback(True)
+    assert not OutboxMessage.objects.exists()
+
+
+def test_a_send_rolls_back_with_its_savepoint(nothing: dramatiq.Actor[Any, Any]) -> None:
+    with transaction.atomic():
+        nothing.send("outer")
+        with transaction.atomic():
+            nothing.send("inner")
+            transaction.set_rollback(True)
+    assert dramatiq.Message.decode(bytes(OutboxMessage.objects.get().body)).args == ("outer",)
+
+
+def test_what_cannot_be_encoded_fails_where_it_is_sent(nothing: dramatiq.Actor[Any, Any]) -> None:
+    with pytest.raises(TypeError):
+        nothing.send(object())
+    assert not OutboxMessage.objects.exists()
+
+
+def test_a_manual_transaction_is_refused(nothing: dramatiq.Actor[Any, Any]) -> None:
+    connection.set_autocommit(False)
+    try:
+        with pytest.raises(NotSupported, match="set_autocommit"):
+            nothing.send(1)
+    finally:
+        connection.rollback()
+        connection.set_autocommit(True)
+
+
+def test_a_priority_is_refused(nothing: dramatiq.Actor[Any, Any]) -> None:
+    with pytest.raises(NotSupported, match="broker_priority"):
+        nothing.send_with_options(args=(1,), broker_priority=5)
+
+
+def test_a_dedupe_key_is_taken_once(nothing: dramatiq.Actor[Any, Any]) -> None:
+    nothing.send_with_options(dedupe_key="once")
+    with pytest.raises(IntegrityError):
+        nothing.send_with_options(dedupe_key="once")
+
+
+def test_the_origin_is_captured_where_it_is_sent(nothing: dramatiq.Actor[Any, Any]) -> None:
+    with sent_by(Context(request_id="r-1", changed_by="user1", changed_by_id=7)):
+        nothing.send_with_options(subject="task:1")
+    row = OutboxMessage.objects.get()
+    assert (row.request_id, row.changed_by, row.changed_by_id, row.subject) == ("r-1", "user1", 7, "task:1")

@@ -1,0 +1,235 @@
+"""What a consumer acknowledges, refuses to acknowledge and makes of bodies that are no messages; RabbitMQ is faked."""
+
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pika
+import pytest
+from dramatiq import Message
+from dramatiq.broker import MessageProxy
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.errors import ConnectionClosed
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
+
+from actors.outbox.consumer import OwnMessagesConsumer, TakenMessage, process_name, with_connection_name
+
+QUEUE = "activity"
+
+
+class Channel:
+    """A channel that delivers what it is given, with tags from 1 on, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+        self.bodies: deque[tuple[bytes, bool]] = deque()
+        self.consumed: dict[str, Any] = {}
+        self.is_open = True
+
+    def basic_qos(self, *, prefetch_count: int) -> None:
+        self.consumed["prefetch"] = prefetch_count
+
+    def consume(self, queue: str, **options: Any) -> Iterator[tuple[Any, Any, Any]]:
+        self.consumed.update(options, queue=queue)
+        return self._deliveries()
+
+    def _deliveries(self) -> Iterator[tuple[Any, Any, Any]]:
+        tag = 0
+        while True:
+            if not self.bodies:
+                yield None, None, None
+                continue
+            body, redelivered = self.bodies.popleft()
+            tag += 1
+            yield SimpleNamespace(delivery_tag=tag, redelivered=redelivered), None, body
+
+    def basic_ack(self, tag: int) -> None:
+        self.told.append(("ack", tag))
+
+    def basic_nack(self, tag: int, *, requeue: bool) -> None:
+        assert not requeue
+        self.told.append(("nack", tag))
+
+    def close(self) -> None:
+        if not self.is_open:
+            raise pika.exceptions.ChannelWrongStateError("Channel is closed.")
+        self.is_open = False
+
+
+class Connection:
+    """A connection that does at once what pika does in the consumer thread."""
+
+    def __init__(self, parameters: Any) -> None:
+        self.parameters = parameters
+        self.the_channel = Channel()
+        self.is_open = True
+
+    def channel(self) -> Channel:
+        return self.the_channel
+
+    def add_callback_threadsafe(self, callback: Callable[[], None]) -> None:
+        if not self.is_open:
+            raise pika.exceptions.ConnectionWrongStateError("closed")
+        callback()
+
+    def sleep(self, _seconds: float) -> None:
+        """Nothing is outstanding."""
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[], OwnMessagesConsumer]:
+    """Open one more connection and consume over it, as Dramatiq does after it has lost one."""
+    monkeypatch.setattr("pika.BlockingConnection", Connection)
+    broker = cast(RabbitmqBroker, SimpleNamespace(parameters=pika.ConnectionParameters(), queues_pending=set()))
+    return lambda: OwnMessagesConsumer(broker, QUEUE, 16, 1000)
+
+
+@pytest.fixture
+def consumer(connect: Callable[[], OwnMessagesConsumer]) -> OwnMessagesConsumer:
+    return connect()
+
+
+def body(**changes: Any) -> bytes:
+    fields = {"queue_name": QUEUE, "actor_name": "log", "args": [1], "kwargs": {}, "options": {}, "message_id": "m"}
+    return json.dumps({**fields, "message_timestamp": 1, **changes}).encode()
+
+
+def deliver(consumer: OwnMessagesConsumer, raw: bytes | None = None, *, redelivered: bool = False) -> Any:
+    consumer.channel.bodies.append((body() if raw is None else raw, redelivered))
+    return next(consumer)
+
+
+def test_it_acknowledges_and_rejects_what_it_took(consumer: OwnMessagesConsumer) -> None:
+    first, second = deliver(consumer), deliver(consumer)
+    consumer.nack(second)
+    consumer.ack(first)
+    assert consumer.channel.told == [("nack", 2), ("ack", 1)]
+    assert consumer.known_tags == set()
+
+
+@pytest.mark.parametrize("settle", ["ack", "nack"])
+def test_it_ignores_another_connections_message_that_has_the_same_tag(
+    connect: Callable[[], OwnMessagesConsumer], settle: str
+) -> None:
+    lost, present = connect(), connect()
+    foreign, own = deliver(lost), deliver(present)
+    assert foreign._tag == own._tag == 1
+    getattr(present, settle)(foreign)
+    assert present.channel.told == []
+    getattr(present, settle)(own)
+    assert present.channel.told == [(settle, 1)]
+
+
+def test_it_ignores_a_message_that_no_consumer_took(consumer: OwnMessagesConsumer) -> None:
+    deliver(consumer)
+    consumer.ack(MessageProxy(Message.decode(body())))
+    assert consumer.channel.told == []
+
+
+@pytest.mark.parametrize("settle", ["ack", "nack"])
+def test_nobody_waits_to_settle_over_a_connection_that_is_lost(consumer: OwnMessagesConsumer, settle: str) -> None:
+    message = deliver(consumer)
+    consumer.connection.is_open = False
+    getattr(consumer, settle)(message)
+    assert consumer.channel.told == []
+
+
+def test_a_second_ack_of_a_message_tells_rabbitmq_nothing(consumer: OwnMessagesConsumer) -> None:
+    message = deliver(consumer)
+    consumer.ack(message)
+    consumer.ack(message)
+    assert consumer.channel.told == [("ack", 1)]
+
+
+@pytest.mark.parametrize("redelivered", [False, True])
+def test_a_message_says_whether_rabbitmq_handed_it_out_before(consumer: OwnMessagesConsumer, redelivered: bool) -> None:
+    message = deliver(consumer, redelivered=redelivered)
+    assert isinstance(message, TakenMessage)
+    assert message.redelivered is redelivered
+    assert message.consumer is consumer
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xff\x00",
+        b"[]",
+        b'{"actor_name": "log"}',
+        body(options=None),
+        body(kwargs=[]),
+        body(actor_name=["log"]),
+        body(message_id={}),
+    ],
+)
+def test_what_is_no_message_is_rejected_once_and_the_next_one_is_taken(
+    consumer: OwnMessagesConsumer, raw: bytes
+) -> None:
+    assert deliver(consumer, raw) is None
+    assert consumer.channel.told == [("nack", 1)]
+    assert deliver(consumer).message_id == "m"
+
+
+def test_a_message_belongs_to_the_queue_on_which_it_came(consumer: OwnMessagesConsumer) -> None:
+    message = deliver(consumer, body(queue_name="another", options={"outbox": "7:0"}))
+    assert (message.queue_name, message.options, message.args) == (QUEUE, {"outbox": "7:0"}, (1,))
+
+
+def test_nothing_to_take_is_none(consumer: OwnMessagesConsumer) -> None:
+    assert next(consumer) is None
+
+
+def test_connection_and_consumer_say_which_process_they_are(consumer: OwnMessagesConsumer) -> None:
+    process = f"vazifa worker {socket.gethostname()} pid={os.getpid()}"
+    assert consumer.connection.parameters.client_properties == {"connection_name": f"{process} queue={QUEUE}"}
+    assert consumer.channel.consumed == {
+        "queue": QUEUE,
+        "prefetch": 16,
+        "inactivity_timeout": 1.0,
+        "consumer_tag": process,
+    }
+
+
+def test_naming_a_connection_leaves_the_brokers_parameters_as_they_are() -> None:
+    one = pika.ConnectionParameters(heartbeat=7, client_properties={"product": "x"})
+    [named] = with_connection_name([one], "a name")
+    assert named.client_properties == {"product": "x", "connection_name": "a name"}
+    assert named.heartbeat == 7
+    assert one.client_properties == {"product": "x"}
+
+
+def test_a_process_is_named_after_its_role() -> None:
+    assert process_name("shop", "relay").startswith("shop relay ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [pika.exceptions.AMQPConnectionError(), AMQPConnectorStackTimeout(), socket.gaierror("no such name"), OSError()],
+)
+def test_a_rabbitmq_that_cannot_be_reached_is_a_closed_connection(
+    connect: Callable[[], OwnMessagesConsumer], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(_parameters: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("pika.BlockingConnection", refuse)
+    with pytest.raises(ConnectionClosed):
+        connect()
+
+
+def test_closing_closes_the_connection(consumer: OwnMessagesConsumer) -> None:
+    consumer.close()
+    assert not consumer.connection.is_open
+
+
+def test_closing_closes_the_connection_of_a_lost_channel(consumer: OwnMessagesConsumer) -> None:
+    consumer.channel.is_open = False
+    with pytest.raises(ConnectionClosed):
+        consumer.close()
+    assert not consumer.connection.is_open

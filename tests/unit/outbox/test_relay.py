@@ -1,0 +1,171 @@
+"""A relay claims, publishes and stamps; whatever goes wrong between, the rows are claimed again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import dramatiq
+import pytest
+from django.db.models.functions import Now
+
+from actors.outbox import relay
+from actors.outbox.envelope import Ticket
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.publisher import Outcome, Outgoing
+from actors.outbox.relay import LARGEST_WINDOW, Relay
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+Declare = Callable[..., dramatiq.Actor[Any, Any]]
+
+
+@dataclass
+class FakePublisher:
+    """Confirms everything, unless told otherwise."""
+
+    ready: bool = True
+    sent: list[Outgoing] = field(default_factory=list)
+    decide: Callable[[list[int]], Outcome] = lambda keys: Outcome(confirmed=keys)
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+    def publish(self, messages: Sequence[Outgoing], *, timeout_seconds: float, on_wait: Callable[[], None]) -> Outcome:
+        self.sent.extend(messages)
+        return self.decide([message.key for message in messages])
+
+
+@pytest.fixture
+def send(actor: Declare) -> Callable[..., OutboxMessage]:
+    declared = actor(lambda *args: None)
+
+    def send(*arguments: Any, **options: Any) -> OutboxMessage:
+        declared.send_with_options(args=arguments, **options)
+        return OutboxMessage.objects.latest("pk")
+
+    return send
+
+
+Send = Callable[..., OutboxMessage]
+
+
+def test_a_row_is_published_and_stamped(send: Send) -> None:
+    row = send(1)
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    row.refresh_from_db()
+    assert (row.state, row.lease_token, row.lease_until) == (State.PUBLISHED, None, None)
+    assert row.published_at is not None
+    [message] = publisher.sent
+    options = dramatiq.Message.decode(message.body).options
+    assert Ticket.of(options) == Ticket(row_id=row.pk, attempt=0)
+
+
+def test_messages_are_legible_to_whoever_watches_rabbitmq(send: Send) -> None:
+    row = send(1, subject="task:1")
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    properties = publisher.sent[0].properties
+    assert (properties.content_type, properties.delivery_mode) == ("application/json", 2)
+    assert (properties.message_id, properties.type, properties.app_id) == (row.message_id, row.actor, "vazifa")
+    assert properties.headers["subject"] == "task:1"
+
+
+def test_nothing_is_claimed_while_nothing_can_be_published(send: Send) -> None:
+    row = send()
+    assert Relay(publisher=FakePublisher(ready=False)).step() is False
+    row.refresh_from_db()
+    assert (row.state, row.lease_token) == (State.PENDING, None)
+
+
+def test_what_was_not_confirmed_is_claimed_again(send: Send) -> None:
+    send()
+    publisher = FakePublisher(decide=lambda keys: Outcome(unknown=keys))
+    one = Relay(publisher=publisher)
+    assert one.step() is False
+    publisher.decide = lambda keys: Outcome(confirmed=keys)
+    one.step()
+    assert OutboxMessage.objects.get().state == State.PUBLISHED
+    assert len(publisher.sent) == 2
+
+
+def test_a_publisher_that_fails_leaves_nothing_leased(send: Send) -> None:
+    def fail(keys: list[int]) -> Outcome:
+        raise OSError("gone")
+
+    row = send()
+    with pytest.raises(OSError, match="gone"):
+        Relay(publisher=FakePublisher(decide=fail)).step()
+    row.refresh_from_db()
+    assert (row.state, row.lease_token) == (State.PENDING, None)
+
+
+def test_what_rabbitmq_will_never_take_is_a_dead_letter(send: Send) -> None:
+    send()
+    Relay(publisher=FakePublisher(decide=lambda keys: Outcome(refused=dict.fromkeys(keys, "too large")))).step()
+    row = OutboxMessage.objects.get()
+    assert (row.state, row.error) == (State.DEAD, "too large")
+
+
+def test_the_window_starts_at_one_grows_and_falls_back(send: Send) -> None:
+    for _ in range(30):
+        send()
+    publisher = FakePublisher()
+    one = Relay(publisher=publisher)
+    while one.step():
+        pass
+    assert len(publisher.sent) == 30
+    assert 1 < one.window <= LARGEST_WINDOW
+    send()
+    publisher.decide = lambda keys: Outcome(unknown=keys)
+    one.step()
+    assert one.window == 1
+
+
+def test_what_is_due_later_waits(send: Send) -> None:
+    row = send(delay=3_600_000)
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    assert publisher.sent == []
+    OutboxMessage.objects.filter(pk=row.pk).update(due_at=Now())
+    Relay(publisher=publisher).step()
+    assert len(publisher.sent) == 1
+
+
+def test_rows_of_another_relay_are_left_alone_until_its_lease_ends(send: Send) -> None:
+    send()
+    relay.claim(10)
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    assert publisher.sent == []
+    OutboxMessage.objects.update(lease_until=Now() - timedelta(seconds=1))
+    Relay(publisher=publisher).step()
+    assert len(publisher.sent) == 1
+
+
+def test_a_stamp_does_not_touch_what_a_fast_worker_has_rescheduled(send: Send) -> None:
+    row = send()
+    token, _rows = relay.claim(10)
+    OutboxMessage.objects.update(state=State.SCHEDULED, attempt=1, lease_token=None)
+    relay.stamp(token, [row.pk])
+    row.refresh_from_db()
+    assert (row.state, row.published_at) == (State.SCHEDULED, None)
+
+
+def test_a_stamp_of_another_lease_does_nothing(send: Send) -> None:
+    row = send()
+    relay.claim(10)
+    relay.stamp(uuid4(), [row.pk])
+    row.refresh_from_db()
+    assert row.state == State.PENDING
+
+
+def test_a_scheduled_row_that_is_due_is_published_as_its_attempt(send: Send) -> None:
+    row = send()
+    OutboxMessage.objects.update(state=State.SCHEDULED, attempt=3)
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    options = dramatiq.Message.decode(publisher.sent[0].body).options
+    assert Ticket.of(options) == Ticket(row_id=row.pk, attempt=3)
