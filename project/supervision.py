@@ -20,12 +20,14 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from project.servers.errors import ServerFailedToStart
-from project.servers.process import Program, RunningProgram, tied_to_parent, wait_until
+from project.servers.process import Program, RunningProgram, session_members, tied_to_parent, wait_until
 
 START_TIMEOUT_SECONDS = 10.0
+PREDECESSOR_TIMEOUT_SECONDS = 30.0
 STOP_MARGIN_SECONDS = 2.0
 # The kernel takes 107; supervisord first appends a dot and its process id.
 LONGEST_SOCKET_PATH_BYTES = 100
@@ -119,6 +121,7 @@ class Supervisor:
         configuration = self._runtime / "supervisord.conf"
         configuration.write_text(self._configuration())
         self._process = RunningProgram(self._supervisord(configuration), log=self.output)
+        _session_file(self.directory).write_text(f"{self._process.pid} {psutil.boot_time():.0f}")
         if not wait_until(self._answers, timeout_seconds=START_TIMEOUT_SECONDS):
             self.stop()
             raise ServerFailedToStart(f"supervisord does not answer; see {self.output}.")
@@ -199,6 +202,26 @@ class Supervisor:
         groups = itertools.starmap(_group_sections, enumerate(self.groups.items()))
         # To supervisord a percent sign begins a variable.
         return "".join([main, *groups]).replace("%", "%%")
+
+
+def wait_for_predecessor(directory: Path) -> None:
+    """Wait until the programs of an earlier supervisor with this directory have ended, which `kill -9` leaves to them.
+
+    Raises:
+        ServerFailedToStart: they do not end.
+    """
+    try:
+        session, booted_at = _session_file(directory).read_text().split()
+    except (FileNotFoundError, ValueError):
+        return
+    if booted_at != f"{psutil.boot_time():.0f}":
+        return  # whatever has that number now is something else
+    if not wait_until(lambda: not session_members(int(session)), timeout_seconds=PREDECESSOR_TIMEOUT_SECONDS):
+        raise ServerFailedToStart(f"Programs of the last run are still there (ps -s {session}): end them first.")
+
+
+def _session_file(directory: Path) -> Path:
+    return directory / "session"
 
 
 def make_runtime_directory(directory: Path) -> Path:

@@ -111,7 +111,7 @@ def bury(token: UUID, refused: dict[int, str]) -> None:
 
 
 def postpone(token: UUID) -> None:
-    """Put what is still leased behind the others: a message that nobody takes must not hold up all that do get through."""
+    """Put what is still leased behind the others: what nobody takes must not hold up what gets through."""
     OutboxMessage.objects.filter(lease_token=token, state=State.PENDING).update(
         due_at=Now() + timedelta(seconds=POSTPONE_SECONDS)
     )

@@ -111,7 +111,7 @@ class RunningProgram:
         wait_until(lambda: not any(map(_is_alive, survivors)), timeout_seconds=KILL_TIMEOUT_SECONDS)
 
     def _family(self) -> set[psutil.Process]:
-        return _children(self.pid) | _session_members(self.pid)
+        return _children(self.pid) | session_members(self.pid)
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_seconds: float) -> bool:
@@ -173,7 +173,8 @@ def _children(pid: int) -> set[psutil.Process]:
         return set()
 
 
-def _session_members(session: int) -> set[psutil.Process]:
+def session_members(session: int) -> set[psutil.Process]:
+    """Return the processes of a session, without its leader."""
     members = set()
     for pid in psutil.pids():
         with suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):

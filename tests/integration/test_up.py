@@ -74,6 +74,15 @@ def processes_of(state: Path) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if _names(process, state)]
 
 
+def _is_node(process: psutil.Process) -> bool:
+    try:
+        parent = process.parent()
+        # What a node has forked bears its name until it becomes something else.
+        return process.name().startswith("beam") and not (parent and parent.name().startswith("beam"))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _names(process: psutil.Process, state: Path) -> bool:
     try:
         said = [*process.cmdline(), *process.environ().values()]
@@ -154,6 +163,21 @@ def test_everything_ends_when_it_is_killed(start_up: Callable[..., Up]) -> None:
     up.wait_for("Ctrl-C stops everything.")
     up.process.kill()
     assert up.is_gone(), up.leftovers()
+
+
+def test_after_a_kill_the_next_one_waits_for_the_last_nodes_end(start_up: Callable[..., Up], state: Path) -> None:
+    first = start_up()
+    first.wait_for("Ctrl-C stops everything.")
+    first.process.kill()
+    second = start_up()
+
+    def is_up() -> bool:
+        nodes = [process for process in processes_of(state) if _is_node(process)]
+        assert len(nodes) <= 1, "two nodes on one directory"
+        return "Ctrl-C stops everything." in second.said()
+
+    assert wait_until(is_up, timeout_seconds=START_TIMEOUT_SECONDS), second.said()
+    second.wait_for(create_task(second))
 
 
 def test_it_cannot_be_started_twice(start_up: Callable[..., Up], rabbitmq: PrivateRabbitmq) -> None:

@@ -21,6 +21,7 @@ from project.servers.errors import ServerError
 from project.servers.ports import first_free_port
 from project.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
 from project.stack import Stack
+from project.supervision import wait_for_predecessor
 from settings.environment import VAR
 
 NEEDED_BYTES = 300 * 1024 * 1024
@@ -66,6 +67,7 @@ class Command(BaseCommand):
 
     def _run(self, port: int) -> None:
         _require_disk_space(VAR)
+        wait_for_predecessor(VAR / "log")
         stack = Stack(directory=VAR / "log", port=port, rabbitmq=self._rabbitmq(), rabbitmq_url=settings.RABBITMQ_URL)
         with self._stopping(stack):
             stack.start(self._say)

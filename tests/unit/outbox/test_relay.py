@@ -80,11 +80,15 @@ def test_nothing_is_claimed_while_nothing_can_be_published(send: Send) -> None:
     assert (row.state, row.lease_token) == (State.PENDING, None)
 
 
-def test_what_was_not_confirmed_is_claimed_again(send: Send) -> None:
-    send()
+def test_what_was_not_confirmed_is_claimed_again_after_the_others(send: Send) -> None:
+    row = send()
     publisher = FakePublisher(decide=lambda keys: Outcome(unknown=keys))
     one = Relay(publisher=publisher)
     assert one.step() is False
+    postponed = OutboxMessage.objects.get()
+    assert (postponed.state, postponed.lease_token) == (State.PENDING, None)
+    assert postponed.due_at > row.due_at
+    OutboxMessage.objects.update(due_at=Now())
     publisher.decide = lambda keys: Outcome(confirmed=keys)
     one.step()
     assert OutboxMessage.objects.get().state == State.PUBLISHED
