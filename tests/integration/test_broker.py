@@ -39,11 +39,17 @@ def test_queues_are_durable_quorum_queues_with_their_final_arguments(rabbitmq_qu
 def test_a_message_is_legible_json_in_the_management_ui(
     walk: Walk, stack: Stack, management: httpx.Client, rabbitmq_queues: dict[str, Any]
 ) -> None:
+    def peek() -> list[dict[str, Any]]:
+        one = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
+        return list(management.post("queues/%2F/activity/get", json=one).json())
+
     stack.supervisor.stop_program("worker")
-    task = walk.client.post("tasks/", json={"title": "Yangi vazifa"}).json()
-    peek = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
-    [message] = management.post("queues/%2F/activity/get", json=peek).json()
-    stack.supervisor.start_program("worker")
+    try:
+        task = walk.client.post("tasks/", json={"title": "Yangi vazifa"}).json()
+        assert wait_until(lambda: bool(peek()), timeout_seconds=30)
+        [message] = peek()
+    finally:
+        stack.supervisor.start_program("worker")
     walk.wait_for_line(CREATED.format(**task))
     body = json.loads(message["payload"])
     assert message["payload_encoding"] == "string"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -76,11 +77,16 @@ def processes_of(state: Path) -> list[psutil.Process]:
 
 def _is_node(process: psutil.Process) -> bool:
     try:
-        parent = process.parent()
-        # What a node has forked bears its name until it becomes something else.
-        return process.name().startswith("beam") and not (parent and parent.name().startswith("beam"))
-    except psutil.NoSuchProcess:
+        return " rabbit boot " in " ".join(process.cmdline())
+    except psutil.Error:
         return False
+
+
+def _parent_of(process: psutil.Process) -> int:
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def _names(process: psutil.Process, state: Path) -> bool:
@@ -113,7 +119,8 @@ def start_up(state: Path) -> Iterator[Callable[..., Up]]:
             up.process.send_signal(signal.SIGTERM)
             up.process.wait(STOP_TIMEOUT_SECONDS)
         for process in up.leftovers():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def create_task(up: Up) -> str:
@@ -169,11 +176,13 @@ def test_after_a_kill_the_next_one_waits_for_the_last_nodes_end(start_up: Callab
     first = start_up()
     first.wait_for("Ctrl-C stops everything.")
     first.process.kill()
+    first.process.wait()
     second = start_up()
 
     def is_up() -> bool:
-        nodes = [process for process in processes_of(state) if _is_node(process)]
-        assert len(nodes) <= 1, "two nodes on one directory"
+        nodes = {process.pid: _parent_of(process) for process in processes_of(state) if _is_node(process)}
+        # What a node has just forked bears its command until it becomes another program.
+        assert len([pid for pid, parent in nodes.items() if parent not in nodes]) <= 1, "two nodes on one directory"
         return "Ctrl-C stops everything." in second.said()
 
     assert wait_until(is_up, timeout_seconds=START_TIMEOUT_SECONDS), second.said()
