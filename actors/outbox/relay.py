@@ -57,13 +57,13 @@ class Relay:
             outcome = self.publisher.publish(
                 [envelope.seal(row) for row in rows],
                 timeout_seconds=PUBLISH_TIMEOUT_SECONDS,
-                on_wait=lambda: extend(token),
+                on_wait=lambda: extend(token, rows),
             )
             stamp(token, outcome.confirmed)
             bury(token, outcome.refused)
-            postpone(token)
+            postpone(token, rows)
         finally:
-            release(token)
+            release(token, rows)
         went_well = len(outcome.confirmed) == len(rows)
         self.window = min(self.window * WINDOW_GROWTH, LARGEST_WINDOW) if went_well else 1
         return went_well and bool(rows)
@@ -86,9 +86,9 @@ def claim(limit: int) -> tuple[UUID, list[OutboxMessage]]:
     return token, rows
 
 
-def extend(token: UUID) -> None:
+def extend(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     """Keep a lease while its confirms are outstanding."""
-    OutboxMessage.objects.filter(lease_token=token).update(lease_until=Now() + timedelta(seconds=LEASE_SECONDS))
+    _still_leased(token, rows).update(lease_until=Now() + timedelta(seconds=LEASE_SECONDS))
 
 
 def stamp(token: UUID, confirmed: Iterable[int]) -> None:
@@ -110,16 +110,19 @@ def bury(token: UUID, refused: dict[int, str]) -> None:
         )
 
 
-def postpone(token: UUID) -> None:
+def postpone(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     """Put what is still leased behind the others: what nobody takes must not hold up what gets through."""
-    OutboxMessage.objects.filter(lease_token=token, state=State.PENDING).update(
-        due_at=Now() + timedelta(seconds=POSTPONE_SECONDS)
-    )
+    _still_leased(token, rows).filter(state=State.PENDING).update(due_at=Now() + timedelta(seconds=POSTPONE_SECONDS))
 
 
-def release(token: UUID) -> None:
+def release(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     """Give back what is still leased: the next claim takes it up."""
-    OutboxMessage.objects.filter(lease_token=token).update(lease_token=None, lease_until=None)
+    _still_leased(token, rows).update(lease_token=None, lease_until=None)
+
+
+def _still_leased(token: UUID, rows: Sequence[OutboxMessage]) -> QuerySet[OutboxMessage]:
+    # By id: a token alone has no index, and would be looked for in the whole table at every step.
+    return OutboxMessage.objects.filter(pk__in=[row.pk for row in rows], lease_token=token)
 
 
 def _skipping_locked(rows: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
