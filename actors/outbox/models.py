@@ -1,8 +1,11 @@
 """The row that lives until the work is settled: outbox, proof that work is owed, schedule and dead letter in one.
 
 Guarantee: a row commits or rolls back with the change that it tells of, and is deleted in the effect's transaction.
-Written by `broker`, leased and stamped by `relay`, settled, rescheduled or declared dead by `settlement`.
+Written by `broker`, leased and stamped by `relay`, settled, rescheduled or declared dead by `settlement`, kept when
+dead for `deadletters`, published again by `repair`.
 """
+
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -21,6 +24,19 @@ class State(models.TextChoices):
 
 # What a relay takes up once it is due.
 AWAITING = (State.PENDING, State.SCHEDULED)
+
+
+LONGEST_TEXT = 20_000
+NOBODYS: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_until": None}
+
+
+class OutboxMessages(models.QuerySet["OutboxMessage"]):
+    """Rows, and the changes of state that more than one module makes."""
+
+    def die(self, reason: str, *, error: str = "", traceback: str = "") -> int:
+        """Keep the rows as dead letters; return how many there were."""
+        texts = {"reason": reason, "error": clean(error), "traceback": clean(traceback)}
+        return self.update(state=State.DEAD, died_at=Now(), **texts, **NOBODYS)
 
 
 class OutboxMessage(models.Model):
@@ -44,6 +60,8 @@ class OutboxMessage(models.Model):
     held_until = models.DateTimeField(null=True)
     published_at = models.DateTimeField(null=True)
 
+    reason = models.CharField(_("reason"), max_length=40, blank=True, default="")
+    """Why it is dead: `retries exhausted`, `throws`, `unknown actor` …; empty for the living."""
     error = models.TextField(blank=True, default="")
     traceback = models.TextField(blank=True, default="")
     died_at = models.DateTimeField(null=True)
@@ -55,6 +73,8 @@ class OutboxMessage(models.Model):
     changed_by_id = models.BigIntegerField(null=True)
     dedupe_key = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001 – many have none
     created_at = models.DateTimeField(db_default=Now())
+
+    objects = OutboxMessages.as_manager()
 
     class Meta:
         verbose_name = _("outbox message")
@@ -68,3 +88,62 @@ class OutboxMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor} {self.message_id}"
+
+
+class Decision(models.TextChoices):
+    """What a person did with a dead letter."""
+
+    REPLAYED = "replayed", _("replayed")
+    EDITED = "edited", _("edited and replayed")
+    DISCARDED = "discarded", _("discarded")
+
+
+class DeadLetterDecision(models.Model):
+    """Who replayed or discarded a dead letter, when and why; kept after the row is gone. Written by `deadletters`."""
+
+    row_id = models.BigIntegerField(_("row"))
+    """Of an `OutboxMessage` that may be gone: no foreign key."""
+    message_id = models.CharField(_("message id"), max_length=64)
+    queue = models.CharField(_("queue"), max_length=100)
+    actor = models.CharField(_("actor"), max_length=100)
+    subject = models.CharField(_("subject"), max_length=100, blank=True, default="")
+    reason = models.CharField(_("reason"), max_length=40, blank=True, default="")
+    """Why the message was dead."""
+    error = models.TextField(_("error"), blank=True, default="")
+    body = models.BinaryField(_("body"))
+    """The message as it died: what was discarded can still be read, and what was edited compared."""
+    decision = models.CharField(_("decision"), max_length=9, choices=Decision.choices)
+    decided_by = models.CharField(_("decided by"), max_length=200)
+    decided_by_id = models.BigIntegerField(null=True)
+    why = models.TextField(_("why"), blank=True, default="")
+    decided_at = models.DateTimeField(_("decided at"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("decision on a dead letter")
+        verbose_name_plural = _("decisions on dead letters")
+        indexes = (models.Index(fields=("row_id",), name="outbox_decision_row"),)
+
+    def __str__(self) -> str:
+        return f"{self.decision} {self.actor} {self.message_id}"
+
+
+class WatchedQueue(models.Model):
+    """What `repair` has seen of a queue, shared by all processes: one of them at a time looks."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    seen_empty_at = models.DateTimeField(null=True)
+    """What was published before and is still owed once a message's longest stay in a worker has passed, is lost."""
+    lease_token = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("watched queue")
+        verbose_name_plural = _("watched queues")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def clean(text: str) -> str:
+    """Return what a database takes: PostgreSQL refuses NUL in text, and nobody reads megabytes."""
+    return text.replace("\0", "\\0")[:LONGEST_TEXT]

@@ -105,9 +105,7 @@ def bury(token: UUID, refused: dict[int, str]) -> None:
     """Declare dead what RabbitMQ will never take, with its reason."""
     for row_id, reason in refused.items():
         logger.error("died row=%d reason=refused error=%r", row_id, reason)
-        OutboxMessage.objects.filter(pk=row_id, lease_token=token).update(
-            state=State.DEAD, died_at=Now(), error=reason, lease_token=None, lease_until=None
-        )
+        OutboxMessage.objects.filter(pk=row_id, lease_token=token).die("refused by RabbitMQ", error=reason)
 
 
 def postpone(token: UUID, rows: Sequence[OutboxMessage]) -> None:

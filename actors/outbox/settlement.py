@@ -23,7 +23,7 @@ from dramatiq.middleware import Shutdown, SkipMessage, TimeLimit
 
 from actors.outbox.envelope import Ticket
 from actors.outbox.errors import Unsettled
-from actors.outbox.models import OutboxMessage, State
+from actors.outbox.models import NOBODYS, OutboxMessage, State, clean
 from actors.outbox.outage import database_is_away, lock_was_not_available
 from actors.outbox.retries import RETRIES_EXHAUSTED, OutboxRetries, Verdict, jittered_backoff
 
@@ -35,8 +35,6 @@ LOCK_TIMEOUT_MS = 2_000
 MOST_STARTS = 5
 MIN_PATIENCE_MS = 100
 MAX_PATIENCE_MS = 5_000
-LONGEST_TEXT = 20_000
-NOBODYS: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_until": None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,9 +157,7 @@ class Settling:
         logger.info("state=scheduled row=%s delay_ms=%d written=%d", self.delivery.ticket, delay_ms, written)
 
     def _die(self, reason: str, error: str, trace: str) -> bool:
-        written = self.delivery.row().update(
-            state=State.DEAD, died_at=Now(), error=clean(f"{reason}: {error}"), traceback=clean(trace), **NOBODYS
-        )
+        written = self.delivery.row().die(reason, error=error, traceback=trace)
         logger.error("state=dead row=%s reason=%r written=%d", self.delivery.ticket, reason, written)
         return bool(written)
 
@@ -193,8 +189,3 @@ def lift_time_limit(broker: Broker) -> None:
 
 def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def clean(text: str) -> str:
-    """Return what a database takes: PostgreSQL refuses NUL in text, and nobody reads megabytes."""
-    return text.replace("\0", "\\0")[:LONGEST_TEXT]

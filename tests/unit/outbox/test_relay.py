@@ -110,7 +110,7 @@ def test_what_rabbitmq_will_never_take_is_a_dead_letter(send: Send) -> None:
     send()
     Relay(publisher=FakePublisher(decide=lambda keys: Outcome(refused=dict.fromkeys(keys, "too large")))).step()
     row = OutboxMessage.objects.get()
-    assert (row.state, row.error) == (State.DEAD, "too large")
+    assert (row.state, row.reason, row.error) == (State.DEAD, "refused by RabbitMQ", "too large")
 
 
 def test_the_window_starts_at_one_grows_and_falls_back(send: Send) -> None:
