@@ -25,6 +25,9 @@ class Verdict:
     reason: str = ""
     """Why there is none."""
 
+    max_retries: int | None = None
+    """How many there were to be."""
+
 
 class OutboxRetries(Retries):
     """The Retries middleware, for messages of the outbox: its options mean the same, its delays are due times of rows.
@@ -54,7 +57,7 @@ class OutboxRetries(Retries):
         retry_when = actor.options.get("retry_when", self.retry_when)
         most = option("max_retries", self.max_retries)
         if not (retry_when(attempt, error) if retry_when is not None else most is None or attempt < most):
-            return Verdict(delay_ms=None, reason=RETRIES_EXHAUSTED)
+            return Verdict(delay_ms=None, reason=RETRIES_EXHAUSTED, max_retries=most)
         if isinstance(error, Retry) and error.delay is not None:
             return Verdict(delay_ms=error.delay)
         least, longest = option("min_backoff", self.min_backoff), option("max_backoff", self.max_backoff)

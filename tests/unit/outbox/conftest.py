@@ -11,6 +11,7 @@ from dramatiq import Message, MessageProxy
 from dramatiq.worker import WorkerThread
 
 from actors.outbox import envelope
+from actors.outbox.middleware import Settlement
 from actors.outbox.models import OutboxMessage
 
 QUEUE = "tests"
@@ -21,9 +22,12 @@ class FakeConsumer:
     """Remembers what became of each message."""
 
     ends: list[str] = field(default_factory=list)
+    errors: list[BaseException] = field(default_factory=list)
 
     def post_process_message(self, message: MessageProxy) -> None:
         self.ends.append("nack" if message.failed else "ack")
+        if message._exception is not None:
+            self.errors.append(message._exception)
 
 
 @dataclass
@@ -42,6 +46,18 @@ class Bench:
         self.worker.process_message(proxy)
         return self.consumer.ends[-1]
 
+    def stop(self) -> None:
+        """Tell the worker that it has no more time to wait."""
+        self._settlement.worker.stopping.set()
+
+    def start(self) -> None:
+        self._settlement.worker.stopping.clear()
+
+    @property
+    def _settlement(self) -> Settlement:
+        [settlement] = [each for each in self.worker.broker.middleware if isinstance(each, Settlement)]
+        return settlement
+
     def deliver_all(self) -> None:
         """Run what is waiting, and what that sends, until nothing waits."""
         while row := OutboxMessage.objects.filter(state="pending").order_by("pk").first():
@@ -49,7 +65,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
+def bench() -> Iterator[Bench]:
     consumer = FakeConsumer()
     worker = WorkerThread(
         broker=dramatiq.get_broker(),
@@ -57,7 +73,9 @@ def bench() -> Bench:
         work_queue=Queue(),  # type: ignore[arg-type]  # in order, for one thread
         worker_timeout=1,
     )
-    return Bench(consumer=consumer, worker=worker)
+    bench = Bench(consumer=consumer, worker=worker)
+    yield bench
+    bench.start()
 
 
 @pytest.fixture

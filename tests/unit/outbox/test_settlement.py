@@ -8,9 +8,13 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import InterfaceError, OperationalError, transaction
 from dramatiq import composition
+from dramatiq.middleware import Shutdown
 
+from actors.outbox.context import Context, sent_by
+from actors.outbox.delivery import Delivery
+from actors.outbox.errors import Unsettled
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.settlement import MOST_STARTS, Settling
+from actors.outbox.settlement import MOST_STARTS, SUSPECT_STARTS
 from tests.unit.outbox.conftest import Bench
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -155,14 +159,14 @@ def test_a_group_is_sent_in_the_transaction_of_its_caller(bench: Bench, actor: D
 def test_a_database_that_is_away_burns_no_retry(
     bench: Bench, actor: Declare, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    lock, failures = Settling._lock, [error, error]
+    lock, failures = Delivery.locked_row, [error, error]
 
-    def fail_twice(self: Settling) -> None:
+    def fail_twice(self: Delivery) -> OutboxMessage:
         if failures:
             raise failures.pop()
-        lock(self)
+        return lock(self)
 
-    monkeypatch.setattr(Settling, "_lock", fail_twice)
+    monkeypatch.setattr(Delivery, "locked_row", fail_twice)
     actor(add).send("one")
     assert bench.deliver(the_row()) == "ack"
     assert (effects(), OutboxMessage.objects.count()) == (["one"], 0)
@@ -172,14 +176,91 @@ def test_a_message_that_keeps_killing_its_worker_is_given_up(bench: Bench, actor
     actor(add).send()
     OutboxMessage.objects.update(starts=MOST_STARTS)
     assert bench.deliver(the_row(), redelivered=True) == "ack"
-    assert (the_row().state, effects()) == (State.DEAD, [])
-    assert the_row().reason == "starts exceeded"
+    assert (the_row().state, the_row().reason, effects()) == (State.DEAD, "starts exceeded", [])
 
 
 def test_a_redelivery_that_ends_well_is_settled(bench: Bench, actor: Declare) -> None:
     actor(add).send("one")
     bench.deliver(the_row(), redelivered=True)
     assert (effects(), OutboxMessage.objects.count()) == (["one"], 0)
+
+
+def test_a_suspect_is_tried_away_from_those_it_was_seen_dying_with(bench: Bench, actor: Declare) -> None:
+    actor(add).send("one")
+    OutboxMessage.objects.update(starts=SUSPECT_STARTS, state=State.PUBLISHED)
+    before = the_row()
+    assert bench.deliver(before, redelivered=True) == "ack"
+    suspect = the_row()
+    assert (suspect.state, suspect.starts, suspect.attempt) == (State.SCHEDULED, SUSPECT_STARTS, 0)
+    assert (suspect.due_at > before.due_at, effects()) == (True, [])
+    bench.deliver(suspect)
+    assert (effects(), OutboxMessage.objects.count()) == (["one"], 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"outside_effects": True}, {"returns_rows": True}])
+def test_every_start_of_a_suspect_is_counted(bench: Bench, actor: Declare, options: dict[str, bool]) -> None:
+    starts: list[int] = []
+    actor(lambda: starts.append(the_row().starts), **options).send()
+    OutboxMessage.objects.update(starts=SUSPECT_STARTS)
+    bench.deliver(the_row())
+    assert starts == [SUSPECT_STARTS + 1]
+
+
+def test_what_was_interrupted_in_good_order_stays_rabbitmq_s_and_killed_nobody(bench: Bench, actor: Declare) -> None:
+    def stop() -> None:
+        add()
+        raise Shutdown
+
+    actor(stop).send()
+    bench.deliver(the_row(), redelivered=True)
+    [error] = bench.consumer.errors
+    assert isinstance(error, Unsettled)
+    assert (the_row().starts, the_row().attempt, effects()) == (0, 0, [])
+
+
+def test_a_worker_that_stops_while_the_database_is_away_leaves_the_message_to_rabbitmq(
+    bench: Bench, actor: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Delivery) -> OutboxMessage:
+        raise OperationalError("server closed the connection")
+
+    actor(add).send()
+    row = the_row()
+    with monkeypatch.context() as patch:
+        patch.setattr(Delivery, "locked_row", fail)
+        bench.stop()
+        bench.deliver(row)
+    [error] = bench.consumer.errors
+    assert isinstance(error, Unsettled)
+    assert (the_row().attempt, effects()) == (0, [])
+
+
+def test_on_failure_is_told_of_every_failed_attempt(bench: Bench, actor: Declare) -> None:
+    actor(lambda message, failure: add(f"{failure['type']} {Group.objects.count()}"), actor_name="sigh")
+    actor(fail, max_retries=1, on_failure="sigh").send()
+    failing = the_row()
+    bench.deliver(failing)
+    failing.refresh_from_db()
+    bench.deliver(failing)
+    bench.deliver_all()
+    assert effects() == ["ValueError 0", "ValueError 1"]
+
+
+def test_a_failure_that_cannot_be_handled_is_kept_all_the_same(bench: Bench, actor: Declare) -> None:
+    actor(fail, on_failure="nobody").send()
+    assert bench.deliver(the_row()) == "ack"
+    assert (the_row().state, the_row().reason) == (State.DEAD, "failure not handled")
+    assert the_row().error.startswith("ValueError: wrong")
+    assert "nobody" in the_row().error
+
+
+def test_what_an_actor_sends_carries_on_whose_doing_it_was(bench: Bench, actor: Declare) -> None:
+    second = actor(add)
+    first = actor(lambda: second.send("later") and None)
+    with sent_by(Context(request_id="r1", changed_by="user1", changed_by_id=7)):
+        first.send()
+    bench.deliver(the_row())
+    assert (the_row().request_id, the_row().changed_by, the_row().changed_by_id) == ("r1", "user1", 7)
 
 
 def test_an_actor_called_as_a_function_settles_nothing(actor: Declare) -> None:

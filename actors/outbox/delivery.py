@@ -1,0 +1,108 @@
+"""One message in a worker's hands, and what may interrupt it there."""
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dramatiq
+from django.db import OperationalError, connection
+from dramatiq import Broker, MessageProxy
+from dramatiq.middleware import SkipMessage, TimeLimit
+
+from actors.outbox.envelope import Ticket
+from actors.outbox.models import OutboxMessage, OutboxMessages, State
+from actors.outbox.outage import lock_was_not_available
+
+# A lock that outlasts this is another worker's: the relay holds one for milliseconds.
+LOCK_TIMEOUT_MS = 2_000
+# What settling needs of a row; its body is not among it.
+NEEDED = ("starts", "held_until", "request_id", "changed_by", "changed_by_id")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """A message of the outbox that a worker has begun."""
+
+    ticket: Ticket
+
+    message: MessageProxy
+
+    actor: dramatiq.Actor[Any, Any]
+
+    broker: Broker
+
+    @property
+    def is_redelivered(self) -> bool:
+        """Whether RabbitMQ has handed this copy out before; a stub broker's messages know no deliveries."""
+        return getattr(self.message, "redelivered", False)
+
+    def option(self, name: str) -> Any:
+        """Return an option, the message's before the actor's."""
+        return self.message.options.get(name) or self.actor.options.get(name)
+
+    def row(self) -> OutboxMessages:
+        """Return the row to settle, if it is still at this attempt."""
+        return OutboxMessage.objects.filter(pk=self.ticket.row_id, attempt=self.ticket.attempt)
+
+    def living_row(self) -> OutboxMessage:
+        """Return the row, if it still waits to be settled.
+
+        Raises:
+            SkipMessage: it is settled, superseded or dead.
+        """
+        return self._required(self.row())
+
+    def locked_row(self) -> OutboxMessage:
+        """Lock the row for the rest of the transaction, and return it.
+
+        Raises:
+            SkipMessage: it is settled, superseded, dead, or locked by another worker.
+        """
+        wait_for_locks_only_so_long()
+        try:
+            return self._required(for_update(self.row()))
+        except OperationalError as error:
+            if lock_was_not_available(error):
+                raise SkipMessage("another worker is settling it") from error
+            raise
+
+    def _required(self, rows: OutboxMessages) -> OutboxMessage:
+        found = rows.exclude(state=State.DEAD).only(*NEEDED).first()
+        if found is None:
+            raise SkipMessage("settled or superseded before")
+        return found
+
+    @contextmanager
+    def time_limit(self) -> Iterator[None]:
+        """Let the actor's deadline strike inside, and nowhere else: never while an outcome is being written."""
+        for each in self._time_limits():
+            each.before_process_message(self.broker, self.message)  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            self.lift_time_limit()
+
+    def lift_time_limit(self) -> None:
+        """End the actor's deadline."""
+        for each in self._time_limits():
+            each.manager.remove_timeout(threading.get_ident())  # type: ignore[no-untyped-call]
+        # One that has been raised already, and not been delivered yet, is taken back.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
+
+    def _time_limits(self) -> list[TimeLimit]:
+        return [each for each in self.broker.middleware if isinstance(each, TimeLimit)]
+
+
+def for_update(rows: OutboxMessages) -> OutboxMessages:
+    """Lock what is read; on SQLite the transaction itself is the lock."""
+    return rows.select_for_update() if connection.vendor == "postgresql" else rows
+
+
+def wait_for_locks_only_so_long() -> None:
+    """Have a lock waited for only `LOCK_TIMEOUT_MS`, for the rest of the transaction."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])

@@ -1,0 +1,250 @@
+"""`manage.py deadletters`: what was given up, why, and what becomes of it.
+
+What is printed may have been written by strangers: nothing of it reaches the terminal but printable characters.
+"""
+
+import getpass
+import json
+import os
+import re
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from actors.outbox import deadletters
+from actors.outbox.deadletters import Decided, Decider, UnfitMessage
+from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+
+LISTED = 100
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+FILTERS = ("queue", "actor", "reason", "since")
+COLUMNS = ("id", "died at", "queue", "actor", "subject", "reason", "error")
+WIDEST = 60
+NAMED = 20
+
+
+class Command(BaseCommand):
+    help = "Lists and shows dead letters, publishes them again, or discards them."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="what", required=True, metavar="list|show|replay|discard")
+
+        listing = actions.add_parser("list", help="dead letters, the latest first")
+        _add_filters(listing)
+        listing.add_argument("--limit", type=int, default=LISTED, help=f"at most so many ({LISTED}); 0 for all")
+        listing.add_argument("--json", action="store_true", help="as JSON")
+
+        show = actions.add_parser("show", help="one of them: message, error, traceback, earlier decisions")
+        show.add_argument("ids", metavar="ID", type=int, nargs=1)
+
+        replay = actions.add_parser("replay", help="have them published again")
+        _add_choice(replay)
+        replay.add_argument(
+            "--edit",
+            metavar="FILE",
+            help="fields of the message to replace, such as args, as a JSON object; - for stdin",
+        )
+        discard = actions.add_parser("discard", help="delete them; a record with the message is kept")
+        _add_choice(discard)
+
+    def handle(self, *args: Any, what: str, **options: Any) -> None:
+        {"list": self._list, "show": self._show, "replay": self._replay, "discard": self._discard}[what](options)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        if options["limit"] < 0:
+            raise CommandError("--limit is a number of dead letters, or 0 for all of them.")
+        rows = _filtered(options).order_by("-died_at", "-pk").defer("body", "traceback")
+        shown = list(rows[: options["limit"] or None])
+        if options["json"]:
+            self.stdout.write(json.dumps([_as_json(row) for row in shown], indent=2))
+            return
+        if not shown:
+            self.stdout.write("No dead letters.")
+            return
+        for line in _aligned([COLUMNS, *map(_columns, shown)]):
+            self.stdout.write(line)
+        if (count := rows.count()) > len(shown):
+            self.stdout.write(f"{len(shown)} of {count}.")
+
+    def _show(self, options: dict[str, Any]) -> None:
+        [row_id] = options["ids"]
+        row = OutboxMessage.objects.filter(pk=row_id).first()
+        decisions = DeadLetterDecision.objects.filter(row_id=row_id).order_by("pk")
+        if row is None and not decisions:
+            raise CommandError(f"There is no dead letter {row_id}, and there never was a decision on one.")
+        if row is None:
+            self.stdout.write(f"{row_id} is gone; what was decided on it:")
+        else:
+            self._show_row(row)
+        for decision in decisions:
+            self._show_decision(decision)
+
+    def _show_row(self, row: OutboxMessage) -> None:
+        for field in row._meta.fields:
+            if field.name not in {"body", "traceback"} and (value := getattr(row, field.attname)) not in {None, ""}:
+                self.stdout.write(f"{field.name + ':':<16}{_value(value)}")
+        for title, text in (("body", deadletters.legible(bytes(row.body))), ("traceback", row.traceback)):
+            if text:
+                self.stdout.write(f"\n{title}:\n{_printable(text, lines=True)}")
+
+    def _show_decision(self, decision: DeadLetterDecision) -> None:
+        self.stdout.write(
+            f"\n{decision.decision} at {_value(decision.decided_at)} by {_printable(decision.decided_by)}: "
+            f"{_printable(decision.why)}\nit had died of {_printable(decision.reason)}: {_printable(decision.error)}\n"
+            f"{_printable(deadletters.legible(bytes(decision.body)), lines=True)}"
+        )
+
+    def _replay(self, options: dict[str, Any]) -> None:
+        rows, body = _chosen(options), None
+        if options["edit"] is not None:
+            if options["all"] or len(options["ids"]) != 1:
+                raise CommandError("--edit takes one id: another message in the place of one.")
+            body = _edited(rows.get(), options["edit"])
+        count = rows.count()
+        decided = deadletters.replay(rows, by=_decider(options), why=options["why"], body=body)
+        self._report("replayed", count, decided)
+
+    def _discard(self, options: dict[str, Any]) -> None:
+        rows = _chosen(options)
+        count = rows.count()
+        self._report("discarded", count, deadletters.discard(rows, by=_decider(options), why=options["why"]))
+
+    def _report(self, done: str, count: int, decided: Decided) -> None:
+        self.stdout.write(f"{len(decided.decisions)} of {count} {done}.")
+        for row_id, problem in list(decided.refused.items())[:NAMED]:
+            self.stderr.write(f"{row_id} stays dead: {_printable(problem)}")
+        if decided.refused:
+            raise CommandError(f"{len(decided.refused)} would only die again: edit or discard them.")
+        if count > len(decided.decisions):
+            raise CommandError(f"{count - len(decided.decisions)} had been decided on by somebody else meanwhile.")
+
+
+def _add_filters(parser: ArgumentParser) -> None:
+    parser.add_argument("--queue", help="only of this queue")
+    parser.add_argument("--actor", help="only of this actor")
+    parser.add_argument("--reason", help="only of this reason, such as 'retries exhausted'")
+    parser.add_argument(
+        "--since",
+        type=_moment,
+        help="only of those that died since: 2026-01-31, 2026-01-31T12:00, or ago: 90m, 12h, 7d",
+    )
+
+
+def _add_choice(parser: ArgumentParser) -> None:
+    parser.add_argument("ids", metavar="ID", type=int, nargs="*")
+    parser.add_argument("--all", action="store_true", help="all that the filters leave")
+    _add_filters(parser)
+    parser.add_argument("--why", required=True, help="kept with the decision")
+    parser.add_argument("--by", metavar="NAME", help="who decides (the user of the operating system)")
+    parser.add_argument("--yes", action="store_true", help="--all without any filter is meant")
+
+
+def _moment(text: str) -> datetime:
+    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        return timezone.now() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+    if moment := parse_datetime(text):
+        return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    if day := parse_date(text):
+        return timezone.make_aware(datetime.combine(day, time.min))
+    raise ValueError(text)  # argparse says which argument
+
+
+def _filtered(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
+    rows = OutboxMessage.objects.filter(state=State.DEAD)
+    for name in ("queue", "actor", "reason"):
+        if options[name] is not None:
+            rows = rows.filter(**{name: options[name]})
+    return rows if options["since"] is None else rows.filter(died_at__gte=options["since"])
+
+
+def _chosen(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
+    """Return the dead letters that are meant, by ids or by filters, never by both."""
+    if not options["why"].strip():
+        raise CommandError("Say why: it is kept with the decision.")
+    has_filter = any(options[name] is not None for name in FILTERS)
+    if options["all"]:
+        if options["ids"]:
+            raise CommandError("Either ids or --all.")
+        rows = _filtered(options)
+        if not (has_filter or options["yes"]):
+            raise CommandError(f"--all without a filter means every dead letter, {rows.count()} of them: add --yes.")
+        return rows
+    if not options["ids"] or has_filter:
+        raise CommandError("Name the ids, or say --all, with or without filters.")
+    ids = set(options["ids"])
+    rows = OutboxMessage.objects.filter(pk__in=ids)
+    _refuse_what_is_not_dead(ids, dict(rows.values_list("pk", "state")))
+    return rows.filter(state=State.DEAD)
+
+
+def _refuse_what_is_not_dead(ids: set[int], states: dict[int, str]) -> None:
+    wrong = [
+        f"{row_id} ({states.get(row_id, 'unknown')})" for row_id in sorted(ids) if states.get(row_id) != State.DEAD
+    ]
+    if wrong:
+        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        raise CommandError(f"{len(wrong)} of {len(ids)} are no dead letters: {', '.join(wrong[:NAMED])}{more}.")
+
+
+def _edited(row: OutboxMessage, source: str) -> bytes:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
+        return deadletters.edit(row, json.loads(text))
+    except (OSError, ValueError, RecursionError, UnfitMessage) as error:
+        raise CommandError(f"--edit: {_printable(str(error))}") from error
+
+
+def _decider(options: dict[str, Any]) -> Decider:
+    return Decider(name=options["by"] or _os_user())
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
+
+
+def _columns(row: OutboxMessage) -> tuple[str, ...]:
+    error = row.error.splitlines()[0] if row.error else ""
+    values = (str(row.pk), _value(row.died_at), row.queue, row.actor, row.subject, row.reason, error)
+    return tuple(_shortened(_printable(value)) for value in values)
+
+
+def _as_json(row: OutboxMessage) -> dict[str, Any]:
+    names = ("message_id", "queue", "actor", "subject", "reason", "error", "attempt")
+    return {
+        "id": row.pk,
+        "died_at": row.died_at and timezone.localtime(row.died_at).isoformat(),
+        **{name: getattr(row, name) for name in names},
+    }
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}"
+    return _printable(str(value))
+
+
+def _printable(text: str, *, lines: bool = False) -> str:
+    """Return text that moves no cursor and colours nothing; with its line breaks, if they are wanted."""
+    kept = "\n\t" if lines else ""
+    return "".join(letter if letter.isprintable() or letter in kept else ascii(letter)[1:-1] for letter in text)

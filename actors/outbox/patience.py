@@ -1,0 +1,48 @@
+"""Waits for a database that is away: that is nobody's failure.
+
+Guarantee: what is done patiently is done, fails by itself, or is left to RabbitMQ (`Unsettled`) when the worker stops.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import InterfaceError, OperationalError, connection
+
+from actors.outbox.errors import Unsettled
+from actors.outbox.outage import database_is_away
+from actors.outbox.retries import jittered_backoff
+
+logger = logging.getLogger(__name__)
+
+MIN_PATIENCE_MS = 100
+MAX_PATIENCE_MS = 5_000
+
+T = TypeVar("T")
+
+
+def patiently(do: Callable[[], T], *, stopping: threading.Event, what: object) -> T:
+    """Do something in the database; where that is away, wait for it and do it again.
+
+    Args:
+        do: a whole transaction, or nothing that must not happen twice.
+        stopping: set when there is no more time to wait.
+        what: named in the log.
+
+    Raises:
+        Unsettled: the database was still away when `stopping` was set.
+    """
+    waits = 0
+    while True:
+        try:
+            return do()
+        except (OperationalError, InterfaceError) as error:
+            if not database_is_away(error):
+                raise
+            delay_ms = jittered_backoff(waits, least_ms=MIN_PATIENCE_MS, longest_ms=MAX_PATIENCE_MS)
+            logger.warning("database away row=%s waiting_ms=%d error=%s", what, delay_ms, error)
+            connection.close()
+            if stopping.wait(delay_ms / 1000):
+                raise Unsettled from error
+            waits += 1

@@ -1,0 +1,78 @@
+"""A TCP proxy between the service and RabbitMQ, which can turn into a black hole.
+
+As a black hole it takes connections and bytes and answers nothing, as a network does that has lost its other end:
+nobody is refused, nobody is told.
+"""
+
+import selectors
+import socket
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from project.servers.ports import LOOPBACK, free_port
+
+CHUNK_BYTES = 64 * 1024
+POLL_SECONDS = 0.2
+
+
+class Proxy:
+    """Forwards every connection to `port` of the proxy's own to another port of this machine."""
+
+    def __init__(self, *, target_port: int) -> None:
+        self.port = free_port()
+        self._target_port = target_port
+        self._forwards = threading.Event()
+        self._forwards.set()
+        self._stopping = threading.Event()
+        self._listener = socket.create_server((LOOPBACK, self.port), backlog=128)
+        self._listener.settimeout(POLL_SECONDS)
+        self._thread = threading.Thread(target=self._accept, name="chaos-proxy", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._forwards.set()
+        self._thread.join()
+        self._listener.close()
+
+    def black_hole(self) -> None:
+        """Swallow everything from now on; connections stay open."""
+        self._forwards.clear()
+
+    def forward(self) -> None:
+        """Let through again what is sent from now on, and what was held back."""
+        self._forwards.set()
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            self._forwards.wait()
+            with socket.create_connection((LOOPBACK, self._target_port), timeout=30) as node:
+                self._forward(client, node)
+
+    def _forward(self, client: socket.socket, node: socket.socket) -> None:
+        peers = {client: node, node: client}
+        with selectors.DefaultSelector() as selector:
+            for peer in peers:
+                selector.register(peer, selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                for key, _ in selector.select(POLL_SECONDS):
+                    source = key.fileobj
+                    assert isinstance(source, socket.socket)
+                    chunk = source.recv(CHUNK_BYTES)
+                    self._forwards.wait()
+                    if not chunk:
+                        return
+                    peers[source].sendall(chunk)
