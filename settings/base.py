@@ -91,9 +91,18 @@ DATABASES: dict[str, Any] = {
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
-else:
-    # Seconds. A server that cannot be reached may hang nobody, health probes least of all.
-    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # A server that cannot be reached may hang nobody, health probes least of all; one that vanishes is noticed within
+    # half a minute; and a client that vanishes keeps its locks no longer than an actor may run.
+    POSTGRESQL_OPTIONS = {
+        "connect_timeout": 5,  # seconds, as are the next two
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,  # milliseconds, as is the last
+        "options": f"-c idle_in_transaction_session_timeout={TIME_LIMIT_MS + 30_000}",
+    }
+    DATABASES["default"]["OPTIONS"] = {**POSTGRESQL_OPTIONS, **DATABASES["default"].get("OPTIONS", {})}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

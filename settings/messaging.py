@@ -25,6 +25,8 @@ DRAMATIQ_AUTODISCOVER_MODULES = ["activity"]
 # Housekeeping of a table which only django_dramatiq's AdminMiddleware fills, and that is not used here.
 DRAMATIQ_IGNORED_MODULES = ["django_dramatiq.tasks"]
 
+TIME_LIMIT_MS = env.int("TIME_LIMIT_MS", 60_000)
+
 # The whole list, in the order in which `before` hooks run; `after` hooks run from its end to its start. TimeLimit
 # is last so that its deadline is lifted before the others do their work; database connections are tended around all.
 # Pipelines and callbacks are missing on purpose: they are part of the effect, and settlement sends them.
@@ -40,7 +42,7 @@ DRAMATIQ_MIDDLEWARE = [
         max_backoff=env.int("MAX_BACKOFF_MS", 600_000),
     ),
     Settlement(),
-    TimeLimit(time_limit=env.int("TIME_LIMIT_MS", 60_000)),
+    TimeLimit(time_limit=TIME_LIMIT_MS),
 ]
 
 # A relay in every web and worker process; without it, `manage.py relay` has to run.

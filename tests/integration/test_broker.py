@@ -93,7 +93,7 @@ def test_a_failing_actor_is_retried_through_its_row_and_ends_as_a_dead_letter(
     with psycopg.connect(postgresql.url("stack"), autocommit=True) as database:
 
         def row() -> tuple[Any, ...]:
-            query = "SELECT state, attempt, error FROM outbox_outboxmessage WHERE subject = 'test:dead'"
+            query = "SELECT state, attempt, reason, error FROM outbox_outboxmessage WHERE subject = 'test:dead'"
             return database.execute(query).fetchone() or ()
 
         assert wait_until(lambda: row()[:1] == ("dead",), timeout_seconds=60), row()
