@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
-.PHONY: run help test test-unit demo lint format messages requirements clean install
+.PHONY: run help test test-unit chaos demo lint format messages requirements clean install
 
 run: install ## everything in this terminal: private RabbitMQ, database, demo user, web, worker
 	@exec $(BIN)/python manage.py up
@@ -17,6 +17,9 @@ test: install ## everything that proves it
 
 test-unit: install ## an answer in seconds: no server, no network
 	$(BIN)/pytest -m "not integration and not browser"
+
+chaos: install ## kill, freeze, cut and wipe everything for half an hour, and print what was lost
+	CHAOS=long $(BIN)/pytest tests/chaos -p no:randomly
 
 demo: install ## the lesson's exercises, walked over real HTTP
 	$(BIN)/python manage.py demo

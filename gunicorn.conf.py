@@ -11,7 +11,7 @@ workers = env.int("WEB_CONCURRENCY", 1)
 threads = env.int("WEB_THREADS", 8)
 worker_class = "gthread"
 logconfig_dict = LOGGING
-access_log_format = "%(m)s %({raw_uri}e)s %(s)s %(M)sms %(h)s"
+access_log_format = "%(m)s %({raw_uri}e)s %(s)s %(M)sms %(h)s request_id=%({x-request-id}o)s"
 graceful_timeout = 5  # seconds for requests in flight once asked to stop
 control_socket_disable = True
 

@@ -1,7 +1,21 @@
-"""Takes django_dramatiq's table of messages out of the admin: nothing fills it here, so it would show nothing, and
-its name is that of our tasks."""
+"""The activity log in the admin, to be read and searched.
+
+django_dramatiq's table of messages is taken out: nothing fills it here, so it would show nothing, and its name is that
+of our tasks.
+"""
 
 from django.contrib import admin
 from django_dramatiq.models import Task as DramatiqTask
 
+from actors.models import Activity
+from actors.outbox.admin import ReadOnlyAdmin
+
 admin.site.unregister(DramatiqTask)
+
+
+@admin.register(Activity)
+class ActivityAdmin(ReadOnlyAdmin[Activity]):
+    list_display = ("logged_at", "event", "task_id", "title", "owner")
+    list_filter = ("event", "logged_at")
+    search_fields = ("title", "owner", "=task_id")
+    ordering = ("-id",)

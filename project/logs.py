@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
+from actors.outbox.context import current_request_id
+
 # What a terminal or a reader of lines would take for the end of a line or a command of its own.
 ESCAPES = {
     code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))
@@ -13,10 +15,15 @@ ESCAPES = {
 
 
 class LineFormatter(logging.Formatter):
-    """Escapes control characters, so that no title can forge a line or steer a terminal. Tracebacks stay readable."""
+    """Escapes control characters, so that no title can forge a line or steer a terminal. Tracebacks stay readable.
+
+    What goes wrong tells in which request it did, or because of which request, where a worker does its work.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return super().formatMessage(record).translate(ESCAPES)
+        line = super().formatMessage(record).translate(ESCAPES)
+        request_id = current_request_id() if record.levelno >= logging.WARNING else ""
+        return f"{line} request_id={request_id}" if request_id else line
 
 
 class QuietAddresses(logging.Filter):
@@ -46,8 +53,20 @@ class WholeLineFileHandler(WatchedFileHandler):
     """
 
     def __init__(self, filename: str) -> None:
-        Path(filename).parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(filename, encoding="utf-8")
+        """Open the file, or end the process: it would serve, or work, without the log that it was told to keep.
+
+        Raises:
+            SystemExit: the file cannot be written; one line says what to do.
+        """
+        try:
+            Path(filename).parent.mkdir(parents=True, exist_ok=True)
+            super().__init__(filename, encoding="utf-8")
+        except OSError as error:
+            # No Exception: logging's configuration would wrap it, and hide which file it is about.
+            raise SystemExit(
+                f"LOG_FILE cannot be written: {filename}: {error.strerror}. "
+                "Set it to a file that this user may write, or to nothing to log to the terminal only."
+            ) from error
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -6,6 +6,7 @@ Above: `stack`, which says what the programs are.
 
 import itertools
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -32,6 +33,8 @@ STOP_MARGIN_SECONDS = 2.0
 # The kernel takes 107; supervisord first appends a dot and its process id.
 LONGEST_SOCKET_PATH_BYTES = 100
 SUPERVISORS_OWN_OUTPUT = "/dev/fd/1"
+# To supervisord the rest of such a line is a comment, quoted or not, and a line's end is the value's.
+NOT_FOR_CONFIGURATIONS = re.compile(r"\s[;#]|[\r\n]")
 
 MAIN_SECTION = """\
 [supervisord]
@@ -97,7 +100,14 @@ class Supervisor:
     def __init__(
         self, groups: Mapping[str, Sequence[SupervisedProgram]], *, directory: Path, environment: Mapping[str, str]
     ) -> None:
-        """Prepare to run programs in named groups, the last of which is stopped first; logs go to `directory`."""
+        """Prepare to run programs in named groups, the last of which is stopped first; logs go to `directory`.
+
+        Raises:
+            ServerFailedToStart: a path or an argument is one that supervisord cannot be told.
+        """
+        require_plain_words(
+            str(directory), *itertools.chain.from_iterable(map(_words, itertools.chain(*groups.values())))
+        )
         self.groups = groups
         self.directory = directory
         self.environment = environment
@@ -204,6 +214,20 @@ class Supervisor:
         return "".join([main, *groups]).replace("%", "%%")
 
 
+def require_plain_words(*words: str) -> None:
+    """Refuse what supervisord's configuration cannot hold.
+
+    Raises:
+        ServerFailedToStart: naming the first such word.
+    """
+    for word in words:
+        if NOT_FOR_CONFIGURATIONS.search(word):
+            raise ServerFailedToStart(
+                f"{word!r} has a space before a ';' or a '#', or a line's end, where supervisord stops reading. Move "
+                "Vazifa to a directory without, and set STATE_DIR, if at all, to one without."
+            )
+
+
 def wait_for_predecessor(directory: Path) -> None:
     """Wait until the programs of an earlier supervisor with this directory have ended, which `kill -9` leaves to them.
 
@@ -242,6 +266,12 @@ def _group_sections(priority: int, group: tuple[str, Sequence[SupervisedProgram]
     names = ",".join(program.name for program in programs)
     section = GROUP_SECTION.format(name=name, programs=names, priority=priority)
     return "".join([section, *map(_program_section, programs)])
+
+
+def _words(program: SupervisedProgram) -> Iterator[str]:
+    yield from program.command
+    yield str(program.working_directory)
+    yield str(program.log or "")
 
 
 def _program_section(program: SupervisedProgram) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django_dramatiq.middleware import DbConnectionsMiddleware
 from dramatiq.middleware import AgeLimit, CurrentMessage, ShutdownNotifications, TimeLimit
-from environs import ValidationError
+from environs import ValidationError, validate
 
 from actors.outbox.middleware import Settlement
 from actors.outbox.retries import OutboxRetries
@@ -47,6 +47,18 @@ DRAMATIQ_MIDDLEWARE = [
 
 # A relay in every web and worker process; without it, `manage.py relay` has to run.
 OUTBOX_RELAY_THREAD = env.bool("OUTBOX_RELAY_THREAD", True)
+
+# The kind of RabbitMQ's queues: final from the first deploy on, because RabbitMQ changes no existing queue.
+OUTBOX_QUEUE_TYPE = env.str("QUEUE_TYPE", "quorum", validate=validate.OneOf(["quorum", "classic"]))
+
+_POSITIVE = validate.Range(min=0, min_inclusive=False)
+# Seconds. How often somebody looks for what RabbitMQ has lost or given up.
+OUTBOX_UPKEEP_SECONDS = env.float("UPKEEP_SECONDS", 5.0, validate=_POSITIVE)
+# Seconds from one sighting of an empty queue to the next after which what is still owed is taken for lost; None is a
+# minute more than a message may sit in a worker (`actors.outbox.stays`).
+OUTBOX_REPAIR_AFTER_SECONDS = env.float("REPAIR_AFTER_SECONDS", None, validate=_POSITIVE)
+# Seconds. RabbitMQ's `consumer_timeout`: after so long it takes back what a worker has not acknowledged.
+OUTBOX_CONSUMER_TIMEOUT_SECONDS = env.int("CONSUMER_TIMEOUT_SECONDS", 1_800, validate=_POSITIVE)
 
 DRAMATIQ_BROKER: dict[str, Any] = {
     "BROKER": "actors.outbox.broker.OutboxRabbitmqBroker",

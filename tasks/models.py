@@ -6,6 +6,8 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
+from tasks.querysets import TaskQuerySet
+
 
 class Task(models.Model):
     """Something to be done, and whose it is."""
@@ -19,7 +21,11 @@ class Task(models.Model):
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
+    objects = TaskQuerySet.as_manager()
+
     class Meta:
+        # Django's own changes of many, such as `user.tasks.add(task)`, are told of too.
+        base_manager_name = "objects"
         verbose_name = _("task")
         verbose_name_plural = _("tasks")
         ordering = ("created_at", "id")

@@ -11,6 +11,9 @@ class OutboxConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from actors.outbox import checks
+
+        checks.register()
         request_started.connect(_start_relay, dispatch_uid="outbox-relay")
 
 

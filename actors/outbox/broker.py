@@ -3,6 +3,7 @@
 Guarantee: a message exists if and only if its change was committed. `relay` carries it on, `settlement` ends it.
 """
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,15 +14,20 @@ from dramatiq import Broker, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
+from dramatiq.errors import ConnectionClosed
 
-from actors.outbox import queues
-from actors.outbox.consumer import OwnMessagesConsumer
+from actors.outbox.consumer import CANNOT_CONNECT, OwnMessagesConsumer, explain_failure
 from actors.outbox.context import current_context
+from actors.outbox.declarations import declare
 from actors.outbox.errors import NotSupported
 
 BLOCKED_TIMEOUT_SECONDS = 10
 # A silent peer is noticed after two of these. RabbitMQ proposes 60.
 HEARTBEAT_SECONDS = 15
+GROUP_CALLBACKS_NOT_SUPPORTED = (
+    "A group's completion callbacks are not supported: nothing kept in a transaction says that the last of its "
+    "messages is done. Let the actors count in the database, and the last one send."
+)
 
 
 class OutboxMixin(Broker):
@@ -61,10 +67,22 @@ class OutboxMixin(Broker):
 
 
 def _refuse_what_cannot_be_kept(message: Message[Any]) -> None:
-    if "broker_priority" in message.options:
-        raise NotSupported("broker_priority is not supported: RabbitMQ's quorum queues have no such order.")
-    if not connection.get_autocommit() and not connection.in_atomic_block:
+    for options in _options_of_steps(message):
+        if "broker_priority" in options:
+            raise NotSupported("broker_priority is not supported: RabbitMQ's quorum queues have no such order.")
+        if "group_completion_uuid" in options or "group_completion_callbacks" in options:
+            raise NotSupported(GROUP_CALLBACKS_NOT_SUPPORTED)
+    manual = connection.in_atomic_block and not connection.commit_on_exit  # atomic() inside set_autocommit(False)
+    if manual or not (connection.get_autocommit() or connection.in_atomic_block):
         raise NotSupported("send() needs transaction.atomic(), not set_autocommit(False): nothing says when to relay.")
+
+
+def _options_of_steps(message: Message[Any]) -> Iterator[dict[str, Any]]:
+    # A later step that is refused in a worker would be refused there again and again: it is refused here.
+    options: dict[str, Any] | None = message.options
+    while options is not None:
+        yield options
+        options = (options.get("pipe_target") or {}).get("options")
 
 
 class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
@@ -82,32 +100,40 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
     def consumer_class(self) -> type[OwnMessagesConsumer]:
         return OwnMessagesConsumer
 
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> OwnMessagesConsumer:
+        """Return a consumer of a queue, which declares it over the consumer's own connection.
+
+        Raises:
+            ConnectionClosed: RabbitMQ cannot be reached, or refuses.
+        """
+        self.declare_queue(queue_name)
+        return self.consumer_class(self, queue_name, prefetch, timeout)
+
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
-        """Declare a queue and its queue of dead letters; none for delays, which are due times of rows."""
+        """Make a queue known to workers; there is none for delays, which are due times of rows.
+
+        Args:
+            queue_name: the queue's name.
+            ensure: declare it to RabbitMQ too, at once. Otherwise its first consumer or publisher does.
+
+        Raises:
+            ConnectionClosed: with `ensure`, RabbitMQ cannot be reached, or refuses.
+        """
         name = q_name(queue_name)
         if name not in self.queues:
             self.emit_before("declare_queue", name)
             self.queues.add(name)
-            self.queues_pending.add(name)
             self.emit_after("declare_queue", name)
         if ensure:
-            self._ensure_queue(name)  # type: ignore[no-untyped-call]
+            self._ensure_queue(name)
 
-    def _declare_queue(self, queue_name: str) -> Any:
-        # First: RabbitMQ holds back dead letters whose queue does not exist.
-        self._declare_xq_queue(queue_name)
-        return super()._declare_queue(queue_name)  # type: ignore[no-untyped-call]
-
-    def _declare_dq_queue(self, queue_name: str) -> None:
-        """Declare nothing: a delay is a due time."""
-
-    def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
-        return queues.work_queue_arguments(queue_name)
-
-    def _declare_xq_queue(self, queue_name: str) -> Any:
-        return self.channel.queue_declare(
-            queue=queues.dead_letter_queue(queue_name), durable=True, arguments=queues.dead_letter_queue_arguments()
-        )
+    def _ensure_queue(self, canonical_queue_name: str) -> None:
+        try:
+            with pika.BlockingConnection(self.parameters) as connection:
+                declare(connection.channel(), canonical_queue_name)
+        except CANNOT_CONNECT as error:
+            reason = explain_failure(canonical_queue_name, error)
+            raise ConnectionClosed(reason) from None  # type: ignore[no-untyped-call]
 
 
 class OutboxStubBroker(OutboxMixin, StubBroker):

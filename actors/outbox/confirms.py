@@ -4,7 +4,6 @@ Guarantee: a message is `confirmed` only if RabbitMQ said so of this very messag
 `unknown`, never forgotten. Pure bookkeeping over a pika channel in confirm mode; `publisher` drives it.
 """
 
-import copy
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -152,6 +151,8 @@ class Confirms:
 
 
 def _with_sequence(properties: pika.BasicProperties, sequence: int) -> pika.BasicProperties:
-    numbered = copy.copy(properties)
+    numbered = pika.BasicProperties.__new__(pika.BasicProperties)
+    # What copy.copy does, at a fifth of its time: it is done for every message.
+    numbered.__dict__.update(properties.__dict__)
     numbered.headers = {**(properties.headers or {}), SEQUENCE_HEADER: sequence}
     return numbered

@@ -1,7 +1,8 @@
 """Takes messages from RabbitMQ for Dramatiq's workers; `broker` makes one consumer for each queue and connection.
 
-Guarantee: only a message that came over this connection is ever acknowledged on it. Dramatiq's own consumer can remove
-another, unprocessed one: docs/upstream/dramatiq-acknowledges-another-connections-message.md.
+Guarantee: only a message that came over this connection is ever acknowledged on it, and none that was left unsettled.
+Dramatiq's own consumer can remove another, unprocessed one:
+docs/upstream/dramatiq-acknowledges-another-connections-message.md.
 """
 
 import copy
@@ -17,7 +18,10 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer, _Rabbit
 from dramatiq.errors import ConnectionClosed
 from dramatiq.logging import get_logger
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from actors.outbox.declarations import declare, explain_refusal
+from actors.outbox.errors import Unsettled
 
 # A peer that stays silent during the handshake and a name that does not resolve are no AMQPError to pika.
 CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
@@ -52,16 +56,16 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
     """What this process calls itself in RabbitMQ's management UI."""
 
     def __init__(self, broker: RabbitmqBroker, queue_name: str, prefetch: int, timeout: int) -> None:
-        """Connect and prepare to consume; the first `next()` subscribes.
+        """Connect, declare the queue and prepare to consume; the first `next()` subscribes.
 
         Args:
             broker: the broker whose connection parameters are used.
-            queue_name: a queue that exists.
+            queue_name: declared on every connection anew: a node that lost its disk gets its queues again.
             prefetch: how many messages may be unacknowledged at a time.
             timeout: how long `next()` waits for a message, in milliseconds.
 
         Raises:
-            ConnectionClosed: RabbitMQ cannot be reached or refuses.
+            ConnectionClosed: RabbitMQ cannot be reached, or refuses; then the message says what to do.
         """
         # Not super().__init__: it leaves no way to name the connection and the consumer.
         self.broker = broker
@@ -73,12 +77,18 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
             self.connection = pika.BlockingConnection(
                 with_connection_name(broker.parameters, f"{name} queue={queue_name}")
             )
+        except CANNOT_CONNECT as error:
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        try:
             self.channel = self.connection.channel()
+            declare(self.channel, queue_name)
             self.channel.basic_qos(prefetch_count=prefetch)
             # Without the queue's name, with which the tag might exceed AMQP's 255 bytes.
             self.iterator = self.channel.consume(queue_name, inactivity_timeout=timeout / 1000, consumer_tag=name)
         except CANNOT_CONNECT as error:
-            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+            # Nobody else would: Dramatiq closes only consumers that it was given.
+            self._close_connection()
+            raise ConnectionClosed(explain_failure(queue_name, error)) from None  # type: ignore[no-untyped-call]
 
     def __next__(self) -> TakenMessage | None:
         """Return the next message, or None if there is none yet or it was none of Dramatiq's.
@@ -101,11 +111,11 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
         return TakenMessage(message, redelivered=received.redelivered, tag=received._tag, consumer=self)
 
     def ack(self, message: MessageProxy) -> None:
-        """Acknowledge `message`, unless it came over another connection or this one is lost."""
+        """Acknowledge `message`, unless it is unsettled, came over another connection, or this one is lost."""
         self._settle(message, super().ack)
 
     def nack(self, message: MessageProxy) -> None:
-        """Reject `message` for good, unless it came over another connection or this one is lost."""
+        """Reject `message` for good, unless it is unsettled, came over another connection, or this one is lost."""
         self._settle(message, super().nack)
 
     def close(self) -> None:
@@ -117,19 +127,34 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
         try:
             super().close()  # type: ignore[no-untyped-call]
         finally:
-            if self.connection.is_open:
-                with suppress(AMQPError):
-                    self.connection.close()
+            self._close_connection()
+
+    def _close_connection(self) -> None:
+        if self.connection.is_open:
+            with suppress(AMQPError):
+                self.connection.close()
 
     def _settle(self, message: MessageProxy, settle: Callable[[MessageProxy], None]) -> None:
         if getattr(message, "consumer", None) is not self:
             self.logger.info("Message %s came over a lost connection: RabbitMQ has it again.", message.message_id)
+            return
+        if isinstance(message._exception, Unsettled):
+            self.logger.info(
+                "Message %s is unsettled: RabbitMQ has it again when this worker ends.", message.message_id
+            )
             return
         try:
             settle(message)
         except ConnectionClosed:
             # To raise would make the worker thread wait, 5 s at a time, for a connection that cannot settle it anyway.
             self.logger.info("Message %s outlived its connection: RabbitMQ has it again.", message.message_id)
+
+
+def explain_failure(queue: str, error: BaseException) -> str:
+    """Say why a queue cannot be worked on; where RabbitMQ refuses it, what to do."""
+    if isinstance(error, ChannelClosedByBroker):
+        return explain_refusal(queue, error.reply_text)
+    return str(error) or type(error).__name__
 
 
 def process_name(application: str, role: str) -> str:

@@ -1,6 +1,10 @@
-"""Who changes something, in which request: known where the change is made, carried along to where it is logged."""
+"""Who changes something, in which request: known where the change is made, carried along to where it is logged.
 
-from collections.abc import Iterator
+Guarantee: whoever is asked is asked when a message is sent, not earlier: a web request learns who its user is
+halfway. Entered by the web's middleware and by `settlement`, read by `broker`.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,18 +24,40 @@ class Context:
 
 NOBODY = Context()
 
-_current: ContextVar[Context] = ContextVar("outbox_context", default=NOBODY)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Origin:
+    request_id: str
+
+    ask: Callable[[], Context]
+
+
+_current: ContextVar[_Origin | None] = ContextVar("outbox_origin", default=None)
 
 
 def current_context() -> Context:
     """Return the origin of what is sent now."""
-    return _current.get()
+    origin = _current.get()
+    return origin.ask() if origin else NOBODY
+
+
+def current_request_id() -> str:
+    """Return the id of the request that is served, or whose work is done, without asking who sent it."""
+    origin = _current.get()
+    return origin.request_id if origin else ""
 
 
 @contextmanager
 def sent_by(context: Context) -> Iterator[None]:
     """Make `context` the origin of everything sent inside."""
-    token = _current.set(context)
+    with sent_during(context.request_id, ask=lambda: context):
+        yield
+
+
+@contextmanager
+def sent_during(request_id: str, *, ask: Callable[[], Context]) -> Iterator[None]:
+    """Make what `ask` answers, at each send, the origin of everything sent inside."""
+    token = _current.set(_Origin(request_id=request_id, ask=ask))
     try:
         yield
     finally:

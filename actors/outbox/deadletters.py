@@ -296,6 +296,7 @@ def _revive(row: OutboxMessage, edited: bytes | None) -> None:
         body=body,
         state=State.PENDING,
         attempt=F("attempt") + 1,
+        first_attempt=F("attempt") + 1,
         starts=0,
         due_at=Now(),
         published_at=None,
@@ -402,7 +403,7 @@ def _rabbitmqs_words(headers: dict[Any, Any]) -> tuple[str, str]:
     if not cause:
         return "", "RabbitMQ gives no reason: it was put among the dead letters by hand."
     count = latest.get("count") if isinstance(latest.get("count"), int) else 1
-    return cause, f"RabbitMQ: {cause} in queue {_text(latest.get('queue'), LONGEST_NAME)!r}, {count} times"
+    return cause, f"RabbitMQ: {cause} in queue {_text(latest.get('queue'), LONGEST_NAME)!r}, {count}×"
 
 
 def _is_known(actor: str) -> bool:

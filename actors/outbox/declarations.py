@@ -1,4 +1,4 @@
-"""Declares the queues that a connection publishes to, each once, its dead-letter queue before it.
+"""Declares queues, each one's dead-letter queue before it: over the publisher's connection, or over a blocking channel.
 
 Guarantee: a queue that RabbitMQ refuses to declare disturbs no other, is said aloud once, with what to do about it, and
 is tried again now and then, so that whoever mends it need restart nothing.
@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from actors.outbox import queues
 
 logger = logging.getLogger(__name__)
 
 AGAIN_AFTER_SECONDS = 5.0
+NOT_FOUND = 404
 
 
 class Declaration:
@@ -89,6 +90,38 @@ class Declarations:
 
     def _is_due_again(self, queue: str) -> bool:
         return self._clock() >= self._begun_at[queue] + AGAIN_AFTER_SECONDS
+
+
+def declare(channel: Any, queue: str) -> None:
+    """Declare a queue over a `BlockingChannel`; what exists as it should stays as it is.
+
+    Raises:
+        ChannelClosedByBroker: RabbitMQ refuses, and has closed the channel.
+        AMQPError: the connection is lost.
+    """
+    # First, because RabbitMQ holds back dead letters whose queue does not exist.
+    dead_letters = queues.dead_letter_queue(queue)
+    channel.queue_declare(dead_letters, durable=True, arguments=queues.dead_letter_queue_arguments())
+    channel.queue_declare(queue, durable=True, arguments=queues.work_queue_arguments(queue))
+
+
+def count_ready(connection: Any, queue: str) -> int:
+    """Return how many messages wait in a queue that no worker has taken; one that is gone is declared again, empty.
+
+    Raises:
+        ChannelClosedByBroker: RabbitMQ refuses to tell, or to declare.
+        AMQPError: the connection is lost.
+    """
+    try:
+        with connection.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).method.message_count)
+    except ChannelClosedByBroker as error:
+        if error.reply_code != NOT_FOUND:
+            raise
+    with connection.channel() as channel:
+        declare(channel, queue)
+    logger.warning("queue declared again queue=%s: it was gone", queue)
+    return 0
 
 
 def explain_refusal(queue: str, refusal: str) -> str:

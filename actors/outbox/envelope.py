@@ -28,7 +28,7 @@ class Ticket:
         """Return the ticket among a message's options; None for a foreign message, which did not come from here."""
         try:
             row_id, attempt = map(int, options[OPTION].split(":"))
-        except (KeyError, AttributeError, ValueError):
+        except (KeyError, AttributeError, TypeError, ValueError):
             return None
         return cls(row_id=row_id, attempt=attempt)
 
@@ -37,9 +37,14 @@ class Ticket:
 
 
 def seal(row: OutboxMessage) -> Outgoing:
-    """Make the AMQP message of a row."""
-    ticket = Ticket(row_id=row.pk, attempt=row.attempt)
-    message = Message.decode(bytes(row.body)).copy(options={OPTION: str(ticket)})
+    """Make the AMQP message of a row.
+
+    Raises:
+        DecodeError: the body is no message.
+    """
+    ticket = str(Ticket(row_id=row.pk, attempt=row.attempt))
+    message: Message[Any] = Message.decode(bytes(row.body))
+    message.options[OPTION] = ticket
     properties = pika.BasicProperties(
         content_type="application/json",
         delivery_mode=PERSISTENT,
@@ -47,6 +52,6 @@ def seal(row: OutboxMessage) -> Outgoing:
         type=row.actor,
         app_id=APP_ID,
         timestamp=message.message_timestamp // 1000,
-        headers={"subject": row.subject, "request_id": row.request_id, OPTION: str(ticket)},
+        headers={"subject": row.subject, "request_id": row.request_id, OPTION: ticket},
     )
     return Outgoing(key=row.pk, queue=row.queue, body=message.encode(), properties=properties)

@@ -42,37 +42,39 @@ class OutboxMessages(models.QuerySet["OutboxMessage"]):
 class OutboxMessage(models.Model):
     """One sending of one message. It has an id of its own: the same Dramatiq message may be sent twice."""
 
-    message_id = models.CharField(max_length=64)
-    queue = models.CharField(max_length=100)
-    actor = models.CharField(max_length=100)
-    body = models.BinaryField()
+    message_id = models.CharField(_("message id"), max_length=64)
+    queue = models.CharField(_("queue"), max_length=100)
+    actor = models.CharField(_("actor"), max_length=100)
+    body = models.BinaryField(_("body"))
     """The encoded message as it was sent; where it travels, its ticket (`envelope`) is added to its options."""
 
-    state = models.CharField(max_length=9, choices=State.choices, default=State.PENDING)
-    attempt = models.PositiveIntegerField(default=0)
+    state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.PENDING)
+    attempt = models.PositiveIntegerField(_("attempt"), default=0)
     """Raised by retries and replays only: a copy of an older attempt is superseded and is dropped."""
-    starts = models.PositiveIntegerField(default=0)
+    first_attempt = models.PositiveIntegerField(_("first attempt"), default=0, db_default=0)
+    """The attempt that the last replay began: retries are counted from it."""
+    starts = models.PositiveIntegerField(_("starts"), default=0)
     """How often a redelivered copy was begun: what keeps killing its worker is given up."""
-    due_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(_("due at"), db_default=Now())
 
-    lease_token = models.UUIDField(null=True)
-    lease_until = models.DateTimeField(null=True)
-    held_until = models.DateTimeField(null=True)
-    published_at = models.DateTimeField(null=True)
+    lease_token = models.UUIDField(_("lease"), null=True)
+    lease_until = models.DateTimeField(_("leased until"), null=True)
+    held_until = models.DateTimeField(_("held until"), null=True)
+    published_at = models.DateTimeField(_("published at"), null=True)
 
-    reason = models.CharField(_("reason"), max_length=40, blank=True, default="")
+    reason = models.CharField(_("reason"), max_length=40, blank=True, default="", db_default="")
     """Why it is dead: `retries exhausted`, `throws`, `unknown actor` …; empty for the living."""
-    error = models.TextField(blank=True, default="")
-    traceback = models.TextField(blank=True, default="")
-    died_at = models.DateTimeField(null=True)
+    error = models.TextField(_("error"), blank=True, default="")
+    traceback = models.TextField(_("traceback"), blank=True, default="")
+    died_at = models.DateTimeField(_("died at"), null=True)
 
-    subject = models.CharField(max_length=100, blank=True, default="")
+    subject = models.CharField(_("subject"), max_length=100, blank=True, default="")
     """What the message is about, such as `task:1`."""
-    request_id = models.CharField(max_length=100, blank=True, default="")
-    changed_by = models.CharField(max_length=200, blank=True, default="")
-    changed_by_id = models.BigIntegerField(null=True)
-    dedupe_key = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001 – many have none
-    created_at = models.DateTimeField(db_default=Now())
+    request_id = models.CharField(_("request id"), max_length=100, blank=True, default="")
+    changed_by = models.CharField(_("changed by"), max_length=200, blank=True, default="")
+    changed_by_id = models.BigIntegerField(_("changed by (id)"), null=True)
+    dedupe_key = models.CharField(_("deduplication key"), max_length=200, null=True, unique=True)  # noqa: DJ001 – many have none
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
 
     objects = OutboxMessages.as_manager()
 
@@ -114,7 +116,7 @@ class DeadLetterDecision(models.Model):
     """The message as it died: what was discarded can still be read, and what was edited compared."""
     decision = models.CharField(_("decision"), max_length=9, choices=Decision.choices)
     decided_by = models.CharField(_("decided by"), max_length=200)
-    decided_by_id = models.BigIntegerField(null=True)
+    decided_by_id = models.BigIntegerField(_("decided by (id)"), null=True)
     why = models.TextField(_("why"), blank=True, default="")
     decided_at = models.DateTimeField(_("decided at"), db_default=Now())
 
@@ -145,5 +147,5 @@ class WatchedQueue(models.Model):
 
 
 def clean(text: str) -> str:
-    """Return what a database takes: PostgreSQL refuses NUL in text, and nobody reads megabytes."""
-    return text.replace("\0", "\\0")[:LONGEST_TEXT]
+    """Return what a database takes: no NUL, no half of a surrogate pair; and nobody reads megabytes."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:LONGEST_TEXT]

@@ -227,13 +227,18 @@ class Settling:
     def _tell_of_failure(self, error: BaseException, verdict: Verdict) -> None:
         self._call_back("on_failure", {"type": type(error).__name__, "message": str(error)})
         if verdict.reason == RETRIES_EXHAUSTED:
-            counts = {"retries": self.delivery.ticket.attempt, "max_retries": verdict.max_retries}
+            counts = {"retries": self._retries(), "max_retries": verdict.max_retries}
             self._call_back("on_retry_exhausted", counts)
 
     def _verdict(self, error: BaseException) -> Verdict:
         [policy] = [one for one in self.delivery.broker.middleware if isinstance(one, OutboxRetries)]
         options = self.delivery.message.options
-        return policy.judge(self.delivery.actor, options=options, attempt=self.delivery.ticket.attempt, error=error)
+        return policy.judge(self.delivery.actor, options=options, attempt=self._retries(), error=error)
+
+    def _retries(self) -> int:
+        """Return how many retries there were since the message was sent or last replayed."""
+        first = self.delivery.row().values_list("first_attempt", flat=True).first()
+        return self.delivery.ticket.attempt - (first or 0)
 
     def _reschedule(self, delay_ms: int, error: str, trace: str) -> bool:
         written = self.delivery.row().update(

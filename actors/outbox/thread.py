@@ -1,7 +1,7 @@
-"""The relay's thread: one in every web and every worker process, so that no third process is needed.
+"""The relay's thread and, beside it, that of `upkeep`: in every web and worker process, so that no third is needed.
 
-Guarantee: somebody always sweeps. The thread is woken by commits, sweeps on a timer, outlives outages of the database
-and of RabbitMQ, and starts again after a fork.
+Guarantee: somebody always sweeps. The relay's thread is woken by commits, sweeps on a timer, outlives outages of the
+database and of RabbitMQ, and starts again after a fork.
 """
 
 import logging
@@ -18,6 +18,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 from actors.outbox.publisher import Publisher
 from actors.outbox.relay import Relay, ready_rows
+from actors.outbox.upkeep import UpkeepThread, make_upkeep_thread
 
 logger = logging.getLogger(__name__)
 
@@ -94,37 +95,45 @@ def make_publisher() -> Publisher:
 
 
 class ProcessRelay:
-    """The relay's thread of this process, of which there is at most one."""
+    """The relay of this process, of which there is at most one, and its upkeep: two threads that live together."""
+
+    _relay: RelayThread | None
+    _upkeep: UpkeepThread | None
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._thread: RelayThread | None = None
+        self.forget()
 
     def start(self) -> None:
-        """Start the thread, if none runs and one is wanted (`OUTBOX_RELAY_THREAD`)."""
+        """Start the threads, if none run and they are wanted (`OUTBOX_RELAY_THREAD`)."""
         if not settings.OUTBOX_RELAY_THREAD:
             return
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = RelayThread(make_publisher)
-                self._thread.start()
+            if self._relay is None or not self._relay.is_alive():
+                self._relay = RelayThread(make_publisher)
+                self._relay.start()
+            if self._upkeep is None or not self._upkeep.is_alive():
+                self._upkeep = make_upkeep_thread()
+                self._upkeep.start()
 
     def wake(self) -> None:
-        """Tell the thread, if there is one, that something was committed."""
-        if self._thread is not None:
-            self._thread.wake()
+        """Tell the relay, if there is one, that something was committed."""
+        if self._relay is not None:
+            self._relay.wake()
 
     def stop(self) -> None:
-        """Stop the thread, if there is one."""
+        """Stop the threads, if there are any."""
         with self._lock:
-            if self._thread is not None:
-                self._thread.stop()
-                self._thread = None
+            threads = [thread for thread in (self._upkeep, self._relay) if thread is not None]
+            for thread in threads:
+                thread.request_stop()
+            for thread in threads:
+                thread.stop()
+            self._relay = self._upkeep = None
 
     def forget(self) -> None:
-        """Have no thread: after a fork it is the parent's, and so is its connection."""
+        """Have no threads: after a fork they are the parent's, and so are their connections."""
         self._lock = threading.Lock()
-        self._thread = None
+        self._relay = self._upkeep = None
 
 
 process_relay = ProcessRelay()

@@ -23,7 +23,7 @@ ENOUGH_TIMEOUT_SECONDS = 180.0
 class Load:
     """Creates tasks until told to stop."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, *, pause_seconds: float) -> None:
         self.created: set[int] = set()
         """The ids of the tasks whose creation was answered with 201."""
         self.refused: list[int] = []
@@ -33,6 +33,7 @@ class Load:
         self.seconds: list[float] = []
         """How long each of the created took."""
         self._stack = stack
+        self._pause_seconds = pause_seconds
         self._stop = threading.Event()
         self._token = ""
         self._pool = ThreadPoolExecutor(CLIENTS)
@@ -75,7 +76,7 @@ class Load:
         headers = {"Authorization": f"Bearer {self._token}"}
         url, timeout = self._stack.url, REQUEST_TIMEOUT_SECONDS
         with httpx.Client(base_url=url, headers=headers, timeout=timeout) as client:
-            while not self._stop.is_set():
+            while not self._stop.wait(self._pause_seconds):
                 self._create(client)
 
     def _create(self, client: httpx.Client) -> None:

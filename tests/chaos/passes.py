@@ -14,6 +14,9 @@ class Pass:
     creates: int
     """How many tasks are created while it is, at least."""
 
+    pause_seconds: float
+    """How long each client rests between two creates: what is broken needs a share of the processors to come back."""
+
     repeats: int
     """How often a fault that takes no time is repeated."""
 
@@ -32,6 +35,7 @@ class Pass:
 SHORT = Pass(
     fault_seconds=2,
     creates=60,
+    pause_seconds=0.1,
     repeats=3,
     restarts=10,
     backlog=5_000,
@@ -41,6 +45,7 @@ SHORT = Pass(
 LONG = Pass(
     fault_seconds=20,
     creates=2_000,
+    pause_seconds=0.05,
     repeats=12,
     restarts=10,
     backlog=5_000,

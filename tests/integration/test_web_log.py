@@ -17,7 +17,7 @@ from project.stack import ROOT
 pytestmark = pytest.mark.integration
 
 LINE = re.compile(r"(?P<time>[\d-]{10} [\d:]{8}),\d{3} (?P<level>[A-Z]+) (?P<name>[\w.]+)\[\d+\] (?P<message>.*)")
-ACCESS = re.compile(r"(?P<request>[A-Z]+ \S+ \d{3}) \d+ms 127\.0\.0\.1")
+ACCESS = re.compile(r"(?P<request>[A-Z]+ \S+ \d{3}) \d+ms 127\.0\.0\.1 request_id=(?P<id>[0-9a-f]{32})")
 
 
 class Web:
@@ -66,14 +66,14 @@ def messages(lines: list[re.Match[str] | None], name: str) -> list[str]:
 
 
 def test_each_request_is_one_short_line_of_the_one_format(web: Web) -> None:
-    web.client.post("/tasks/?a=b", json={})
-    web.client.get("/nowhere/")
+    answers = [web.client.post("/tasks/?a=b", json={}), web.client.get("/nowhere/")]
     web.client.get("/static/admin/css/base.css")
     lines = web.stop()
 
     assert None not in lines
     requests = [ACCESS.fullmatch(message) for message in messages(lines, "gunicorn.access")]
     assert [line and line["request"] for line in requests] == ["POST /tasks/?a=b 401", "GET /nowhere/ 404"]
+    assert [line and line["id"] for line in requests] == [answer.headers["X-Request-ID"] for answer in answers]
     assert messages(lines, "django.request") == []
 
 

@@ -3,12 +3,15 @@
 import logging
 import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from django.test import Client
 
 from project.logs import LineFormatter, QuietAddresses, WholeLineFileHandler
+from project.stack import ROOT
 
 LINES = 300
 PROCESSES = 4
@@ -98,6 +101,24 @@ def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     handler.close()
     assert (tmp_path / "debug.log.1").read_text() == "birinchi\n"
     assert path.read_text() == "ikkinchi\n"
+
+
+@pytest.mark.parametrize("command", [["manage.py", "check"], ["-m", "gunicorn", "--check-config", "project.wsgi"]])
+def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "file").touch()
+    log = tmp_path / "file" / "debug.log"
+    own = {"DJANGO_SETTINGS_MODULE": "settings.development", "ENV_FILE": os.devnull, "STATE_DIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, **own, "LOG_FILE": str(log)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    [line] = run.stderr.splitlines()
+    assert line.startswith(f"LOG_FILE cannot be written: {log}: Not a directory. Set it to ")
 
 
 def test_a_full_disk_ends_nobodys_work(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,13 @@
-"""Where supervisord's socket lies: with the stack's own files, as long as its address may be that long."""
+"""Where supervisord's socket lies, with the stack's own files if its address may be that long; what it cannot be told."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from project.supervision import make_runtime_directory
+from project.servers.errors import ServerFailedToStart
+from project.supervision import SupervisedProgram, Supervisor, make_runtime_directory
 
 
 @pytest.fixture
@@ -39,3 +42,37 @@ def test_an_address_too_long_for_a_socket_is_not_used(temporary: Path) -> None:
     directory = temporary / ("long" * 25)
 
     assert make_runtime_directory(directory).parent == temporary
+
+
+def supervise(directory: Path, *, command: str = "true", log: Path | None = None) -> Supervisor:
+    program = SupervisedProgram(
+        name="web", command=[command], working_directory=directory, stop_timeout_seconds=1, log=log
+    )
+    return Supervisor({"service": [program]}, directory=directory, environment={})
+
+
+@pytest.mark.parametrize("name", ["a ;b", "a #b", "a\t;b", "a\nb"])
+def test_a_path_that_supervisord_would_cut_is_refused_before_anything_starts(name: str) -> None:
+    with pytest.raises(ServerFailedToStart, match="where supervisord stops reading"):
+        supervise(Path("/srv") / name)
+    with pytest.raises(ServerFailedToStart, match="where supervisord stops reading"):
+        supervise(Path("/srv"), command=f"/srv/{name}/python")
+    with pytest.raises(ServerFailedToStart, match="where supervisord stops reading"):
+        supervise(Path("/srv"), log=Path("/srv") / name)
+
+
+def test_other_unusual_paths_are_run_from(tmp_path: Path) -> None:
+    directory = tmp_path / "100% o'zbek a;b#c"
+    directory.mkdir()
+    touched = directory / "touched"
+    program = SupervisedProgram(
+        name="web", command=["touch", str(touched)], working_directory=directory, stop_timeout_seconds=1
+    )
+    supervisor = Supervisor({"service": [program]}, directory=directory, environment=dict(os.environ))
+    supervisor.start()
+    try:
+        with suppress(ServerFailedToStart):  # it ends at once
+            supervisor.start_program("web")
+        assert touched.exists()
+    finally:
+        supervisor.stop()

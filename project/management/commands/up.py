@@ -9,9 +9,10 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -19,14 +20,17 @@ from django.core.management.base import BaseCommand, CommandError
 from project.management.commands.prepare import PASSWORD, USERNAME
 from project.servers.errors import ServerError
 from project.servers.ports import first_free_port
-from project.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
-from project.stack import Stack
-from project.supervision import wait_for_predecessor
-from settings.environment import VAR
+from settings.environment import ROOT, VAR
+
+if TYPE_CHECKING:
+    from project.servers.rabbitmq import PrivateRabbitmq
+    from project.stack import Stack
 
 NEEDED_BYTES = 300 * 1024 * 1024
 FOLLOW_SECONDS = 0.1
 LARGEST_PORT = 65_535
+# Not needed where the service runs in production: what imports them is imported late.
+NEEDED_PACKAGES = ("psutil", "supervisor")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 BANNER = """
@@ -55,6 +59,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, port: str, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError("up is for development; the README says how to run in production.")
+        _require_packages(*NEEDED_PACKAGES)
         try:
             with _interruptible(), _only_one(VAR):
                 self._run(_port_number(port))
@@ -66,6 +71,10 @@ class Command(BaseCommand):
             raise CommandError(f"Cannot start: {error}.") from error
 
     def _run(self, port: int) -> None:
+        from project.stack import Stack
+        from project.supervision import require_plain_words, wait_for_predecessor
+
+        require_plain_words(str(ROOT), str(VAR), sys.executable)
         _require_disk_space(VAR)
         wait_for_predecessor(VAR / "log")
         stack = Stack(directory=VAR / "log", port=port, rabbitmq=self._rabbitmq(), rabbitmq_url=settings.RABBITMQ_URL)
@@ -75,7 +84,9 @@ class Command(BaseCommand):
             _follow(stack.supervisor.output, while_running=stack.supervisor.is_running)
             raise ServerError(f"The supervisor ended unexpectedly; see {stack.supervisor.output}.")
 
-    def _rabbitmq(self) -> PrivateRabbitmq | None:
+    def _rabbitmq(self) -> "PrivateRabbitmq | None":
+        from project.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
+
         if os.environ.get("RABBITMQ_URL"):
             return None
         return PrivateRabbitmq(
@@ -86,7 +97,7 @@ class Command(BaseCommand):
         )
 
     @contextmanager
-    def _stopping(self, stack: Stack) -> Iterator[None]:
+    def _stopping(self, stack: "Stack") -> Iterator[None]:
         try:
             yield
         finally:
@@ -97,7 +108,7 @@ class Command(BaseCommand):
                 self._say("Stopping: what is in hand is finished first …")
             stack.stop()
 
-    def _show_banner(self, stack: Stack) -> None:
+    def _show_banner(self, stack: "Stack") -> None:
         node = stack.rabbitmq
         rabbitmq = f"{node.management_url}   guest / guest   {node.url}" if node else "the one at RABBITMQ_URL"
         self._say(
@@ -115,6 +126,15 @@ def _port_number(text: str) -> int:
     if not (text.isdecimal() and 0 < int(text) <= LARGEST_PORT):
         raise CommandError(f"PORT is {text!r}; it must be a number from 1 to {LARGEST_PORT}.")
     return int(text)
+
+
+def _require_packages(*names: str) -> None:
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise CommandError(
+            f"up needs what is not installed: {', '.join(missing)}. `make run` installs it; without make: "
+            f"{sys.executable} -m pip install --require-hashes -r requirements/development.txt"
+        )
 
 
 def _require_disk_space(directory: Path) -> None:

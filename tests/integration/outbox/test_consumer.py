@@ -43,6 +43,10 @@ class PlainBroker(RabbitmqBroker):
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         return queues.work_queue_arguments(queue_name)
 
+    def _declare_xq_queue(self, queue_name: str) -> Any:
+        arguments = queues.dead_letter_queue_arguments()
+        return self.channel.queue_declare(queues.dead_letter_queue(queue_name), durable=True, arguments=arguments)
+
 
 @dataclass(kw_only=True)
 class Scene:

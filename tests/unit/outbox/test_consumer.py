@@ -17,6 +17,7 @@ from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from actors.outbox.consumer import OwnMessagesConsumer, TakenMessage, process_name, with_connection_name
+from actors.outbox.errors import Unsettled
 
 QUEUE = "activity"
 
@@ -28,7 +29,12 @@ class Channel:
         self.told: list[tuple[str, int]] = []
         self.bodies: deque[tuple[bytes, bool]] = deque()
         self.consumed: dict[str, Any] = {}
+        self.declared: list[str] = []
         self.is_open = True
+
+    def queue_declare(self, queue: str, *, durable: bool, arguments: dict[str, Any]) -> None:
+        assert durable
+        self.declared.append(queue)
 
     def basic_qos(self, *, prefetch_count: int) -> None:
         self.consumed["prefetch"] = prefetch_count
@@ -87,7 +93,7 @@ class Connection:
 def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[], OwnMessagesConsumer]:
     """Open one more connection and consume over it, as Dramatiq does after it has lost one."""
     monkeypatch.setattr("pika.BlockingConnection", Connection)
-    broker = cast(RabbitmqBroker, SimpleNamespace(parameters=pika.ConnectionParameters(), queues_pending=set()))
+    broker = cast(RabbitmqBroker, SimpleNamespace(parameters=pika.ConnectionParameters()))
     return lambda: OwnMessagesConsumer(broker, QUEUE, 16, 1000)
 
 
@@ -112,6 +118,39 @@ def test_it_acknowledges_and_rejects_what_it_took(consumer: OwnMessagesConsumer)
     consumer.ack(first)
     assert consumer.channel.told == [("nack", 2), ("ack", 1)]
     assert consumer.known_tags == set()
+
+
+def test_it_declares_its_queue_before_it_consumes_its_dead_letters_first(consumer: OwnMessagesConsumer) -> None:
+    assert consumer.channel.declared == [f"{QUEUE}.XQ", QUEUE]
+    assert consumer.channel.consumed["queue"] == QUEUE
+
+
+def test_a_queue_that_rabbitmq_refuses_says_what_to_do_and_leaves_no_connection_open(
+    connect: Callable[[], OwnMessagesConsumer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Connection] = []
+
+    class Refusing(Connection):
+        def __init__(self, parameters: Any) -> None:
+            super().__init__(parameters)
+            opened.append(self)
+
+    def refuse(_channel: Any, queue: str, **_options: Any) -> None:
+        raise pika.exceptions.ChannelClosedByBroker(406, f"inequivalent arg 'x-queue-type' for queue '{queue}'")
+
+    monkeypatch.setattr("pika.BlockingConnection", Refusing)
+    monkeypatch.setattr(Channel, "queue_declare", refuse)
+    with pytest.raises(ConnectionClosed, match=r"argument=x-queue-type .*move what it holds and delete it"):
+        connect()
+    assert [one.is_open for one in opened] == [False]
+
+
+@pytest.mark.parametrize("settle", ["ack", "nack"])
+def test_what_is_unsettled_stays_rabbitmqs(consumer: OwnMessagesConsumer, settle: str) -> None:
+    message = deliver(consumer)
+    message.stuff_exception(Unsettled())
+    getattr(consumer, settle)(message)
+    assert consumer.channel.told == []
 
 
 @pytest.mark.parametrize("settle", ["ack", "nack"])

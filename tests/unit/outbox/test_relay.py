@@ -113,6 +113,36 @@ def test_what_rabbitmq_will_never_take_is_a_dead_letter(send: Send) -> None:
     assert (row.state, row.reason, row.error) == (State.DEAD, "refused by RabbitMQ", "too large")
 
 
+def test_a_row_that_is_no_message_dies_and_holds_up_no_other(send: Send) -> None:
+    broken, healthy = send(), send()
+    OutboxMessage.objects.filter(pk=broken.pk).update(body=b"{")
+    publisher = FakePublisher()
+    one = Relay(publisher=publisher)
+    one.window = 10
+    one.step()
+    broken.refresh_from_db()
+    healthy.refresh_from_db()
+    assert (broken.state, broken.reason, broken.lease_token) == (State.DEAD, "undecodable", None)
+    assert healthy.state == State.PUBLISHED
+    assert [message.key for message in publisher.sent] == [healthy.pk]
+
+
+def test_a_step_that_found_less_than_it_asked_for_expects_no_more(send: Send) -> None:
+    one = Relay(publisher=FakePublisher())
+    assert one.step() is False
+    for _ in range(3):
+        send()
+    assert one.step() is True
+    assert one.step() is False
+    assert not relay.ready_rows().exists()
+
+
+def test_a_message_is_sent_in_the_millisecond_in_which_it_fell_due(send: Send) -> None:
+    for _ in range(20):
+        send()
+        assert Relay(publisher=FakePublisher()).step() is True
+
+
 def test_the_window_starts_at_one_grows_and_falls_back(send: Send) -> None:
     for _ in range(30):
         send()

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator, Sequence
 from datetime import datetime, time, timedelta
 from pathlib import Path
@@ -154,7 +154,7 @@ def _moment(text: str) -> datetime:
         return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
     if day := parse_date(text):
         return timezone.make_aware(datetime.combine(day, time.min))
-    raise ValueError(text)  # argparse says which argument
+    raise ArgumentTypeError(f"{text!r} is no time, such as 2026-01-31, 2026-01-31T12:00, 90m, 12h or 7d")
 
 
 def _filtered(options: dict[str, Any]) -> QuerySet[OutboxMessage]:

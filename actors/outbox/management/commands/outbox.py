@@ -1,26 +1,148 @@
-"""`manage.py outbox status`: what is on its way, and how long it has been."""
+"""`manage.py outbox status|repair|cancel`: what is on its way, what RabbitMQ has lost, what is not wanted any more."""
 
-from argparse import ArgumentParser
+import json
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand
-from django.db.models import Count, Min
+import dramatiq
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from pika.exceptions import ChannelClosedByBroker
 
-from actors.outbox.models import OutboxMessage, State
+from actors.outbox.cancel import cancel, why_not
+from actors.outbox.connection import explain
+from actors.outbox.consumer import CANNOT_CONNECT
+from actors.outbox.declarations import count_ready, explain_refusal
+from actors.outbox.impatience import ImpatientConnection
+from actors.outbox.models import OutboxMessage
+from actors.outbox.repair import repair_now
+from actors.outbox.stock import Rate, measure_rate, take_stock
+from actors.outbox.upkeep import connect_to_broker
+from actors.outbox.watch import queues_to_watch
+
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 class Command(BaseCommand):
-    help = "Tells how many messages are in which state, and since when the oldest is."
+    help = "Tells what is on its way, publishes again what RabbitMQ has lost, cancels what is not published yet."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("what", choices=("status",))
+        jobs = parser.add_subparsers(dest="job", required=True)
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        found = {
-            row["state"]: row
-            for row in OutboxMessage.objects.values("state").annotate(count=Count("pk"), oldest=Min("created_at"))
-        }
-        for state in State:
-            row = found.get(state.value, {"count": 0, "oldest": None})
-            since = f"  oldest {row['oldest']:%Y-%m-%d %H:%M:%S %Z}" if row["oldest"] else ""
-            self.stdout.write(f"{state.value:<10} {row['count']:>8}{since}")
+        status = jobs.add_parser(
+            "status", help="how many messages are in which state, since when, and how fast they go"
+        )
+        status.add_argument("--seconds", type=_seconds, default=2.0, help="how long to watch for the rate (2; 0: not)")
+        status.add_argument("--json", action="store_true", help="for programs")
+
+        repair = jobs.add_parser("repair", help="publish again at once what RabbitMQ does not have any more")
+        repair.add_argument("--queue", help="only this queue's; otherwise every queue's")
+
+        cancelling = jobs.add_parser("cancel", help="delete messages that are not published yet; all conditions hold")
+        cancelling.add_argument("ids", nargs="*", type=int, metavar="ID", help="ids of rows")
+        cancelling.add_argument("--subject", help="such as task:1")
+        cancelling.add_argument("--actor", help="the actor's name")
+        cancelling.add_argument("--dedupe-key", help="the key that it was sent with")
+
+    def handle(self, *args: Any, job: str, **options: Any) -> None:
+        {"status": self._status, "repair": self._repair, "cancel": self._cancel}[job](options)
+
+    def _status(self, options: dict[str, Any]) -> None:
+        stock = take_stock()
+        rate = measure_rate(options["seconds"]) if options["seconds"] else None
+        if options["json"]:
+            moving = rate and {"created_per_second": rate.created, "settled_per_second": rate.settled}
+            self.stdout.write(json.dumps({**stock, "rate": moving}, indent=2))
+        else:
+            self.stdout.write("\n".join(_describe(stock, rate)))
+
+    def _repair(self, options: dict[str, Any]) -> None:
+        known = queues_to_watch()
+        wanted = [options["queue"]] if options["queue"] else known
+        if unknown := set(wanted) - set(known):
+            raise CommandError(f"There is no queue {unknown.pop()!r}; there are: {', '.join(known)}.")
+        try:
+            line = connect_to_broker(period_seconds=0)
+        except CANNOT_CONNECT as error:
+            raise CommandError(f"RabbitMQ does not answer{_address()}: {explain(error)}. Nothing was done.") from error
+        try:
+            for queue in wanted:
+                self._repair_queue(line, queue)
+        except CANNOT_CONNECT as error:
+            raise CommandError(f"RabbitMQ was lost meanwhile: {explain(error)}. Begin again.") from error
+        finally:
+            line.close_quickly()
+
+    def _repair_queue(self, line: ImpatientConnection, queue: str) -> None:
+        try:
+            count = repair_now(queue, look=partial(count_ready, line))
+        except ChannelClosedByBroker as error:
+            self.stderr.write(f"{queue}: refused {explain_refusal(queue, error.reply_text)}")
+            return
+        if count is None:
+            self.stdout.write(f"{queue}: is not empty, so nobody can tell what it has lost: nothing was done.")
+        elif count:
+            self.stdout.write(f"{queue}: {count} messages are published again; those that a worker has still run once.")
+        else:
+            self.stdout.write(f"{queue}: nothing is lost.")
+
+    def _cancel(self, options: dict[str, Any]) -> None:
+        rows = _selected(options)
+        missing = set(options["ids"]) - set(rows.values_list("pk", flat=True))
+        count = cancel(rows)
+        self.stdout.write(f"{count} messages are cancelled.")
+        reasons = why_not(rows)
+        if missing:
+            reasons["there is none, or not with these conditions: settled, cancelled, or never sent"] = len(missing)
+        if reasons:
+            told = "".join(f"\n{number:>8} {reason}" for reason, number in reasons.most_common())
+            raise CommandError(f"{reasons.total()} are not:{told}")
+        if not count:
+            raise CommandError("No message is like that.")
+
+
+def _selected(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
+    names = ("subject", "actor", "dedupe_key")
+    conditions = {name: options[name] for name in names if options[name] is not None}
+    if options["ids"]:
+        conditions["pk__in"] = options["ids"]
+    if not conditions:
+        raise CommandError("Say which: ids, --subject, --actor or --dedupe-key.")
+    return OutboxMessage.objects.filter(**conditions)
+
+
+def _describe(stock: dict[str, Any], rate: Rate | None) -> Iterable[str]:
+    for state, row in stock["states"].items():
+        age = "" if row["oldest_seconds"] is None else f"  oldest {duration(row['oldest_seconds'])}"
+        yield f"{state:<10} {row['count']:>8}{age}"
+    for reason, count in stock["dead"].items():
+        yield f"  dead     {count:>8}  {reason}"
+    yield f"{'leased':<10} {stock['leased']:>8}  by a relay that publishes them"
+    yield f"{'held':<10} {stock['held']:>8}  by a worker whose effect is outside the database"
+    if rate is not None:
+        yield f"{'rate':<10} {rate.created:>8.1f}  created a second, {rate.settled:.1f} settled a second"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: its two greatest units, such as `2 h 5 min`."""
+    left = int(seconds)
+    for place, (size, unit) in enumerate(UNITS):
+        if left >= size:
+            rest, (lesser, name) = left % size, UNITS[min(place + 1, len(UNITS) - 1)]
+            return f"{left // size} {unit} {rest // lesser} {name}" if rest // lesser else f"{left // size} {unit}"
+    return "0 s"
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 3_600:
+        raise ArgumentTypeError("it is a number of seconds, up to an hour")
+    return seconds
+
+
+def _address() -> str:
+    broker = dramatiq.get_broker()
+    return f" at {broker.parameters.host}:{broker.parameters.port}" if isinstance(broker, RabbitmqBroker) else ""

@@ -1,4 +1,4 @@
-"""`manage.py relay`: a relay alone, for whoever wants no thread of it in web and workers."""
+"""`manage.py relay`: relay and upkeep alone, for whoever wants no threads of them in web and workers."""
 
 import signal
 from argparse import ArgumentParser
@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from actors.outbox.models import OutboxMessage
 from actors.outbox.thread import RelayThread, make_publisher
+from actors.outbox.upkeep import make_upkeep_thread
 
 
 class Command(BaseCommand):
@@ -20,14 +21,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, once: bool, timeout: float, **options: Any) -> None:
         thread = RelayThread(make_publisher)
+        upkeep = make_upkeep_thread()
 
         def stop(number: int, frame: FrameType | None) -> None:
             thread.request_stop()
+            upkeep.request_stop()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         if not once:
+            upkeep.start()
             thread.run()
+            upkeep.stop()
             return
         left = thread.drain(timeout)
         if left:

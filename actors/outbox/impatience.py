@@ -1,0 +1,56 @@
+"""A blocking connection to RabbitMQ that never blocks for long: pika's own waits for an answer for as long as it takes.
+
+Guarantee: every wait ends within `PATIENCE_SECONDS`, and at once if another thread cuts the connection.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pika
+from pika.exceptions import AMQPError
+
+PATIENCE_SECONDS = 3.0
+CLOSE_PATIENCE_SECONDS = 0.5
+
+
+class ImpatientConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
+    """A blocking connection that is given up where RabbitMQ does not answer."""
+
+    patience_seconds = PATIENCE_SECONDS
+
+    def cut(self) -> None:
+        """End the connection, and with it any wait; safe from any thread."""
+        self._impl.ioloop.add_callback_threadsafe(partial(self._give_up, "cut"))
+
+    def close_quickly(self) -> None:
+        """Close, politely if RabbitMQ answers at once."""
+        self.patience_seconds = CLOSE_PATIENCE_SECONDS
+        with suppress(AMQPError, OSError):
+            self.close()
+
+    def _flush_output(self, *waiters: Callable[[], bool]) -> None:
+        timer = self._impl._adapter_call_later(self.patience_seconds, partial(self._give_up, "no answer in time"))
+        try:
+            super()._flush_output(*waiters)
+        finally:
+            if self.is_open:
+                self._impl._adapter_remove_timeout(timer)
+
+    def _give_up(self, reason: str) -> None:
+        if not self._impl.is_closed:
+            self._impl._terminate_stream(TimeoutError(reason))
+
+
+def connect_impatiently(parameters: Any, *, heartbeat_seconds: int) -> ImpatientConnection:
+    """Connect, in one attempt.
+
+    Raises:
+        AMQPError, AMQPConnectorException, OSError: RabbitMQ cannot be reached.
+    """
+    parameters.connection_attempts = 1
+    parameters.socket_timeout = parameters.stack_timeout = PATIENCE_SECONDS
+    parameters.blocked_connection_timeout = PATIENCE_SECONDS
+    parameters.heartbeat = heartbeat_seconds
+    return ImpatientConnection(parameters)

@@ -1,0 +1,62 @@
+"""How long a message may sit in a worker, unacknowledged: what repair waits for, and RabbitMQ's patience must exceed.
+
+Every queue's consumer takes `prefetch` messages ahead, all of them wait in one line, and `threads` serve it.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.utils.module_loading import autodiscover_modules
+from django_dramatiq.management.commands.rundramatiq import NTHREADS
+from dramatiq import Actor, Broker
+from dramatiq.middleware import TimeLimit
+from dramatiq.worker import QUEUE_PREFETCH
+
+MOST_PREFETCHED = 65_535
+UNLIMITED = float("inf")
+REPAIR_ALLOWANCE_SECONDS = 60.0
+
+
+def longest_stay_seconds(broker: Broker, *, threads: int = NTHREADS, prefetch: int = QUEUE_PREFETCH) -> float:
+    """Return how long a message may be in a worker before its actor has ended; infinite without a time limit.
+
+    The one that comes last into a full worker waits until all before it have taken their longest, and then takes its
+    own. This holds for actors of one priority: those of a lower one may wait for as long as there are others. A message
+    that brings a `time_limit` option of its own, longer than every actor's, is not known here. Neither does harm: what
+    is published again too early is dropped, because it is settled or being settled.
+
+    Args:
+        broker: its actors must have been imported (`import_actors`).
+        threads: of a worker process; `rundramatiq` takes it from `DRAMATIQ_NTHREADS`.
+        prefetch: messages a queue; 0, like Dramatiq's `dramatiq_queue_prefetch`, is twice the threads.
+    """
+    prefetched = len(broker.get_declared_queues()) * (prefetch or min(2 * threads, MOST_PREFETCHED))
+    limits = [time_limit_seconds(broker, actor) for actor in broker.actors.values()]
+    return (prefetched / threads + 1) * max(limits, default=0.0)
+
+
+def time_limit_seconds(broker: Broker, actor: Actor[Any, Any]) -> float:
+    """Return how long an actor may run."""
+    usual = next((one.time_limit for one in broker.middleware if isinstance(one, TimeLimit)), None)
+    if usual is None:
+        return UNLIMITED
+    return float(actor.options.get("time_limit", usual)) / 1000
+
+
+def repair_after_seconds(broker: Broker) -> float:
+    """Return how long after a queue was seen empty what was published before may be taken for lost.
+
+    `OUTBOX_REPAIR_AFTER_SECONDS`, or a minute more than the longest stay; RabbitMQ itself ends one that exceeds its
+    consumer timeout.
+    """
+    wanted: float | None = settings.OUTBOX_REPAIR_AFTER_SECONDS
+    if wanted is not None:
+        return wanted
+    import_actors()
+    stay = min(longest_stay_seconds(broker), float(settings.OUTBOX_CONSUMER_TIMEOUT_SECONDS))
+    return stay + REPAIR_ALLOWANCE_SECONDS
+
+
+def import_actors() -> None:
+    """Import what a worker imports: other processes know only the actors to which they send."""
+    autodiscover_modules(*getattr(settings, "DRAMATIQ_AUTODISCOVER_MODULES", ()))

@@ -1,0 +1,35 @@
+"""A relay in a process of its own, which carries all there is once it is told to: `relay` starts it.
+
+Says `ready` when connected, waits for a line, and then says how long it took, by the clock and of the processor.
+"""
+
+import json
+import sys
+import time
+
+import django
+
+DEADLINE_SECONDS = 120.0
+
+
+def main() -> None:
+    django.setup()
+    from actors.outbox.relay import Relay, ready_rows
+    from actors.outbox.thread import make_publisher
+
+    publisher = make_publisher()
+    relay = Relay(publisher=publisher)
+    while not publisher.is_ready():
+        publisher.run(1.0)
+    ready_rows().exists()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began, used = time.monotonic(), time.process_time()
+    while (relay.step() or ready_rows().exists()) and time.monotonic() - began < DEADLINE_SECONDS:
+        pass
+    print(json.dumps({"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}), flush=True)
+    publisher.close()
+
+
+if __name__ == "__main__":
+    main()

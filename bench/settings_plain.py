@@ -1,0 +1,6 @@
+"""What the outbox is measured against: the same service, whose sends go straight to RabbitMQ, unconfirmed."""
+
+from settings.production import *
+
+DRAMATIQ_BROKER = {**DRAMATIQ_BROKER, "BROKER": "dramatiq.brokers.rabbitmq.RabbitmqBroker"}
+OUTBOX_RELAY_THREAD = False

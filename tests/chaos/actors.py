@@ -1,0 +1,113 @@
+"""Actors that misbehave, one way each, run by the workers of the chaos stack beside the service's own.
+
+Their effects are rows of the table `chaos_effect`. What a run does that no rollback undoes is a line of a diary, a file
+to which every process appends: `<name> <begun|ended> <process id> <monotonic seconds>`.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import dramatiq
+from django.db import connection
+
+from actors.activity import log_task_creation
+from actors.outbox import holds
+
+POLL_SECONDS = 0.05
+
+# Whatever the lengths are, what they mean is the same: only the tests need not wait half a minute for a dead worker's.
+holds.HOLD_SECONDS = 6.0
+holds.EXTEND_SECONDS = 2.0
+
+
+def write_effect(name: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO chaos_effect (name) VALUES (%s)", [name])
+
+
+def write_diary(name: str, event: str) -> None:
+    with Path(os.environ["CHAOS_DIARY"]).open("a") as diary:
+        diary.write(f"{name} {event} {os.getpid()} {time.monotonic()}\n")
+
+
+def runs_begun(name: str) -> int:
+    return Path(os.environ["CHAOS_DIARY"]).read_text("utf-8").count(f"{name} begun ")
+
+
+@dramatiq.actor(queue_name="activity", min_backoff=100, max_backoff=200)
+def fail_times(name: str, times: int) -> None:
+    """Fail that many times, after the effect, and then succeed."""
+    write_diary(name, "begun")
+    write_effect(name)
+    if runs_begun(name) <= times:
+        raise RuntimeError(f"{name} is not ready yet")
+
+
+@dramatiq.actor(queue_name="activity", min_backoff=100, max_backoff=200, max_retries=2)
+def always_fail(name: str) -> None:
+    write_diary(name, "begun")
+    write_effect(name)
+    raise RuntimeError(f"{name} never works")
+
+
+@dramatiq.actor(queue_name="activity", min_backoff=3_000, max_backoff=3_000)
+def fail_once_for_three_seconds(name: str) -> None:
+    """Fail once, and be due again 1.5 to 3 s later."""
+    fail_times.fn(name, 1)
+
+
+@dramatiq.actor(queue_name="activity")
+def kill_worker(name: str) -> None:
+    """Kill the process that runs this, as running out of memory does."""
+    write_diary(name, "begun")
+    write_effect(name)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dramatiq.actor(queue_name="activity", time_limit=500, min_backoff=100, max_backoff=200, max_retries=1)
+def exceed_time_limit(name: str) -> None:
+    write_diary(name, "begun")
+    write_effect(name)
+    while True:
+        time.sleep(POLL_SECONDS)
+
+
+@dramatiq.actor(queue_name="activity")
+def settle_slowly(name: str, seconds: float) -> None:
+    """Take that long between the effect and its commit."""
+    write_effect(name)
+    write_diary(name, "begun")
+    time.sleep(seconds)
+    write_diary(name, "ended")
+
+
+@dramatiq.actor(queue_name="activity", outside_effects=True)
+def post_letter(name: str, seconds: float) -> None:
+    """Take that long over something outside the database."""
+    write_diary(name, "begun")
+    time.sleep(seconds)
+    write_diary(name, "ended")
+
+
+@dramatiq.actor(queue_name="activity")
+def take_step(name: str, seconds: float, *before: int) -> int:
+    """Be a step of a pipeline: write which one, pass it on."""
+    step = before[-1] + 1 if before else 1
+    write_effect(f"{name}/{step}")
+    time.sleep(seconds)
+    return step
+
+
+def send_poison() -> None:
+    """Send what cannot be written, and fails with it the rows of the whole group: its title is too long."""
+    log_task_creation.send_with_options(args=(0, "x" * 201, "user1"), max_retries=1, min_backoff=100, max_backoff=200)
+
+
+def send_pipelines(prefix: str, count: int) -> None:
+    """Send pipelines of three steps."""
+    for number in range(count):
+        name = f"{prefix}{number}"
+        steps = [take_step.message(name, 0.2) for _ in range(3)]
+        dramatiq.pipeline(steps).run()  # type: ignore[no-untyped-call]  # Dramatiq's pipelines have no types

@@ -1,0 +1,98 @@
+"""A service that is broken on purpose, shared by all scenarios, and the table of what they have shown.
+
+The scenarios run after all other tests: what they take of two cores would be missing there.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from project.servers.errors import ServerUnavailable
+from project.servers.postgresql import PrivatePostgresql
+from project.servers.postgresql import find_or_fetch as find_postgresql
+from project.servers.rabbitmq import find_or_fetch as find_rabbitmq
+from settings.environment import VAR
+from tests.chaos.passes import Pass, chosen_pass
+from tests.chaos.proxy import Proxy
+from tests.chaos.report import Report
+from tests.chaos.scenario import Scenario
+from tests.chaos.service import DATABASE, HEARTBEAT_SECONDS, ProxiedRabbitmq, Service
+from tests.conftest import skip_or_fail
+
+REPORT = pytest.StashKey[Report]()
+EFFECTS = "CREATE TABLE chaos_effect (id bigserial PRIMARY KEY, name text NOT NULL)"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[REPORT] = Report()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    timeout = chosen_pass().scenario_timeout_seconds
+    for item in items:
+        if is_scenario(item):
+            item.add_marker(pytest.mark.integration)
+            item.add_marker(pytest.mark.timeout(timeout))
+    items.sort(key=is_scenario)
+
+
+def is_scenario(item: pytest.Item) -> bool:
+    return item.nodeid.startswith("tests/chaos/")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report = config.stash.get(REPORT, Report())
+    if not report.lines:
+        return
+    terminalreporter.section("chaos")
+    for line in (*report.table(), *report.notes):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def length() -> Pass:
+    return chosen_pass()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The stack that all scenarios share, its servers included."""
+    try:
+        postgresql_installation, rabbitmq_installation = (
+            find_postgresql(VAR / "cache", print),
+            find_rabbitmq(VAR / "cache", print),
+        )
+    except ServerUnavailable as error:
+        skip_or_fail(str(error))
+    directory = tmp_path_factory.mktemp("chaos")
+    rabbitmq = ProxiedRabbitmq(
+        installation=rabbitmq_installation,
+        directory=directory / "rabbitmq",
+        plugins=(),
+        heartbeat_seconds=HEARTBEAT_SECONDS,
+        proxy_port=0,
+    )
+    # Durable: it is killed, and may not forget what it has committed.
+    postgresql = PrivatePostgresql(installation=postgresql_installation, directory=directory / "postgresql")
+    with Proxy(target_port=rabbitmq.amqp_port) as proxy, postgresql:
+        rabbitmq.proxy_port = proxy.port
+        postgresql.create_database(DATABASE)
+        service = Service(directory=directory, postgresql=postgresql, rabbitmq=rabbitmq, proxy=proxy)
+        service.query(EFFECTS)
+        with service.stack:
+            service.wait_for_consumers()
+            yield service
+
+
+@pytest.fixture
+def scenario(request: pytest.FixtureRequest, service: Service, length: Pass) -> Iterator[Scenario]:
+    """What the test breaks: whole when it begins, and made whole again when it ends."""
+    name = request.node.name.removeprefix("test_").replace("_", " ")
+    seed = int(os.environ.get("CHAOS_SEED", random.randrange(2**32)))
+    print(f"CHAOS_SEED={seed}")
+    yield Scenario(name=name, seed=seed, service=service, length=length, report=request.config.stash[REPORT])
+    service.heal()
+    service.forget()

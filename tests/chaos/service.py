@@ -1,0 +1,226 @@
+"""The service that is broken on purpose, and the means to break it: everything of its own, so that nobody else notices.
+
+Supervisord starts again what dies, as it would in production; PostgreSQL alone is started by the test.
+"""
+
+import os
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, LiteralString
+
+import pika
+import psutil
+import psycopg
+from pika.exceptions import AMQPError
+
+from project.servers.ports import LOOPBACK, free_port
+from project.servers.postgresql import PrivatePostgresql
+from project.servers.process import wait_until
+from project.servers.rabbitmq import PrivateRabbitmq
+from project.stack import Stack
+from tests.chaos.proxy import Proxy
+
+DATABASE = "chaos"
+HEARTBEAT_SECONDS = 3
+BACK_TIMEOUT_SECONDS = 90.0
+
+
+@dataclass(kw_only=True)
+class ProxiedRabbitmq(PrivateRabbitmq):
+    """A node that its clients reach through a proxy, and the test directly."""
+
+    proxy_port: int
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@{LOOPBACK}:{self.proxy_port}/?heartbeat={HEARTBEAT_SECONDS}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """What RabbitMQ says of a queue."""
+
+    messages: int | None
+    """Without those that are with a consumer; None if RabbitMQ does not answer, or has no such queue."""
+
+    consumers: int
+
+
+class Service:
+    """A stack with its database, node and proxy."""
+
+    def __init__(
+        self, *, directory: Path, postgresql: PrivatePostgresql, rabbitmq: ProxiedRabbitmq, proxy: Proxy
+    ) -> None:
+        self.postgresql = postgresql
+        self.rabbitmq = rabbitmq
+        self.proxy = proxy
+        self.log = directory / "debug.log"
+        self.diary = directory / "diary"
+        self.diary.touch()
+        self.stack = Stack(
+            directory=directory / "stack", port=free_port(), rabbitmq=rabbitmq, variables=self._variables()
+        )
+
+    def query(self, statement: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run one statement over a connection of its own and return its rows."""
+        with psycopg.connect(self.postgresql.url(DATABASE), autocommit=True, connect_timeout=5) as connection:
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def count(self, statement: LiteralString, *parameters: Any) -> int:
+        """Return the number that a statement asks for."""
+        return int(self.query(statement, *parameters)[0][0])
+
+    def states(self) -> dict[str, int]:
+        """Return how many rows of the outbox are in which state."""
+        return dict(self.query("SELECT state, count(*) FROM outbox_outboxmessage GROUP BY state"))
+
+    def published(self) -> int:
+        """Return how many rows RabbitMQ is known to have."""
+        return self.states().get("published", 0)
+
+    def send(self, *statements: str) -> None:
+        """Run statements with the misbehaving actors at hand, in a process of the service's."""
+        self.stack.manage("shell", "-c", "\n".join(["from tests.chaos.actors import *", *statements]))
+
+    def runs(self, name: str) -> list[tuple[str, int, float]]:
+        """Return what the diary has of a run: event, process id, monotonic seconds."""
+        lines = [line.split() for line in self.diary.read_text("utf-8").splitlines()]
+        return [(event, int(pid), float(at)) for who, event, pid, at in lines if who == name]
+
+    def effects(self, name: str) -> int:
+        """Return how often an effect was committed."""
+        return self.count("SELECT count(*) FROM chaos_effect WHERE name = %s", name)
+
+    def processes(self, program: str) -> list[psutil.Process]:
+        """Return the master of a program's pool and its children; none while it is down."""
+        try:
+            master = psutil.Process(self.stack.supervisor.pid(program) or -1)
+            return [master, *master.children()]
+        except (psutil.NoSuchProcess, ValueError):
+            return []
+
+    def kill_one_of(self, program: str, chance: random.Random) -> None:
+        """Kill a process of a program's pool, or its master, as soon as there is one."""
+
+        def kill() -> bool:
+            try:
+                chance.choice(self.processes(program)).kill()
+            except (IndexError, psutil.NoSuchProcess):
+                return False
+            return True
+
+        assert wait_until(kill, timeout_seconds=BACK_TIMEOUT_SECONDS), f"{program} does not come back"
+
+    def kill_all_of(self, *programs: str) -> None:
+        """Kill every process of some programs, all at once."""
+        for process in [each for program in programs for each in self.processes(program)]:
+            process.kill()
+
+    def kill_node(self) -> None:
+        """Kill RabbitMQ, as a crash of its machine would."""
+        os.kill(self.stack.supervisor.pid("rabbitmq"), signal.SIGKILL)
+
+    @contextmanager
+    def frozen_node(self) -> Iterator[None]:
+        """Suspend RabbitMQ: its connections stay open and nothing answers on them."""
+        node = self.stack.supervisor.pid("rabbitmq")
+        os.kill(node, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(node, signal.SIGCONT)
+
+    @contextmanager
+    def black_hole(self) -> Iterator[None]:
+        """Lose every byte between the service and RabbitMQ."""
+        self.proxy.black_hole()
+        try:
+            yield
+        finally:
+            self.proxy.forward()
+
+    @contextmanager
+    def down(self, program: str) -> Iterator[None]:
+        """Stop a program in order, and start it again."""
+        self.stack.supervisor.stop_program(program)
+        try:
+            yield
+        finally:
+            self.stack.supervisor.start_program(program)
+
+    @contextmanager
+    def memory_alarm(self) -> Iterator[None]:
+        """Have RabbitMQ accept no publish, for want of memory."""
+        self.rabbitmq.rabbitmqctl("set_vm_memory_high_watermark", "0.0000001")
+        try:
+            yield
+        finally:
+            self.rabbitmq.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+
+    def wipe_node(self) -> None:
+        """Delete all that RabbitMQ has on its disk, while it is stopped."""
+        shutil.rmtree(self.rabbitmq.files.data)
+        self.rabbitmq.prepare()
+
+    def wait_for_node(self) -> None:
+        """Wait until RabbitMQ answers."""
+        assert wait_until(self.rabbitmq.is_ready, timeout_seconds=BACK_TIMEOUT_SECONDS), "RabbitMQ does not come back"
+
+    def wait_for_consumers(self) -> None:
+        """Wait until every worker process consumes."""
+        wanted = int(self.stack.environment["DRAMATIQ_NPROCS"])
+        in_time = wait_until(lambda: self.ready("activity").consumers >= wanted, timeout_seconds=BACK_TIMEOUT_SECONDS)
+        assert in_time, f"the workers do not consume: {self.ready('activity')}"
+
+    def ready(self, queue: str) -> "Ready":
+        """Return what a queue holds for whoever asks next; a question that costs little, with an answer that lags."""
+        parameters = pika.ConnectionParameters(LOOPBACK, self.rabbitmq.amqp_port, socket_timeout=5)
+        try:
+            with pika.BlockingConnection(parameters) as connection:
+                declared = connection.channel().queue_declare(queue, passive=True).method
+        except (AMQPError, OSError):
+            return Ready(messages=None, consumers=0)
+        return Ready(messages=declared.message_count, consumers=declared.consumer_count)
+
+    def queues(self) -> dict[str, int]:
+        """Return how many messages each of RabbitMQ's queues has, unacknowledged ones included."""
+        listed = self.rabbitmq.rabbitmqctl("list_queues", "--no-table-headers", "name", "messages")
+        return {name: int(messages) for name, messages in map(str.split, listed.splitlines())}
+
+    def heal(self) -> None:
+        """Have everything run again, whatever the last scenario left behind."""
+        self.proxy.forward()
+        if not self.postgresql.is_running():
+            self.postgresql.start()
+        for program in ("epmd", "rabbitmq", "web", "worker"):
+            self.stack.supervisor.start_program(program)
+        self.wait_for_node()
+
+    def forget(self) -> None:
+        """Drop what a failed scenario left in the outbox and in the queues: the next one shall not stumble over it."""
+        if self.states():
+            self.query("TRUNCATE outbox_outboxmessage")
+            for queue in self.queues():
+                self.rabbitmq.rabbitmqctl("purge_queue", queue)
+
+    def _variables(self) -> dict[str, str]:
+        return {
+            "ENV_FILE": os.devnull,
+            "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+            "DATABASE_URL": self.postgresql.url(DATABASE),
+            "LOG_FILE": str(self.log),
+            "CHAOS_DIARY": str(self.diary),
+            "THROTTLE_USER": "1000000/minute",
+            "THROTTLE_ANON": "1000000/minute",
+            "MIN_BACKOFF_MS": "200",
+            "MAX_BACKOFF_MS": "2000",
+            "REPAIR_AFTER_SECONDS": "2",
+            "UPKEEP_SECONDS": "1",
+        }

@@ -1,0 +1,43 @@
+"""Processes of the service are killed with SIGKILL, at any moment."""
+
+from project.servers.process import wait_until
+from tests.chaos.scenario import Scenario
+
+
+def test_kill_9_of_workers(scenario: Scenario) -> None:
+    with scenario.load() as load:
+        for _ in range(scenario.length.repeats):
+            load.wait_for(scenario.a_few())
+            scenario.service.kill_one_of("worker", scenario.chance)
+    scenario.assert_all_is_logged()
+
+
+def test_kill_9_of_web_processes(scenario: Scenario) -> None:
+    with scenario.load() as load:
+        for _ in range(scenario.length.repeats):
+            load.wait_for(scenario.a_few())
+            scenario.service.kill_one_of("web", scenario.chance)
+        load.wait_for(10)
+    scenario.assert_all_is_logged()
+
+
+def test_a_pool_whose_master_is_killed_leaves_no_worker_behind(scenario: Scenario) -> None:
+    scenario.service.wait_for_consumers()
+    master, *workers = scenario.service.processes("worker")
+    with scenario.load() as load:
+        load.wait_for(10)
+        master.kill()
+        assert wait_until(lambda: not any(worker.is_running() for worker in workers), timeout_seconds=60), workers
+    scenario.assert_all_is_logged()
+
+
+def test_everything_is_killed_at_once_and_what_is_owed_is_delivered_without_a_new_request(scenario: Scenario) -> None:
+    supervisor = scenario.service.stack.supervisor
+    with scenario.load() as load:
+        load.wait_for(scenario.length.creates)
+        scenario.service.kill_all_of("web", "worker", "rabbitmq")
+        supervisor.stop_program("web")
+    # The web stays down: it is the workers' own relay that must carry what is left.
+    scenario.service.wait_for_node()
+    scenario.service.wait_for_consumers()
+    scenario.assert_all_is_logged()

@@ -1,0 +1,92 @@
+"""RabbitMQ is away, lies, or forgets: nobody who creates a task notices, and nothing is lost."""
+
+from tests.chaos.load import percentiles
+from tests.chaos.scenario import Scenario
+
+
+def test_rabbitmq_is_restarted(scenario: Scenario) -> None:
+    with scenario.load() as load:
+        load.wait_for(scenario.a_few())
+        with scenario.service.down("rabbitmq"):
+            load.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
+    assert load.refused == []
+    scenario.service.wait_for_node()
+    scenario.assert_all_is_logged()
+
+
+def test_kill_9_of_rabbitmq(scenario: Scenario) -> None:
+    with scenario.load() as load:
+        load.wait_for(scenario.a_few())
+        scenario.service.kill_node()
+        load.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
+    assert load.refused == []
+    scenario.service.wait_for_node()
+    scenario.assert_all_is_logged()
+
+
+def test_rabbitmq_is_frozen(scenario: Scenario) -> None:
+    with scenario.load() as load:
+        load.wait_for(scenario.a_few())
+        with scenario.service.frozen_node():
+            # Longer than it takes to notice: two heartbeats.
+            load.go_on(seconds=scenario.length.fault_seconds + 6, count=scenario.length.creates)
+    assert load.refused == []
+    scenario.assert_all_is_logged()
+
+
+def test_the_way_to_rabbitmq_is_a_black_hole(scenario: Scenario) -> None:
+    with scenario.load() as load:
+        load.wait_for(scenario.a_few())
+        with scenario.service.black_hole():
+            load.go_on(seconds=scenario.length.fault_seconds + 6, count=scenario.length.creates)
+    assert load.refused == []
+    scenario.assert_all_is_logged()
+
+
+def test_rabbitmq_has_no_memory_left(scenario: Scenario) -> None:
+    with scenario.load() as load:
+        load.wait_for(scenario.a_few())
+        with scenario.service.memory_alarm():
+            load.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
+    assert load.refused == []
+    scenario.assert_all_is_logged()
+
+
+def test_all_connections_to_rabbitmq_are_closed_while_messages_are_in_flight(scenario: Scenario) -> None:
+    with scenario.load() as load:
+        for _ in range(scenario.length.repeats):
+            load.wait_for(scenario.a_few())
+            scenario.service.rabbitmq.rabbitmqctl("close_all_connections", "chaos")
+    assert load.refused == []
+    scenario.assert_all_is_logged()
+
+
+def test_a_queue_is_purged_with_messages_in_it(scenario: Scenario) -> None:
+    with scenario.service.down("worker"):
+        with scenario.load() as load:
+            load.wait_for(scenario.length.creates)
+        scenario.wait_until_published(len(load.created))
+        scenario.service.rabbitmq.rabbitmqctl("purge_queue", "activity")
+    scenario.assert_all_is_logged()
+
+
+def test_rabbitmq_loses_its_disk(scenario: Scenario) -> None:
+    with scenario.service.down("worker"):
+        with scenario.load() as load:
+            load.wait_for(scenario.length.creates)
+        scenario.wait_until_published(len(load.created))
+        with scenario.service.down("rabbitmq"):
+            scenario.service.wipe_node()
+        scenario.service.wait_for_node()
+    scenario.assert_all_is_logged()
+
+
+def test_creates_go_on_while_rabbitmq_is_away(scenario: Scenario) -> None:
+    with scenario.load() as with_rabbitmq:
+        with_rabbitmq.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
+    with scenario.service.down("rabbitmq"), scenario.load() as without:
+        without.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
+    assert with_rabbitmq.refused == without.refused == []
+    scenario.note(f"creates with RabbitMQ up {percentiles(with_rabbitmq.seconds)}; away {percentiles(without.seconds)}")
+    scenario.service.wait_for_node()
+    scenario.assert_all_is_logged()

@@ -1,0 +1,60 @@
+"""Workers come and go, and stop in the middle: no healthy message suffers for it."""
+
+import psutil
+
+from project.servers.process import wait_until
+from tests.chaos.scenario import Scenario
+
+MOST_STARTS = 5
+
+
+def test_workers_are_restarted_ten_times_with_all_that_they_hold(scenario: Scenario) -> None:
+    with scenario.service.down("worker"), scenario.load() as load:
+        load.wait_for(scenario.length.creates)
+    with scenario.load() as load:
+        for _ in range(scenario.length.restarts):
+            load.wait_for(scenario.chance.randint(1, 20))
+            with scenario.service.down("worker"):
+                assert scenario.service.count("SELECT coalesce(max(starts), 0) FROM outbox_outboxmessage") < MOST_STARTS
+    scenario.assert_all_is_logged()
+
+
+def test_a_worker_is_frozen_while_it_settles_and_goes_on_later(scenario: Scenario) -> None:
+    name = f"frozen-{scenario.seed}"
+    worker = begin_to_settle(scenario, name)
+    worker.suspend()
+    try:
+        with scenario.load() as load:
+            # RabbitMQ gives up its connection after two heartbeats, and another worker gets the message.
+            load.go_on(seconds=scenario.length.fault_seconds + 6, count=scenario.length.creates)
+    finally:
+        worker.resume()
+    scenario.assert_all_is_logged()
+    assert scenario.service.effects(name) == 1
+
+
+def test_a_worker_is_frozen_while_it_settles_and_killed_later(scenario: Scenario) -> None:
+    name = f"frozen-{scenario.seed}"
+    worker = begin_to_settle(scenario, name)
+    worker.suspend()
+    with scenario.load() as load:
+        load.go_on(seconds=scenario.length.fault_seconds + 6, count=scenario.length.creates)
+    worker.kill()
+    scenario.assert_all_is_logged()
+    assert scenario.service.effects(name) == 1
+
+
+def test_workers_find_five_thousand_messages(scenario: Scenario) -> None:
+    with scenario.service.down("worker"):
+        scenario.create_in_bulk(scenario.length.backlog)
+        scenario.wait_until_published(scenario.length.backlog)
+    scenario.assert_all_is_logged()
+
+
+def begin_to_settle(scenario: Scenario, name: str) -> psutil.Process:
+    """Have a worker between an effect and its commit, and return its process."""
+    scenario.service.wait_for_consumers()
+    scenario.service.send(f"settle_slowly.send({name!r}, 2)")
+    assert wait_until(lambda: bool(scenario.service.runs(name)), timeout_seconds=30), scenario.service.states()
+    [(_, pid, _)] = scenario.service.runs(name)
+    return psutil.Process(pid)

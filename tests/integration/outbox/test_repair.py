@@ -1,0 +1,202 @@
+"""A RabbitMQ that loses messages, is wiped or is frozen, and what looks after it."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dramatiq
+import pika
+import pytest
+from pytest_django import Settings
+
+from actors.outbox.consumer import CANNOT_CONNECT
+from actors.outbox.declarations import count_ready
+from actors.outbox.impatience import ImpatientConnection, connect_impatiently
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.publisher import Publisher
+from actors.outbox.queues import dead_letter_queue
+from actors.outbox.relay import Relay
+from actors.outbox.upkeep import Upkeep, UpkeepThread
+from project.servers.process import wait_until
+from project.servers.rabbitmq import PrivateRabbitmq
+
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
+
+DEADLINE_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def node(rabbitmq: PrivateRabbitmq, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitmq]:
+    """A node that these tests may break; each leaves it whole."""
+    directory = tmp_path_factory.mktemp("upkeep")
+    with PrivateRabbitmq(installation=rabbitmq.installation, directory=directory, plugins=()) as node:
+        yield node
+
+
+@pytest.fixture
+def queue(request: pytest.FixtureRequest) -> str:
+    return str(request.node.name)[:80]
+
+
+@pytest.fixture
+def send(queue: str) -> Iterator[Callable[[int], None]]:
+    """Commit messages to the test's queue."""
+    broker = dramatiq.get_broker()
+    actors, queues = dict(broker.actors), dict(broker.queues)  # type: ignore[attr-defined]
+    actor = dramatiq.actor(lambda: None, actor_name=queue, queue_name=queue)
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            actor.send()
+
+    yield send
+    broker.actors.clear()
+    broker.actors.update(actors)
+    broker.queues.clear()  # type: ignore[attr-defined]
+    broker.queues.update(queues)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def line(rabbitmq: PrivateRabbitmq) -> Iterator[ImpatientConnection]:
+    line = connect(rabbitmq)
+    yield line
+    line.close_quickly()
+
+
+@pytest.fixture
+def upkeep(settings: Settings) -> Iterator[Callable[[PrivateRabbitmq], Upkeep]]:
+    """Look after a node, with next to no margin."""
+    settings.OUTBOX_REPAIR_AFTER_SECONDS = 0.01
+    made: list[Upkeep] = []
+
+    def make(node: PrivateRabbitmq) -> Upkeep:
+        made.append(Upkeep(connect=lambda: connect(node)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.disconnect()
+
+
+def connect(node: PrivateRabbitmq) -> ImpatientConnection:
+    return connect_impatiently(pika.URLParameters(node.url), heartbeat_seconds=60)
+
+
+def carry(node: PrivateRabbitmq) -> None:
+    """Publish all that is due."""
+    publisher = Publisher(parameters=pika.URLParameters(node.url), client_name="relay of a test")
+    relay = Relay(publisher=publisher)
+
+    def all_is_published() -> bool:
+        publisher.run(0.1)
+        relay.step()
+        return states() == {State.PUBLISHED}
+
+    try:
+        assert wait_until(all_is_published, timeout_seconds=DEADLINE_SECONDS), states()
+    finally:
+        publisher.close()
+
+
+def states() -> set[str]:
+    return set(OutboxMessage.objects.values_list("state", flat=True))
+
+
+def step_until(upkeep: Upkeep, condition: Callable[[], bool]) -> None:
+    def step_and_look() -> bool:
+        upkeep.step()
+        return condition()
+
+    assert wait_until(step_and_look, timeout_seconds=DEADLINE_SECONDS), states()
+
+
+def wait_for_ready(line: ImpatientConnection, queue: str, count: int) -> None:
+    assert wait_until(lambda: count_ready(line, queue) == count, timeout_seconds=DEADLINE_SECONDS)
+
+
+def test_what_was_purged_is_published_again_and_a_queue_that_is_not_empty_never_grows(
+    rabbitmq: PrivateRabbitmq, line: ImpatientConnection, send: Callable[[int], None], queue: str, upkeep: Any
+) -> None:
+    send(3)
+    carry(rabbitmq)
+    wait_for_ready(line, queue, 3)
+    line.channel().queue_purge(queue)
+    wait_for_ready(line, queue, 0)
+    keeper = upkeep(rabbitmq)
+    step_until(keeper, lambda: states() == {State.PENDING})
+    carry(rabbitmq)
+    wait_for_ready(line, queue, 3)
+    for _ in range(5):
+        keeper.step()
+    assert states() == {State.PUBLISHED}
+    assert count_ready(line, queue) == 3
+
+
+def test_a_node_that_lost_its_disk_gets_its_queues_and_its_messages_again(
+    node: PrivateRabbitmq, send: Callable[[int], None], queue: str, upkeep: Any
+) -> None:
+    send(3)
+    carry(node)
+    node.stop()
+    shutil.rmtree(node.files.data)
+    node.start()
+    step_until(upkeep(node), lambda: states() == {State.PENDING})
+    with pika.BlockingConnection(pika.URLParameters(node.url)) as connection:
+        for name in (queue, dead_letter_queue(queue)):
+            connection.channel().queue_declare(name, passive=True)
+    carry(node)
+    with pika.BlockingConnection(pika.URLParameters(node.url)) as connection:
+        wait_for_ready(connection, queue, 3)
+
+
+def test_a_frozen_node_is_given_up_and_looked_at_again_when_it_answers(
+    node: PrivateRabbitmq, send: Callable[[int], None], upkeep: Any
+) -> None:
+    send(1)
+    keeper = upkeep(node)
+    assert keeper.step()
+    node.freeze()
+    try:
+        with pytest.raises(CANNOT_CONNECT):
+            keeper.step()
+    finally:
+        node.thaw()
+    assert keeper.step()
+
+
+def test_a_wait_for_a_frozen_node_can_be_cut_from_another_thread(node: PrivateRabbitmq) -> None:
+    line = connect(node)
+    line.patience_seconds = DEADLINE_SECONDS
+    node.freeze()
+    try:
+        line.cut()
+        with pytest.raises(TimeoutError, match="cut"):
+            line.channel()
+    finally:
+        node.thaw()
+    assert not line.is_open
+
+
+def test_a_dead_letter_becomes_a_row_and_a_missing_queue_of_them_comes_back(
+    rabbitmq: PrivateRabbitmq, line: ImpatientConnection, send: Callable[[int], None], queue: str, upkeep: Any
+) -> None:
+    keeper = upkeep(rabbitmq)
+    send(1)
+    OutboxMessage.objects.all().delete()
+    keeper.step()
+    dead_letters = dead_letter_queue(queue)
+    line.channel().basic_publish("", dead_letters, b"no message")
+    step_until(keeper, lambda: states() == {State.DEAD})
+
+
+def test_a_thread_survives_a_rabbitmq_that_is_not_there_and_says_so_once(
+    closed_port: int, send: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    send(1)
+    nowhere = pika.URLParameters(f"amqp://127.0.0.1:{closed_port}/")
+    thread = UpkeepThread(lambda: connect_impatiently(nowhere, heartbeat_seconds=60), period_seconds=1)
+    for _ in range(3):
+        thread.step()
+    told = [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]
+    assert len(told) == 1
+    assert told[0].startswith("rabbitmq away for=upkeep")

@@ -1,0 +1,196 @@
+"""`manage.py outbox`: what it tells, what it repairs, what it cancels and what it refuses to."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import dramatiq
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
+
+from actors.outbox.broker import OutboxRabbitmqBroker
+from actors.outbox.cancel import DEAD, IN_HAND, IN_RABBITMQ
+from actors.outbox.management.commands import outbox
+from actors.outbox.management.commands.outbox import duration
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.stock import measure_rate
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+QUEUE = "tests"
+
+
+@pytest.fixture
+def send(actor: Callable[..., dramatiq.Actor[Any, Any]]) -> Callable[..., int]:
+    """Send a message, and change its row."""
+    declared = actor(lambda: None)
+
+    def send(*, subject: str = "", **changes: Any) -> int:
+        declared.send_with_options(subject=subject)
+        row_id = OutboxMessage.objects.latest("pk").pk
+        OutboxMessage.objects.filter(pk=row_id).update(**{"state": State.PENDING, **changes})
+        return int(row_id)
+
+    return send
+
+
+Send = Callable[..., int]
+
+
+def run(*arguments: Any) -> str:
+    out = StringIO()
+    call_command("outbox", *map(str, arguments), stdout=out, stderr=out)
+    return out.getvalue()
+
+
+# status
+
+
+def test_status_counts_each_state_and_says_how_old_the_oldest_is(send: Send) -> None:
+    send(created_at=Now() - timedelta(hours=2, minutes=5))
+    send()
+    send(state=State.DEAD, reason="throws")
+    told = run("status", "--seconds", 0)
+    lines = {line.split()[0]: line for line in reversed(told.splitlines())}
+    assert lines["pending"].split() == ["pending", "2", "oldest", "2", "h", "5", "min"]
+    assert lines["published"].split() == ["published", "0"]
+    assert "         1  throws" in told
+
+
+def test_status_tells_programs_the_same(send: Send) -> None:
+    later = Now() + timedelta(seconds=30)
+    send(lease_token=uuid4(), lease_until=later)
+    send(state=State.PUBLISHED, held_until=later)
+    send(state=State.DEAD, reason="throws")
+    send(state=State.DEAD, reason="throws")
+    told = json.loads(run("status", "--json", "--seconds", 0))
+    assert {state: row["count"] for state, row in told["states"].items()} == {
+        "pending": 1,
+        "published": 1,
+        "scheduled": 0,
+        "dead": 2,
+    }
+    assert told["states"]["dead"]["oldest_seconds"] >= 0
+    assert told["states"]["scheduled"]["oldest_seconds"] is None
+    assert (told["leased"], told["held"], told["dead"], told["rate"]) == (1, 1, {"throws": 2}, None)
+
+
+def test_the_rate_counts_what_came_and_what_went(send: Send) -> None:
+    send()
+
+    def meanwhile(seconds: float) -> None:
+        OutboxMessage.objects.all().delete()
+        send()
+        send()
+        OutboxMessage.objects.all().delete()
+
+    rate = measure_rate(1.0, sleep=meanwhile)
+    assert (rate.created, rate.settled) == (2.0, 3.0)
+
+
+def test_the_rate_of_an_outbox_that_rests_is_nothing() -> None:
+    rate = measure_rate(1.0, sleep=lambda _seconds: None)
+    assert (rate.created, rate.settled) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.4, "0 s"), (59, "59 s"), (3_600, "1 h"), (3_725, "1 h 2 min"), (90_000, "1 d 1 h")]
+)
+def test_durations_are_for_people(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+# repair
+
+
+@pytest.fixture
+def rabbitmq_has(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make RabbitMQ tell of so many messages in each queue."""
+
+    class Line:
+        def close_quickly(self) -> None:
+            """It is none."""
+
+    def has(count: int) -> None:
+        monkeypatch.setattr(outbox, "connect_to_broker", lambda **_options: Line())
+        monkeypatch.setattr(outbox, "count_ready", lambda _line, _queue: count)
+
+    return has
+
+
+def test_what_rabbitmq_does_not_have_is_published_again(send: Send, rabbitmq_has: Callable[[int], None]) -> None:
+    rabbitmq_has(0)
+    send(state=State.PUBLISHED, published_at=Now() - timedelta(seconds=1))
+    assert "tests: 1 messages are published again" in run("repair")
+    assert OutboxMessage.objects.get().state == State.PENDING
+    assert "tests: nothing is lost." in run("repair", "--queue", QUEUE)
+
+
+def test_a_queue_that_is_not_empty_is_not_repaired(send: Send, rabbitmq_has: Callable[[int], None]) -> None:
+    rabbitmq_has(1)
+    send(state=State.PUBLISHED, published_at=Now() - timedelta(seconds=1))
+    assert "tests: is not empty" in run("repair")
+    assert OutboxMessage.objects.get().state == State.PUBLISHED
+
+
+def test_a_queue_that_does_not_exist_cannot_be_repaired(send: Send) -> None:
+    with pytest.raises(CommandError, match="no queue 'else'; there are: .*tests"):
+        run("repair", "--queue", "else")
+
+
+def test_without_rabbitmq_a_repair_says_so(send: Send, closed_port: int) -> None:
+    stub = dramatiq.get_broker()
+    dramatiq.set_broker(OutboxRabbitmqBroker(url=f"amqp://127.0.0.1:{closed_port}/", middleware=[]))
+    try:
+        with pytest.raises(CommandError, match=f"does not answer at 127.0.0.1:{closed_port}: .*refused"):
+            run("repair")
+    finally:
+        dramatiq.set_broker(stub)
+
+
+# cancel
+
+
+def test_what_waits_is_cancelled(send: Send) -> None:
+    ids = [send(), send(state=State.SCHEDULED), send(lease_token=uuid4(), lease_until=Now() - timedelta(seconds=1))]
+    kept = send()
+    assert "3 messages are cancelled" in run("cancel", *ids)
+    assert OutboxMessage.objects.get().pk == kept
+
+
+def test_what_is_on_its_way_is_not_cancelled_and_the_reasons_are_told(send: Send) -> None:
+    ids = [
+        send(lease_token=uuid4(), lease_until=Now() + timedelta(seconds=30)),
+        send(state=State.PUBLISHED),
+        send(state=State.DEAD),
+        send(),
+    ]
+    with pytest.raises(CommandError, match="4 are not") as refusal:
+        run("cancel", *ids, 999_999_999)
+    assert all(reason in str(refusal.value) for reason in (DEAD, IN_HAND, IN_RABBITMQ, "there is none"))
+    assert set(OutboxMessage.objects.values_list("pk", flat=True)) == set(ids[:3])
+
+
+def test_messages_are_cancelled_by_subject_actor_and_key(send: Send) -> None:
+    send(subject="task:1")
+    send(subject="task:1", actor="another")
+    send(dedupe_key="once")
+    send()
+    run("cancel", "--subject", "task:1", "--actor", "another")
+    assert OutboxMessage.objects.count() == 3
+    run("cancel", "--subject", "task:1")
+    run("cancel", "--dedupe-key", "once")
+    assert OutboxMessage.objects.count() == 1
+
+
+def test_to_cancel_everything_one_has_to_say_what(send: Send) -> None:
+    send()
+    with pytest.raises(CommandError, match="Say which"):
+        run("cancel")
+    with pytest.raises(CommandError, match="No message is like that"):
+        run("cancel", "--subject", "task:2")
+    assert OutboxMessage.objects.count() == 1
