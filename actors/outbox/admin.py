@@ -21,8 +21,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from actors.outbox import deadletters
-from actors.outbox.deadletters import Decided, Decider, UnfitMessage
+from actors.outbox import contents, deadletters
+from actors.outbox.contents import UnfitMessage
+from actors.outbox.deadletters import Decided, Decider
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 
 LONGEST_SEARCH = 200
@@ -91,15 +92,15 @@ class EditForm(DecisionForm):
     field_order = ("message", "why")
 
     def __init__(self, *args: Any, row: OutboxMessage, **kwargs: Any) -> None:
-        fields = json.dumps(deadletters.fields_of(row), ensure_ascii=False).encode("utf-8", "backslashreplace")
+        fields = json.dumps(contents.fields_of(row), ensure_ascii=False).encode("utf-8", "backslashreplace")
         super().__init__(*args, **kwargs)
-        self.initial["message"] = deadletters.legible(fields)
+        self.initial["message"] = contents.legible(fields)
         self.row = row
 
     def clean_message(self) -> bytes:
         """Return the message as it will be sent."""
         try:
-            return deadletters.edit(self.row, json.loads(self.cleaned_data["message"]))
+            return contents.edit(self.row, json.loads(self.cleaned_data["message"]))
         except (ValueError, RecursionError, UnfitMessage) as error:
             raise ValidationError(str(error)) from error
 
@@ -144,7 +145,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
 
     @admin.display(description=_("message"))
     def message(self, row: OutboxMessage) -> str:
-        return _preformatted(deadletters.legible(bytes(row.body)))
+        return _preformatted(contents.legible(bytes(row.body)))
 
     @admin.display(description=_("error"))
     def what_went_wrong(self, row: OutboxMessage) -> str:
@@ -298,7 +299,7 @@ class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
 
     @admin.display(description=_("message"))
     def message(self, decision: DeadLetterDecision) -> str:
-        return _preformatted(deadletters.legible(bytes(decision.body)))
+        return _preformatted(contents.legible(bytes(decision.body)))
 
 
 def _preformatted(text: str) -> str:

@@ -21,9 +21,9 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
 from actors.outbox import repair
+from actors.outbox.collector import collect
 from actors.outbox.connection import Outage
 from actors.outbox.consumer import CANNOT_CONNECT, with_connection_name
-from actors.outbox.deadletters import collect
 from actors.outbox.declarations import NOT_FOUND, count_ready, declare, explain_refusal
 from actors.outbox.impatience import ImpatientConnection, connect_impatiently
 from actors.outbox.stays import repair_after_seconds

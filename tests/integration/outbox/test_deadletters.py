@@ -11,7 +11,7 @@ import pika
 import pytest
 from dramatiq.worker import Worker
 
-from actors.outbox import deadletters, envelope, queues
+from actors.outbox import collector, deadletters, envelope, queues
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.models import OutboxMessage, State
 from project.servers.process import wait_until
@@ -80,7 +80,7 @@ class Scene:
 
         def came() -> bool:
             nonlocal collected
-            collected += deadletters.collect(self.collecting, self.queue, at_most=10)
+            collected += collector.collect(self.collecting, self.queue, at_most=10)
             return collected >= count
 
         self.wait_for(came)
@@ -206,7 +206,7 @@ def test_a_collector_killed_between_commit_and_acknowledgement_writes_once(
 
         def collects_and_dies() -> bool:
             try:
-                deadletters.collect(channel, scene.queue, at_most=1)
+                collector.collect(channel, scene.queue, at_most=1)
             except Killed:
                 return True
             return False
@@ -276,7 +276,7 @@ def test_two_collectors_write_each_letter_once(scene: Scene, rabbitmq: PrivateRa
             channel = connection.channel()
 
             def all_came() -> bool:
-                ends.append(deadletters.collect(channel, scene.queue, at_most=20))
+                ends.append(collector.collect(channel, scene.queue, at_most=20))
                 return sum(ends) >= 20
 
             wait_until(all_came, timeout_seconds=DEADLINE_SECONDS)

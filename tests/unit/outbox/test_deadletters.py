@@ -16,8 +16,9 @@ from django.contrib.auth.models import Group
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from actors.outbox import deadletters, envelope
-from actors.outbox.deadletters import Decider, UnfitMessage
+from actors.outbox import collector, contents, deadletters, envelope
+from actors.outbox.contents import UnfitMessage
+from actors.outbox.deadletters import Decider
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 from tests.unit.outbox.conftest import QUEUE, Bench
 
@@ -71,7 +72,7 @@ def channel() -> FakeChannel:
 
 
 def collect(channel: FakeChannel, at_most: int = 10) -> int:
-    return deadletters.collect(channel, QUEUE, at_most=at_most)
+    return collector.collect(channel, QUEUE, at_most=at_most)
 
 
 def the_row() -> OutboxMessage:
@@ -158,7 +159,7 @@ def test_a_database_that_is_away_leaves_the_letter_to_rabbitmq(
 
     channel.put(GARBAGE, REJECTED)
     with monkeypatch.context() as patch:
-        patch.setattr(deadletters, "_add", fail)
+        patch.setattr(collector, "_add", fail)
         with pytest.raises(OperationalError):
             collect(channel)
     assert len(channel.letters) == 1
@@ -262,7 +263,7 @@ def test_garbage_is_kept_and_breaks_nothing(channel: FakeChannel, body: bytes, h
     channel.put(body, headers, message_id="m" * 200, type="a\0" * 100)
     assert collect(channel) == 1
     assert (the_row().state, bytes(the_row().body)) == (State.DEAD, body)
-    assert deadletters.legible(body).encode() is not None
+    assert contents.legible(body).encode() is not None
 
 
 def test_a_replay_is_a_new_attempt_with_nothing_of_the_old(bench: Bench, actor: Declare) -> None:
@@ -362,7 +363,7 @@ def test_a_message_that_was_too_old_is_sent_anew(actor: Declare) -> None:
 def test_an_edited_message_is_run_in_the_place_of_the_old(bench: Bench, actor: Declare) -> None:
     actor(add).send("wrong")
     kill(the_row())
-    body = deadletters.edit(the_row(), {"args": ["right"]})
+    body = contents.edit(the_row(), {"args": ["right"]})
     deadletters.replay(all_rows(), by=SOMEBODY, why="a typing error", body=body)
     assert DeadLetterDecision.objects.get().decision == "edited"
     bench.deliver_all()
@@ -373,7 +374,7 @@ def test_an_undecodable_message_is_mended(channel: FakeChannel, bench: Bench, ac
     actor(add, actor_name="known")
     channel.put(GARBAGE, REJECTED)
     collect(channel)
-    body = deadletters.edit(the_row(), {"actor_name": "known", "args": ["mended"]})
+    body = contents.edit(the_row(), {"actor_name": "known", "args": ["mended"]})
     deadletters.replay(all_rows(), by=SOMEBODY, why="", body=body)
     row = the_row()
     assert (row.actor, row.queue) == ("known", QUEUE)
@@ -399,13 +400,13 @@ def test_an_edit_that_makes_no_message_is_refused(actor: Declare, changes: Any, 
     actor(add).send()
     kill(the_row())
     with pytest.raises(UnfitMessage, match=problem):
-        deadletters.edit(the_row(), changes)
+        contents.edit(the_row(), changes)
 
 
 def test_a_body_is_shown_as_json_or_as_bytes() -> None:
-    assert deadletters.legible('{"a":["é"]}'.encode()) == '{\n  "a": [\n    "é"\n  ]\n}'
-    assert deadletters.legible(b"\xffabc\n") == f"00000000  {'ff 61 62 63 0a':<47}  .abc."
-    assert deadletters.legible(b"\xff" * 5_000).endswith("… 904 bytes more")
+    assert contents.legible('{"a":["é"]}'.encode()) == '{\n  "a": [\n    "é"\n  ]\n}'
+    assert contents.legible(b"\xffabc\n") == f"00000000  {'ff 61 62 63 0a':<47}  .abc."
+    assert contents.legible(b"\xff" * 5_000).endswith("… 904 bytes more")
 
 
 def test_a_replayed_message_has_all_its_retries_again(bench: Bench, actor: Declare) -> None:

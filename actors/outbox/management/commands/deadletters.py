@@ -19,8 +19,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from actors.outbox import deadletters
-from actors.outbox.deadletters import Decided, Decider, UnfitMessage
+from actors.outbox import contents, deadletters
+from actors.outbox.contents import UnfitMessage
+from actors.outbox.deadletters import Decided, Decider
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 
 LISTED = 100
@@ -91,7 +92,7 @@ class Command(BaseCommand):
         for field in row._meta.fields:
             if field.name not in {"body", "traceback"} and (value := getattr(row, field.attname)) not in {None, ""}:
                 self.stdout.write(f"{field.name + ':':<16}{_value(value)}")
-        for title, text in (("body", deadletters.legible(bytes(row.body))), ("traceback", row.traceback)):
+        for title, text in (("body", contents.legible(bytes(row.body))), ("traceback", row.traceback)):
             if text:
                 self.stdout.write(f"\n{title}:\n{_printable(text, lines=True)}")
 
@@ -99,7 +100,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"\n{decision.decision} at {_value(decision.decided_at)} by {_printable(decision.decided_by)}: "
             f"{_printable(decision.why)}\nit had died of {_printable(decision.reason)}: {_printable(decision.error)}\n"
-            f"{_printable(deadletters.legible(bytes(decision.body)), lines=True)}"
+            f"{_printable(contents.legible(bytes(decision.body)), lines=True)}"
         )
 
     def _replay(self, options: dict[str, Any]) -> None:
@@ -197,7 +198,7 @@ def _refuse_what_is_not_dead(ids: set[int], states: dict[int, str]) -> None:
 def _edited(row: OutboxMessage, source: str) -> bytes:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
-        return deadletters.edit(row, json.loads(text))
+        return contents.edit(row, json.loads(text))
     except (OSError, ValueError, RecursionError, UnfitMessage) as error:
         raise CommandError(f"--edit: {_printable(str(error))}") from error
 
