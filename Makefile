@@ -40,7 +40,7 @@ format: install ## put the code into the form that lint demands
 
 messages: install ## collect and compile the texts to translate (needs gettext)
 	$(BIN)/python manage.py makemessages -l uz -l en -l ru --no-location --no-wrap --no-obsolete -i .venv -i var
-	$(BIN)/python manage.py compilemessages
+	$(BIN)/python manage.py compilemessages -i .venv -i var
 
 requirements: ## pin what pyproject.toml asks for, with hashes (needs uv)
 	$(PIP_COMPILE) --output-file requirements/runtime.txt

@@ -11,9 +11,10 @@ class OutboxConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from actors.outbox import checks
+        from actors.outbox import checks, composition
 
         checks.register()
+        composition.make_groups_atomic()
         request_started.connect(_start_relay, dispatch_uid="outbox-relay")
 
 
