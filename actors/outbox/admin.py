@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from actors.outbox import contents, deadletters
+from actors.outbox.cancel import cancel
 from actors.outbox.contents import UnfitMessage
 from actors.outbox.deadletters import Decided, Decider
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
@@ -112,7 +113,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
     list_filter = ("state", "reason", "queue", ("actor", FewValuesFilter), "died_at", "due_at")
     search_fields = ("=message_id", "actor", "queue", "subject", "error", "request_id", "changed_by")
     ordering = ("-id",)
-    actions = ("replay_dead_letters", "discard_dead_letters")
+    actions = ("replay_dead_letters", "discard_dead_letters", "cancel_messages")
     fieldsets = (
         (None, {"fields": ("state", "actor", "queue", "subject", "message_id", "message")}),
         (_("Why it is dead"), {"fields": ("reason", "what_went_wrong", "where_it_went_wrong", "decisions")}),
@@ -176,6 +177,15 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
     @admin.action(description=_("Discard dead letters"), permissions=["decide"])
     def discard_dead_letters(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> HttpResponse | None:
         return self._decide_on_many(request, rows, "discard")
+
+    @admin.action(description=_("Cancel messages"), permissions=["decide"])
+    def cancel_messages(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
+        if count := cancel(rows):
+            text = ngettext("%(count)d message was cancelled.", "%(count)d messages were cancelled.", count)
+            self.message_user(request, text % {"count": count}, messages.SUCCESS)
+        else:
+            none = _("None of these can be cancelled: only what is not published yet can.")
+            self.message_user(request, none, messages.WARNING)
 
     def replay_view(self, request: HttpRequest, row_id: int) -> HttpResponse:
         return self._decide_on_one(request, row_id, "replay")

@@ -19,6 +19,7 @@ import rest_framework_simplejwt.tokens
 from django.contrib.auth.models import User
 from django.utils import translation
 from django.utils.translation import gettext
+from django.utils.translation.template import templatize
 from pytest_django.fixtures import Settings
 from rest_framework import authentication, exceptions, fields, filters, pagination, serializers, validators
 from rest_framework.exceptions import Throttled
@@ -51,7 +52,8 @@ SPEAKING_MODULES: tuple[ModuleType, ...] = (
     rest_framework_simplejwt.tokens,
     django_filters.fields,
 )
-MARKERS = {"_", "gettext", "gettext_lazy", "gettext_noop"}
+MARKERS = {"_", "gettext", "gettext_lazy", "gettext_noop", "ngettext"}
+MARKED_IN_TEMPLATE = re.compile(r"""gettext\((u'(?:[^'\\]|\\.)*'|u"(?:[^"\\]|\\.)*")""")
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|\{[^{}]*\}")
 
 
@@ -66,8 +68,16 @@ def marked_messages(source: str) -> Iterator[str]:
 
 
 def messages_of_ours() -> set[str]:
-    sources = (path for folder in ("tasks", "actors", "project") for path in (ROOT / folder).rglob("*.py"))
-    return {text for path in sources for text in marked_messages(path.read_text(encoding="utf-8"))}
+    folders = [ROOT / name for name in ("tasks", "actors", "project")]
+    sources = [path.read_text("utf-8") for folder in folders for path in folder.rglob("*.py")]
+    templates = [path.read_text("utf-8") for folder in folders for path in folder.rglob("*.html")]
+    in_templates = {text for template in templates for text in marked_in_template(template)}
+    return in_templates | {text for source in sources for text in marked_messages(source)}
+
+
+def marked_in_template(template: str) -> Iterator[str]:
+    for text in MARKED_IN_TEMPLATE.findall(templatize(template)):
+        yield ast.literal_eval(text)
 
 
 def messages_of_libraries() -> set[str]:

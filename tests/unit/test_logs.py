@@ -105,8 +105,8 @@ def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [["manage.py", "check"], ["-m", "gunicorn", "--check-config", "project.wsgi"]])
 def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path: Path, command: list[str]) -> None:
-    (tmp_path / "file").touch()
-    log = tmp_path / "file" / "debug.log"
+    log = tmp_path / "logs"
+    log.mkdir()
     own = {"DJANGO_SETTINGS_MODULE": "settings.development", "ENV_FILE": os.devnull, "STATE_DIR": str(tmp_path)}
     run = subprocess.run(
         [sys.executable, *command],
@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path: Path, command
     )
     assert run.returncode == 1
     [line] = run.stderr.splitlines()
-    assert line.startswith(f"LOG_FILE cannot be written: {log}: Not a directory. Set it to ")
+    assert line.startswith(f"LOG_FILE, {log}, cannot be written: Is a directory: {log}. Set it to ")
 
 
 def test_a_full_disk_ends_nobodys_work(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
@@ -180,7 +181,9 @@ def test_a_worker_s_origin_inside_a_request_s_is_the_inner_one() -> None:
     assert response.content == b"outer"
 
 
-def test_an_error_s_line_says_in_which_request(client1: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def error_lines() -> Iterator[list[str]]:
+    """The first lines of what Django tells of errors, as they are written."""
     lines: list[str] = []
 
     class Remembering(logging.Handler):
@@ -189,16 +192,35 @@ def test_an_error_s_line_says_in_which_request(client1: APIClient, monkeypatch: 
 
     handler = Remembering(logging.ERROR)
     handler.setFormatter(LineFormatter("{levelname} {message}", style="{"))
-    monkeypatch.setattr("tasks.views.TaskViewSet.perform_create", lambda view, serializer: 1 / 0)
-    client1.raise_request_exception = False
     logger = logging.getLogger("django.request")
     logger.addHandler(handler)
-    try:
-        response = client1.post("/tasks/", {"title": "Bir"}, headers={"X-Request-ID": "r-500"})
-    finally:
-        logger.removeHandler(handler)
-    assert (response.status_code, response["X-Request-ID"]) == (500, "r-500")
-    assert lines == ["ERROR Internal Server Error: /tasks/ request_id=r-500"]
+    yield lines
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (ZeroDivisionError, 500, "ERROR Internal Server Error: /tasks/ request_id=r-1"),
+        (OperationalError, 503, "ERROR Service Unavailable: /tasks/ request_id=r-1"),
+    ],
+)
+def test_an_error_s_line_says_in_which_request(
+    client1: APIClient,
+    error_lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+    status: int,
+    line: str,
+) -> None:
+    def fail(view: object, serializer: object) -> None:
+        raise error
+
+    monkeypatch.setattr("tasks.views.TaskViewSet.perform_create", fail)
+    client1.raise_request_exception = False
+    response = client1.post("/tasks/", {"title": "Bir"}, headers={"X-Request-ID": "r-1"})
+    assert (response.status_code, response["X-Request-ID"]) == (status, "r-1")
+    assert error_lines == [line]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where supervisord's socket lies, with the stack's own files if its address may be that long; what it cannot be told."""
+"""Where supervisord's socket lies, and what supervisord cannot be told."""
 
 import os
 from contextlib import suppress

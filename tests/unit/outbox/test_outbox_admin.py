@@ -154,6 +154,14 @@ def test_an_action_on_nothing_dead_says_so(admin_client: Client, die: Die) -> No
     assert "None of these is a dead letter." in shown
 
 
+def test_what_is_not_published_yet_is_cancelled(admin_client: Client, die: Die) -> None:
+    published, dead = die(state=State.PUBLISHED), die()
+    rows = [die(state=State.PENDING), die(state=State.SCHEDULED), published, dead]
+    assert "2 messages were cancelled." in act(admin_client, "cancel_messages", rows)
+    assert set(OutboxMessage.objects.all()) == {published, dead}
+    assert "None of these can be cancelled" in act(admin_client, "cancel_messages", [published, dead])
+
+
 def test_what_died_after_the_question_is_not_decided_on(admin_client: Client, die: Die) -> None:
     seen, filtered = die(), f"{LIST}?state__exact=dead"
     asked = admin_client.post(

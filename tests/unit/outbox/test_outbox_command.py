@@ -138,7 +138,7 @@ def test_a_queue_that_is_not_empty_is_not_repaired(send: Send, rabbitmq_has: Cal
 
 
 def test_a_queue_that_does_not_exist_cannot_be_repaired(send: Send) -> None:
-    with pytest.raises(CommandError, match="no queue 'else'; there are: .*tests"):
+    with pytest.raises(CommandError, match=r"no queue 'else'; there are: .*tests"):
         run("repair", "--queue", "else")
 
 

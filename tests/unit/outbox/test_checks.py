@@ -1,0 +1,161 @@
+"""A configuration that could not keep the outbox's promises is refused, with what to do about it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+from django.conf import settings as django_settings
+from django.core import checks
+from django_dramatiq.middleware import AdminMiddleware, DbConnectionsMiddleware
+from dramatiq import Middleware
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries, TimeLimit
+from dramatiq.rate_limits.backends import StubBackend
+from pytest_django import Settings
+
+from actors.outbox.broker import OutboxStubBroker
+from actors.outbox.checks import check_broker
+from actors.outbox.middleware import Settlement
+from actors.outbox.retries import OutboxRetries
+from actors.outbox.stays import UNLIMITED, longest_stay_seconds, repair_after_seconds
+
+Declare = Callable[..., OutboxStubBroker]
+
+
+@pytest.fixture
+def brokers(monkeypatch: pytest.MonkeyPatch) -> Declare:
+    """Make a broker of a middleware, and of an actor for each of some queues."""
+
+    def make(middleware: list[Middleware], *, queues: int = 1, **options: Any) -> OutboxStubBroker:
+        broker = OutboxStubBroker(middleware=middleware)
+        for number in range(queues):
+            name = f"checked_{number}"
+            dramatiq.actor(broker=broker, actor_name=name, queue_name=name, **options)(lambda: None)
+        monkeypatch.setattr(dramatiq, "get_broker", lambda: broker)
+        return broker
+
+    return make
+
+
+def good(*more: Middleware, time_limit_ms: float = 60_000) -> list[Middleware]:
+    return [DbConnectionsMiddleware(), OutboxRetries(), Settlement(), *more, TimeLimit(time_limit=time_limit_ms)]
+
+
+def ids() -> list[str]:
+    errors = check_broker()
+    assert all(error.hint and error.level == checks.ERROR for error in errors)
+    return [str(error.id) for error in errors]
+
+
+def test_the_services_own_configuration_has_nothing_against_it() -> None:
+    assert check_broker() == []
+    registered: list[object] = list(checks.registry.registry.get_checks())
+    assert check_broker in registered
+
+
+def test_a_good_configuration_has_nothing_against_it(brokers: Declare) -> None:
+    brokers(good())
+    assert ids() == []
+
+
+def test_e001_a_message_could_stay_longer_than_rabbitmq_waits(brokers: Declare, settings: Settings) -> None:
+    brokers(good(time_limit_ms=600_000))
+    settings.OUTBOX_CONSUMER_TIMEOUT_SECONDS = 1_801
+    assert ids() == []
+    settings.OUTBOX_CONSUMER_TIMEOUT_SECONDS = 1_800
+    assert ids() == ["outbox.E001"]
+
+
+def test_e001_an_actor_of_its_own_limit_is_counted(brokers: Declare) -> None:
+    brokers(good(), time_limit=3_600_000)
+    assert ids() == ["outbox.E001"]
+
+
+def test_e001_an_actor_without_a_limit_is_refused(brokers: Declare) -> None:
+    brokers([DbConnectionsMiddleware(), OutboxRetries(), Settlement()])
+    assert ids() == ["outbox.E001"]
+
+
+@pytest.mark.parametrize("missing", [Settlement, OutboxRetries])
+def test_e002_what_settles_and_what_retries_must_be_there(brokers: Declare, missing: type[Middleware]) -> None:
+    brokers([one for one in good() if not isinstance(one, missing)])
+    [error] = check_broker()
+    assert (error.id, error.msg) == ("outbox.E002", f"{missing.__name__} is missing from DRAMATIQ_MIDDLEWARE.")
+    assert f"{missing.__module__}.{missing.__name__}" in str(error.hint)
+
+
+def test_e003_the_time_limit_must_come_last(brokers: Declare) -> None:
+    brokers([*good(), DbConnectionsMiddleware()])
+    assert ids() == ["outbox.E003"]
+
+
+@pytest.mark.parametrize(
+    "stock",
+    [Retries(), Pipelines(), Callbacks(), GroupCallbacks(StubBackend()), AdminMiddleware()],
+    ids=lambda one: type(one).__name__,
+)
+def test_e004_what_settlement_does_itself_must_not_be_there(brokers: Declare, stock: Middleware) -> None:
+    brokers(good(stock))
+    assert ids() == ["outbox.E004"]
+
+
+def test_e005_the_broker_must_be_the_outboxs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dramatiq, "get_broker", lambda: StubBroker(middleware=good()))
+    assert ids() == ["outbox.E005"]
+
+
+@pytest.mark.parametrize("command", ["rundramatiq", "check"])
+def test_a_worker_with_a_bad_configuration_does_not_start(command: str) -> None:
+    variables = {"ENV_FILE": os.devnull, "DJANGO_SETTINGS_MODULE": "settings.development", "TIME_LIMIT_MS": "3600000"}
+    result = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=django_settings.LOCALE_PATHS[0].parent,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "(outbox.E001) A message may sit in a worker for 10800 s" in result.stderr
+
+
+# How long a message may stay
+
+
+def test_the_last_of_a_full_worker_waits_for_all_before_it(brokers: Declare) -> None:
+    broker = brokers(good(time_limit_ms=10_000))
+    assert longest_stay_seconds(broker, threads=8, prefetch=0) == 30
+    assert longest_stay_seconds(broker, threads=8, prefetch=80) == 110
+    assert longest_stay_seconds(broker, threads=1, prefetch=1) == 20
+
+
+def test_each_queue_has_messages_waiting_in_the_same_line(brokers: Declare) -> None:
+    assert longest_stay_seconds(brokers(good(time_limit_ms=10_000), queues=3), threads=8, prefetch=0) == 70
+
+
+def test_the_longest_limit_of_all_actors_counts(brokers: Declare) -> None:
+    broker = brokers(good(time_limit_ms=10_000), time_limit=20_000)
+    assert longest_stay_seconds(broker, threads=8, prefetch=0) == 60
+
+
+def test_without_a_time_limit_there_is_no_end(brokers: Declare) -> None:
+    assert longest_stay_seconds(brokers([]), threads=8, prefetch=0) == UNLIMITED
+
+
+def test_repair_waits_a_minute_longer_than_a_message_may_stay(brokers: Declare, settings: Settings) -> None:
+    settings.OUTBOX_REPAIR_AFTER_SECONDS = None
+    assert repair_after_seconds(brokers(good(time_limit_ms=10_000))) == 30 + 60
+
+
+def test_repair_waits_no_longer_than_rabbitmq_does(brokers: Declare, settings: Settings) -> None:
+    settings.OUTBOX_REPAIR_AFTER_SECONDS = None
+    assert repair_after_seconds(brokers([])) == 1_800 + 60
+
+
+def test_repair_waits_as_long_as_it_is_told(brokers: Declare, settings: Settings) -> None:
+    settings.OUTBOX_REPAIR_AFTER_SECONDS = 2.0
+    assert repair_after_seconds(brokers(good())) == 2.0

@@ -1,0 +1,276 @@
+"""One process at a time looks after a queue, and survives whatever is away; RabbitMQ is faked."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import dramatiq
+import pytest
+from django.db import OperationalError
+from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
+from pytest_django import Settings
+
+from actors.outbox import thread, upkeep
+from actors.outbox.models import OutboxMessage, State, WatchedQueue
+from actors.outbox.thread import ProcessRelay
+from actors.outbox.upkeep import Upkeep, UpkeepThread
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+QUEUE = "tests"
+
+
+@dataclass
+class Line:
+    """A connection to a RabbitMQ all of whose queues are empty, unless told otherwise."""
+
+    is_open: bool = True
+    ready: int = 0
+    failure: Exception | None = None
+    looked_at: list[str] = field(default_factory=list)
+    collected: list[str] = field(default_factory=list)
+
+    def close_quickly(self) -> None:
+        self.is_open = False
+
+    def hurry(self) -> None:
+        """It never waits."""
+
+    def look(self, queue: str) -> int:
+        if self.failure is not None:
+            raise self.failure
+        self.looked_at.append(queue)
+        return self.ready
+
+
+@dataclass
+class Rabbitmq:
+    """Hands out connections and remembers them."""
+
+    lines: list[Line] = field(default_factory=list)
+    failure: Exception | None = None
+
+    def connect(self) -> Any:
+        if self.failure is not None:
+            raise self.failure
+        self.lines.append(Line())
+        return self.lines[-1]
+
+
+@pytest.fixture(autouse=True)
+def only_queue(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Watch one queue, and talk to fakes about it."""
+    settings.OUTBOX_REPAIR_AFTER_SECONDS = 0.0
+    monkeypatch.setattr(dramatiq.get_broker(), "get_declared_queues", lambda: {QUEUE})
+    monkeypatch.setattr(upkeep, "count_ready", Line.look)
+    monkeypatch.setattr(upkeep, "collect_dead_letters", lambda line, queue: line.collected.append(queue))
+
+
+@pytest.fixture
+def rabbitmq() -> Rabbitmq:
+    return Rabbitmq()
+
+
+@pytest.fixture
+def one(rabbitmq: Rabbitmq) -> Upkeep:
+    return Upkeep(connect=rabbitmq.connect)
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.INFO)
+    return lambda: [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]
+
+
+def test_a_step_looks_at_each_queue_and_collects_its_dead_letters(one: Upkeep, rabbitmq: Rabbitmq) -> None:
+    assert one.step()
+    [line] = rabbitmq.lines
+    assert (line.looked_at, line.collected) == ([QUEUE], [QUEUE])
+
+
+def test_what_is_lost_is_published_again(one: Upkeep, actor: Callable[..., dramatiq.Actor[Any, Any]]) -> None:
+    one.step()
+    actor(lambda: None).send()
+    row = OutboxMessage.objects.get()
+    before_it_was_seen_empty = row.created_at.replace(year=row.created_at.year - 1)
+    OutboxMessage.objects.update(state=State.PUBLISHED, published_at=before_it_was_seen_empty)
+    one.step()
+    assert OutboxMessage.objects.get().state == State.PENDING
+
+
+def test_of_two_processes_one_looks_and_only_it_has_a_connection(rabbitmq: Rabbitmq) -> None:
+    leader, other = Upkeep(connect=rabbitmq.connect), Upkeep(connect=rabbitmq.connect)
+    for _ in range(3):
+        assert leader.step()
+        assert not other.step()
+    assert len(rabbitmq.lines) == 1
+    assert other.connection is None
+
+
+def test_when_the_leader_ends_it_closes_its_connection_and_another_takes_over(rabbitmq: Rabbitmq) -> None:
+    leader, other = Upkeep(connect=rabbitmq.connect), Upkeep(connect=rabbitmq.connect)
+    leader.step()
+    leader.end()
+    assert not rabbitmq.lines[0].is_open
+    assert other.step()
+    assert not leader.step()
+
+
+def test_whoever_lost_its_lease_closes_its_connection(rabbitmq: Rabbitmq) -> None:
+    frozen, other = Upkeep(connect=rabbitmq.connect, lease_seconds=-1), Upkeep(connect=rabbitmq.connect)
+    frozen.step()
+    other.step()
+    assert not frozen.step()
+    assert [line.is_open for line in rabbitmq.lines] == [False, True]
+
+
+def test_a_lost_connection_is_made_again(one: Upkeep, rabbitmq: Rabbitmq) -> None:
+    one.step()
+    rabbitmq.lines[0].is_open = False
+    one.step()
+    assert len(rabbitmq.lines) == 2
+
+
+def test_a_refused_queue_is_told_of_once_and_disturbs_no_other(
+    one: Upkeep, rabbitmq: Rabbitmq, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]
+) -> None:
+    def look(line: Line, queue: str) -> int:
+        if queue == "refused":
+            raise ChannelClosedByBroker(406, "inequivalent arg 'x-queue-type' for queue 'refused.XQ'")
+        return line.look(queue)
+
+    monkeypatch.setattr(upkeep, "count_ready", look)
+    monkeypatch.setattr(dramatiq.get_broker(), "get_declared_queues", lambda: {QUEUE, "refused"})
+    for _ in range(3):
+        one.step()
+    assert rabbitmq.lines[0].looked_at == [QUEUE] * 3
+    assert len(told()) == 1
+    assert "queue=refused.XQ argument=x-queue-type" in told()[0]
+
+
+@pytest.fixture
+def running(rabbitmq: Rabbitmq) -> UpkeepThread:
+    """A thread that does not run: the test steps it."""
+    return UpkeepThread(rabbitmq.connect, period_seconds=1)
+
+
+def test_an_outage_of_rabbitmq_is_told_of_once_and_its_end_too(
+    running: UpkeepThread, rabbitmq: Rabbitmq, told: Callable[[], list[str]]
+) -> None:
+    rabbitmq.failure = AMQPConnectionError("refused")
+    for _ in range(3):
+        running.step()
+    rabbitmq.failure = None
+    for _ in range(3):
+        running.step()
+    assert [line.split(" for=")[0] for line in told()] == ["rabbitmq away", "rabbitmq back"]
+
+
+def test_whoever_cannot_reach_rabbitmq_lets_another_process_try(running: UpkeepThread, rabbitmq: Rabbitmq) -> None:
+    rabbitmq.failure = AMQPConnectionError("refused")
+    running.step()
+    assert WatchedQueue.objects.get().lease_token is None
+    assert Upkeep(connect=Rabbitmq().connect).step()
+
+
+def test_an_outage_of_the_database_is_told_of_once_and_survived(
+    running: UpkeepThread, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]], rabbitmq: Rabbitmq
+) -> None:
+    def away() -> list[str]:
+        raise OperationalError("server closed the connection")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(upkeep, "queues_to_watch", away)
+        for _ in range(3):
+            running.step()
+    running.step()
+    assert told() == ["upkeep: database unavailable: server closed the connection"]
+    assert rabbitmq.lines[0].looked_at == [QUEUE]
+
+
+def test_whatever_else_goes_wrong_it_looks_again(
+    running: UpkeepThread, rabbitmq: Rabbitmq, told: Callable[[], list[str]]
+) -> None:
+    running.step()
+    rabbitmq.lines[0].failure = ZeroDivisionError()
+    running.step()
+    running.step()
+    assert told() == ["upkeep: step failed"]
+    assert rabbitmq.lines[1].looked_at == [QUEUE]
+
+
+def test_a_thread_that_is_told_to_stop_gives_its_leases_up_and_closes_its_connection(
+    running: UpkeepThread, rabbitmq: Rabbitmq
+) -> None:
+    running.step()
+    running.request_stop()
+    running.run()
+    assert [line.is_open for line in rabbitmq.lines] == [False]
+    assert WatchedQueue.objects.get().lease_token is None
+
+
+# The process's threads
+
+
+class FakeThread:
+    """Is alive between start and stop."""
+
+    made: list["FakeThread"]
+
+    def __init__(self, *_arguments: Any) -> None:
+        self.calls: list[str] = []
+        self.made.append(self)
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def is_alive(self) -> bool:
+        return self.calls[-1:] == ["start"]
+
+    def request_stop(self) -> None:
+        self.calls.append("request_stop")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[FakeThread]:
+    FakeThread.made = []
+    monkeypatch.setattr(thread, "RelayThread", FakeThread)
+    monkeypatch.setattr(thread, "make_upkeep_thread", FakeThread)
+    return FakeThread.made
+
+
+def test_upkeep_lives_beside_the_relay(threads: list[FakeThread], settings: Settings) -> None:
+    settings.OUTBOX_RELAY_THREAD = True
+    process = ProcessRelay()
+    process.start()
+    process.start()
+    assert [one.calls for one in threads] == [["start"], ["start"]]
+    process.stop()
+    assert [one.calls for one in threads] == [["start", "request_stop", "stop"]] * 2
+
+
+def test_after_a_fork_both_start_again(threads: list[FakeThread], settings: Settings) -> None:
+    settings.OUTBOX_RELAY_THREAD = True
+    process = ProcessRelay()
+    process.start()
+    process.forget()
+    process.start()
+    assert [one.calls for one in threads] == [["start"]] * 4
+
+
+def test_a_thread_that_died_is_replaced(threads: list[FakeThread], settings: Settings) -> None:
+    settings.OUTBOX_RELAY_THREAD = True
+    process = ProcessRelay()
+    process.start()
+    threads[1].calls.append("died")
+    process.start()
+    assert [one.calls for one in threads] == [["start"], ["start", "died"], ["start"]]
+
+
+def test_where_no_relay_is_wanted_nothing_starts(threads: list[FakeThread]) -> None:
+    ProcessRelay().start()
+    assert threads == []
