@@ -14,7 +14,7 @@ from actors.outbox.context import Context, sent_by
 from actors.outbox.delivery import Delivery
 from actors.outbox.errors import Unsettled
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.settlement import MOST_STARTS, SUSPECT_STARTS
+from actors.outbox.starts import MOST_STARTS, SUSPECT_STARTS
 from tests.unit.outbox.conftest import Bench
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
