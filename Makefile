@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
-.PHONY: run help test test-unit chaos demo lint format messages requirements clean install
+.PHONY: bench run help test test-unit chaos demo lint format messages requirements clean install
 
 run: install ## everything in this terminal: private RabbitMQ, database, demo user, web, worker
 	@exec $(BIN)/python manage.py up
@@ -20,6 +20,9 @@ test-unit: install ## an answer in seconds: no server, no network
 
 chaos: install ## kill, freeze, cut and wipe everything for half an hour, and print what was lost
 	CHAOS=long $(BIN)/pytest tests/chaos -p no:randomly
+
+bench: install ## the figures of speed, measured on servers of its own: four minutes on a quiet machine
+	$(BIN)/python -m bench
 
 demo: install ## the lesson's exercises, walked over real HTTP
 	$(BIN)/python manage.py demo

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import pika
+import psutil
 import psycopg
 
 from project.management.commands.prepare import PASSWORD, USERNAME
@@ -28,7 +29,23 @@ DATABASE = "bench"
 QUEUE = "activity"
 # A classic queue of the same name is refused beside a quorum queue: the plain broker has a virtual host of its own.
 PLAIN_VHOST = "plain"
+DECLARE = f"import dramatiq; dramatiq.get_broker().declare_queue({QUEUE!r}, ensure=True)"
 WEB_TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Web:
+    """A running web server."""
+
+    port: int
+
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Return how long its processes, all their threads, have kept a core busy."""
+        master = psutil.Process(self.pid)
+        times = [each.cpu_times() for each in (master, *master.children(recursive=True))]
+        return float(sum(each.user + each.system for each in times))
 
 
 @dataclass(kw_only=True)
@@ -51,6 +68,7 @@ class Ground:
         self.postgresql.create_database(DATABASE)
         self.manage("migrate", "--verbosity", "0")
         self.manage("createsuperuser", "--noinput", "--username", USERNAME, "--email", "user1@example.com")
+        self.manage("shell", "--verbosity", "0", "--command", DECLARE)
         self.rabbitmq.rabbitmqctl("add_vhost", PLAIN_VHOST)
         self.rabbitmq.rabbitmqctl("set_permissions", "--vhost", PLAIN_VHOST, "guest", ".*", ".*", ".*")
         self.database = psycopg.connect(self.postgresql.url(DATABASE), autocommit=True)
@@ -78,8 +96,8 @@ class Ground:
         subprocess.run([*MANAGE, *arguments], env=self.environment(), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     @contextmanager
-    def web(self, name: str = "web", **variables: str) -> Iterator[int]:
-        """Run gunicorn, one process of the default number of threads, and yield its port."""
+    def web(self, name: str = "web", **variables: str) -> Iterator[Web]:
+        """Run gunicorn, one process of the default number of threads, and yield it."""
         port = free_port()
         program = Program(
             name=name,
@@ -91,7 +109,7 @@ class Ground:
         try:
             if not wait_until(lambda: _answers(port), timeout_seconds=WEB_TIMEOUT_SECONDS):
                 raise ServerFailedToStart(f"{name} does not answer; see {running.log}.")
-            yield port
+            yield Web(port=port, pid=running.pid)
         finally:
             running.stop()
 

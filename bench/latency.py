@@ -17,12 +17,12 @@ COMMITS = "SELECT id, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM ta
 
 
 def measure(ground: Ground) -> list[Figure]:
-    with ground.web() as port:
-        at_rate(port, per_second=PER_SECOND, seconds=2)
+    with ground.web() as web:
+        at_rate(web.port, per_second=PER_SECOND, seconds=2)
         wait_until(lambda: ground.awaiting() == 0, timeout_seconds=ARRIVAL_TIMEOUT_SECONDS)
         ground.empty()
         with Arrivals(ground) as arrivals:
-            created = len(at_rate(port, per_second=PER_SECOND, seconds=SECONDS))
+            created = len(at_rate(web.port, per_second=PER_SECOND, seconds=SECONDS))
             wait_until(lambda: len(arrivals.times) >= created, timeout_seconds=ARRIVAL_TIMEOUT_SECONDS)
     committed = {f"task:{task_id}": float(moment) for task_id, moment in ground.database.execute(COMMITS).fetchall()}
     if committed.keys() != arrivals.times.keys():

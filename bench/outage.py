@@ -15,10 +15,10 @@ DRAIN_TIMEOUT_SECONDS = 60.0
 
 def measure(ground: Ground) -> list[Figure]:
     node = ground.rabbitmq
-    with ground.web() as port:
-        at_rate(port, per_second=PER_SECOND, seconds=2)
-        frozen = [_round(ground, port, away=node.freeze, back=node.thaw) for _ in range(ROUNDS)]
-        stopped = [_round(ground, port, away=node.stop, back=node.start) for _ in range(ROUNDS)]
+    with ground.web() as web:
+        at_rate(web.port, per_second=PER_SECOND, seconds=2)
+        frozen = [_round(ground, web.port, away=node.freeze, back=node.thaw) for _ in range(ROUNDS)]
+        stopped = [_round(ground, web.port, away=node.stop, back=node.start) for _ in range(ROUNDS)]
     return [_figure("frozen", frozen), _figure("stopped", stopped)]
 
 

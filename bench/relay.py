@@ -17,21 +17,21 @@ ROUNDS = 3
 COUNT_TIMEOUT_SECONDS = 20.0
 
 FILL = """
-INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt, starts, reason, error, traceback,
+INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt, first_attempt, starts,
+                                  reason, error, traceback,
                                   subject, request_id, changed_by, published_at)
-SELECT id, %(queue)s, 'log_task_creation', convert_to(json_build_object(
+SELECT id, %(queue)s::text, 'log_task_creation', convert_to(json_build_object(
          'queue_name', %(queue)s::text, 'actor_name', 'log_task_creation',
          'args', json_build_array(number, 'Vazifa ' || number, 'user1'), 'kwargs', '{}'::json,
          'options', json_build_object('subject', 'task:' || number),
          'message_id', id, 'message_timestamp', 1767225600000)::text, 'UTF8'),
-       %(state)s, 0, 0, '', '', '', 'task:' || number, '', '',
-       CASE WHEN %(state)s = 'published' THEN now() - interval '1 minute' END
-FROM (SELECT number, gen_random_uuid()::text AS id FROM generate_series(1, %(messages)s) AS number) AS numbered
+       %(state)s::text, 0, 0, 0, '', '', '', 'task:' || number, '', '',
+       CASE WHEN %(state)s::text = 'published' THEN now() - interval '1 minute' END
+FROM (SELECT number, gen_random_uuid()::text AS id FROM generate_series(1, %(messages)s::int) AS number) AS numbered
 """
 
 
 def measure(ground: Ground) -> list[Figure]:
-    _declare(ground)
     alone = [_carry(ground, relays=1) for _ in range(ROUNDS)]
     together = _carry(ground, relays=2)
     rates = [MESSAGES / seconds for seconds, _cpu in alone]
@@ -98,12 +98,3 @@ def _verify(ground: Ground) -> None:
     wait_until(lambda: ground.queued() == MESSAGES, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     if (published, ground.queued()) != (MESSAGES, MESSAGES):
         raise RuntimeError(f"{MESSAGES} were to be carried: {published} are stamped, {ground.queued()} are queued")
-
-
-def _declare(ground: Ground) -> None:
-    from actors.outbox import queues
-
-    with ground.channel() as channel:
-        dead = queues.dead_letter_queue(QUEUE)
-        channel.queue_declare(dead, durable=True, arguments=queues.dead_letter_queue_arguments())
-        channel.queue_declare(QUEUE, durable=True, arguments=queues.work_queue_arguments(QUEUE))

@@ -22,8 +22,14 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         line = super().formatMessage(record).translate(ESCAPES)
-        request_id = current_request_id() if record.levelno >= logging.WARNING else ""
+        request_id = _request_id(record) if record.levelno >= logging.WARNING else ""
         return f"{line} request_id={request_id}" if request_id else line
+
+
+def _request_id(record: logging.LogRecord) -> str:
+    # Django tells of an answer of 5xx once its middleware is done; such a record has the request with it.
+    request = getattr(record, "request", None)
+    return getattr(request, "request_id", "") or current_request_id()
 
 
 class QuietAddresses(logging.Filter):
@@ -64,7 +70,7 @@ class WholeLineFileHandler(WatchedFileHandler):
         except OSError as error:
             # No Exception: logging's configuration would wrap it, and hide which file it is about.
             raise SystemExit(
-                f"LOG_FILE cannot be written: {filename}: {error.strerror}. "
+                f"LOG_FILE, {filename}, cannot be written: {error.strerror}: {error.filename}. "
                 "Set it to a file that this user may write, or to nothing to log to the terminal only."
             ) from error
 

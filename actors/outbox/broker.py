@@ -4,12 +4,10 @@ Guarantee: a message exists if and only if its change was committed. `relay` car
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pika
 from django.db import connection, transaction
-from django.db.models.functions import Now
 from dramatiq import Broker, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
@@ -36,11 +34,14 @@ class OutboxMixin(Broker):
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Write the message down, due `delay` milliseconds from now.
 
+        Of messages with the same `dedupe_key`, an option, one at a time is on its way: another is not written while the
+        first waits to be settled. One that is dead stands in nobody's way.
+
         Raises:
             NotSupported: the transaction is a manual one, or the message has a priority.
             TypeError: the message cannot be encoded.
         """
-        from actors.outbox.models import OutboxMessage
+        from actors.outbox.statements import insert
         from actors.outbox.thread import process_relay
 
         _refuse_what_cannot_be_kept(message)
@@ -48,12 +49,12 @@ class OutboxMixin(Broker):
         self.declare_queue(message.queue_name)
         self.emit_before("enqueue", message, delay)
         context = current_context()
-        OutboxMessage.objects.create(
+        insert(
             message_id=message.message_id,
             queue=message.queue_name,
             actor=message.actor_name,
             body=message.encode(),
-            due_at=Now() + timedelta(milliseconds=delay or 0),
+            delay_ms=delay or 0,
             subject=message.options.get("subject", ""),
             dedupe_key=message.options.get("dedupe_key"),
             request_id=context.request_id,

@@ -1,6 +1,6 @@
 """A blocking connection to RabbitMQ that never blocks for long: pika's own waits for an answer for as long as it takes.
 
-Guarantee: every wait ends within `PATIENCE_SECONDS`, and at once if another thread cuts the connection.
+Guarantee: every wait ends within `PATIENCE_SECONDS`, and within `HURRY_SECONDS` once another thread asks for haste.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import pika
 from pika.exceptions import AMQPError
 
 PATIENCE_SECONDS = 3.0
-CLOSE_PATIENCE_SECONDS = 0.5
+HURRY_SECONDS = 0.5
 
 
 class ImpatientConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
@@ -20,23 +20,26 @@ class ImpatientConnection(pika.BlockingConnection):  # type: ignore[misc]  # pik
 
     patience_seconds = PATIENCE_SECONDS
 
-    def cut(self) -> None:
-        """End the connection, and with it any wait; safe from any thread."""
-        self._impl.ioloop.add_callback_threadsafe(partial(self._give_up, "cut"))
+    def hurry(self) -> None:
+        """Give the connection up soon, and with it any wait, unless it is closed before; safe from any thread."""
+        self._impl.ioloop.add_callback_threadsafe(partial(self._give_up_after, HURRY_SECONDS, "no answer in time"))
 
     def close_quickly(self) -> None:
         """Close, politely if RabbitMQ answers at once."""
-        self.patience_seconds = CLOSE_PATIENCE_SECONDS
+        self.patience_seconds = HURRY_SECONDS
         with suppress(AMQPError, OSError):
             self.close()
 
     def _flush_output(self, *waiters: Callable[[], bool]) -> None:
-        timer = self._impl._adapter_call_later(self.patience_seconds, partial(self._give_up, "no answer in time"))
+        timer = self._give_up_after(self.patience_seconds, "no answer in time") if self.is_open else None
         try:
             super()._flush_output(*waiters)
         finally:
             if self.is_open:
                 self._impl._adapter_remove_timeout(timer)
+
+    def _give_up_after(self, seconds: float, reason: str) -> Any:
+        return self._impl._adapter_call_later(seconds, partial(self._give_up, reason))
 
     def _give_up(self, reason: str) -> None:
         if not self._impl.is_closed:

@@ -34,9 +34,9 @@ class OutboxMessages(models.QuerySet["OutboxMessage"]):
     """Rows, and the changes of state that more than one module makes."""
 
     def die(self, reason: str, *, error: str = "", traceback: str = "") -> int:
-        """Keep the rows as dead letters; return how many there were."""
+        """Keep the rows as dead letters, which keep no deduplication key; return how many there were."""
         texts = {"reason": reason, "error": clean(error), "traceback": clean(traceback)}
-        return self.update(state=State.DEAD, died_at=Now(), **texts, **NOBODYS)
+        return self.update(state=State.DEAD, died_at=Now(), dedupe_key=None, **texts, **NOBODYS)
 
 
 class OutboxMessage(models.Model):

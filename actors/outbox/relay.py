@@ -5,66 +5,28 @@ transaction is open while the network is waited for: a lease says whose a batch 
 `thread` and `manage.py relay` drive it, `publisher` is the network.
 """
 
-import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID, uuid4
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from dramatiq.errors import DecodeError
 
-from actors.outbox import envelope
+from actors.outbox import envelope, statements
 from actors.outbox.models import AWAITING, OutboxMessage, State
 from actors.outbox.publisher import Outcome, Outgoing
+from actors.outbox.statements import LEASE_SECONDS
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 30
 LARGEST_WINDOW = 1_000
 WINDOW_GROWTH = 4
 PUBLISH_TIMEOUT_SECONDS = 20.0
 POSTPONE_SECONDS = 1.0
-
-# What every batch costs, written by hand: one round trip each, and nothing to compile for a batch of one. A row that
-# somebody has locked is passed over, by a `WITH` because PostgreSQL may evaluate a mere subquery more than once.
-CLAIM = """
-WITH ready AS (
-    SELECT id FROM outbox_outboxmessage
-    WHERE state IN ('pending', 'scheduled') AND due_at <= {now} AND (lease_until IS NULL OR lease_until < {now})
-    ORDER BY due_at, id LIMIT %s {skipping_locked}
-)
-UPDATE outbox_outboxmessage SET state = 'pending', lease_token = %s, lease_until = {lease_end}
-WHERE id IN (SELECT id FROM ready)
-RETURNING id, message_id, queue, actor, body, attempt, subject, request_id
-"""
-STAMP = """
-WITH mine AS (
-    SELECT id FROM outbox_outboxmessage
-    WHERE id {in_list} AND lease_token = %s AND state = 'pending' {skipping_locked}
-)
-UPDATE outbox_outboxmessage
-SET state = 'published', published_at = {now}, lease_token = NULL, lease_until = NULL
-WHERE id IN (SELECT id FROM mine)
-"""
-POSTGRESQL = {
-    "now": "statement_timestamp()",
-    "lease_end": f"statement_timestamp() + interval '{LEASE_SECONDS} seconds'",
-    "in_list": "= ANY(%s)",
-    "skipping_locked": "FOR UPDATE SKIP LOCKED",
-}
-# SQLite has neither row locks nor skipping; there the statement itself is the lock. It compares times as texts, so they
-# need the six digits that Django stores: with its own three, what fell due in this millisecond would wait for a sweep.
-SQLITE = {
-    "now": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')",
-    "lease_end": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', '+{LEASE_SECONDS} seconds')",
-    "in_list": "IN (SELECT value FROM json_each(%s))",
-    "skipping_locked": "",
-}
 
 
 class ConfirmedPublishing(Protocol):
@@ -118,7 +80,7 @@ class Relay:
 
 def ready_rows() -> QuerySet[OutboxMessage]:
     """Return the rows that are due and nobody's, the longest due first."""
-    now = Now() + timedelta()  # a sum has six digits in SQLite, as above
+    now = Now() + timedelta()  # a sum has six digits in SQLite, as in `statements`
     unleased = Q(lease_until=None) | Q(lease_until__lt=now)
     return OutboxMessage.objects.filter(unleased, state__in=AWAITING, due_at__lte=now).order_by("due_at", "id")
 
@@ -126,8 +88,7 @@ def ready_rows() -> QuerySet[OutboxMessage]:
 def claim(limit: int) -> tuple[UUID, list[OutboxMessage]]:
     """Lease up to `limit` rows for `LEASE_SECONDS`, by the database's clock; return the lease's token and the rows."""
     token = uuid4()
-    rows = OutboxMessage.objects.raw(_in_dialect(CLAIM), [limit, _adapted(token)])
-    return token, sorted(rows, key=lambda row: row.pk)
+    return token, statements.claim(token, limit)
 
 
 def seal(rows: Sequence[OutboxMessage]) -> tuple[list[Outgoing], dict[int, str]]:
@@ -148,12 +109,7 @@ def extend(token: UUID, rows: Sequence[OutboxMessage]) -> None:
 
 def stamp(token: UUID, confirmed: Collection[int]) -> int:
     """Mark rows as published and return how many, without those that a worker was faster with or is settling now."""
-    if not confirmed:
-        return 0
-    ids = list(confirmed) if _skips_locked() else json.dumps(list(confirmed))
-    with connection.cursor() as cursor:
-        cursor.execute(_in_dialect(STAMP), [ids, _adapted(token)])
-        return int(cursor.rowcount)
+    return statements.stamp(token, confirmed) if confirmed else 0
 
 
 def bury(token: UUID, hopeless: dict[int, str], *, reason: str) -> None:
@@ -182,16 +138,4 @@ def _still_leased(token: UUID, rows: Sequence[OutboxMessage]) -> QuerySet[Outbox
 
 def _is_known_to_be_idle() -> bool:
     # To SQLite an update is a writer, of which there is one at a time, even if it finds nothing to write.
-    return not _skips_locked() and not ready_rows().exists()
-
-
-def _skips_locked() -> bool:
-    return connection.vendor == "postgresql"
-
-
-def _in_dialect(statement: str) -> str:
-    return statement.format_map(POSTGRESQL if _skips_locked() else SQLITE)
-
-
-def _adapted(token: UUID) -> Any:
-    return token if _skips_locked() else token.hex
+    return not statements.skips_locked() and not ready_rows().exists()

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 from django_dramatiq.management.commands.rundramatiq import NTHREADS
 from dramatiq import Actor, Broker
+from dramatiq.common import q_name
 from dramatiq.middleware import TimeLimit
 from dramatiq.worker import QUEUE_PREFETCH
 
@@ -30,9 +31,14 @@ def longest_stay_seconds(broker: Broker, *, threads: int = NTHREADS, prefetch: i
         threads: of a worker process; `rundramatiq` takes it from `DRAMATIQ_NTHREADS`.
         prefetch: messages a queue; 0, like Dramatiq's `dramatiq_queue_prefetch`, is twice the threads.
     """
-    prefetched = len(broker.get_declared_queues()) * (prefetch or min(2 * threads, MOST_PREFETCHED))
+    prefetched = len(work_queues(broker)) * (prefetch or min(2 * threads, MOST_PREFETCHED))
     limits = [time_limit_seconds(broker, actor) for actor in broker.actors.values()]
     return (prefetched / threads + 1) * max(limits, default=0.0)
+
+
+def work_queues(broker: Broker) -> set[str]:
+    """Return the queues of the broker's actors; a stub broker lists its queues of delays among them."""
+    return {q_name(name) for name in broker.get_declared_queues()}
 
 
 def time_limit_seconds(broker: Broker, actor: Actor[Any, Any]) -> float:

@@ -1,7 +1,7 @@
-"""Takes stock of the outbox for `manage.py outbox status`: what is where, since when, and how fast it moves. Reads only."""
+"""Takes stock of the outbox for `manage.py outbox status`: what is where, since when, how fast it moves. Reads only."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ def measure_rate(seconds: float, *, sleep: Callable[[float], None] = time.sleep)
     return Rate(created=created / lasted, settled=max(0, created - grown) / lasted)
 
 
-def _summary(row: dict[str, Any] | None) -> dict[str, Any]:
+def _summary(row: Mapping[str, Any] | None) -> dict[str, Any]:
     if row is None:
         return {"count": 0, "oldest_seconds": None}
     return {"count": row["count"], "oldest_seconds": max(0.0, (timezone.now() - row["oldest"]).total_seconds())}

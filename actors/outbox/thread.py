@@ -4,6 +4,7 @@ Guarantee: somebody always sweeps. The relay's thread is woken by commits, sweep
 database and of RabbitMQ, and starts again after a fork.
 """
 
+import atexit
 import logging
 import os
 import socket
@@ -138,3 +139,5 @@ class ProcessRelay:
 
 process_relay = ProcessRelay()
 os.register_at_fork(after_in_child=process_relay.forget)
+# A web process that ends says good-bye to RabbitMQ, and gives up at once what it leases.
+atexit.register(process_relay.stop)

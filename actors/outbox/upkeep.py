@@ -151,7 +151,7 @@ class UpkeepThread(threading.Thread):
         self._stopping.set()
         line = self.upkeep.connection
         if line is not None:
-            line.cut()
+            line.hurry()
 
     def stop(self) -> None:
         """Make the thread end, and wait for it, but not for a RabbitMQ that does not answer."""

@@ -13,11 +13,12 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from actors.outbox.models import OutboxMessage, State, WatchedQueue
+from actors.outbox.stays import work_queues
 
 
 def queues_to_watch() -> list[str]:
     """Return the queues of this process's actors and of whatever is published, each of which has a row afterwards."""
-    names = set(dramatiq.get_broker().get_declared_queues()) | set(queues_published_to())
+    names = work_queues(dramatiq.get_broker()) | set(queues_published_to())
     unknown = names - set(WatchedQueue.objects.values_list("name", flat=True))
     WatchedQueue.objects.bulk_create([WatchedQueue(name=name) for name in sorted(unknown)], ignore_conflicts=True)
     return sorted(names)

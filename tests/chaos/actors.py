@@ -8,9 +8,10 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import dramatiq
-from django.db import connection
+from django.db import connection, transaction
 
 from actors.activity import log_task_creation
 from actors.outbox import holds
@@ -100,9 +101,19 @@ def take_step(name: str, seconds: float, *before: int) -> int:
     return step
 
 
-def send_poison() -> None:
+def send_poison(count: int, *, every_seconds: float) -> None:
     """Send what cannot be written, and fails with it the rows of the whole group: its title is too long."""
-    log_task_creation.send_with_options(args=(0, "x" * 201, "user1"), max_retries=1, min_backoff=100, max_backoff=200)
+    options: dict[str, Any] = {"max_retries": 1, "min_backoff": 100, "max_backoff": 200}
+    for _ in range(count):
+        log_task_creation.send_with_options(args=(0, "x" * 201, "user1"), **options)
+        time.sleep(every_seconds)
+
+
+def send_slow(prefix: str, count: int) -> None:
+    """Send that many messages that each take a second."""
+    with transaction.atomic():
+        for number in range(count):
+            settle_slowly.send(f"{prefix}{number}", 1)
 
 
 def send_pipelines(prefix: str, count: int) -> None:

@@ -61,10 +61,8 @@ def length() -> Pass:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The stack that all scenarios share, its servers included."""
     try:
-        postgresql_installation, rabbitmq_installation = (
-            find_postgresql(VAR / "cache", print),
-            find_rabbitmq(VAR / "cache", print),
-        )
+        postgresql_installation = find_postgresql(VAR / "cache", print)
+        rabbitmq_installation = find_rabbitmq(VAR / "cache", print)
     except ServerUnavailable as error:
         skip_or_fail(str(error))
     directory = tmp_path_factory.mktemp("chaos")
@@ -77,10 +75,20 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     )
     # Durable: it is killed, and may not forget what it has committed.
     postgresql = PrivatePostgresql(installation=postgresql_installation, directory=directory / "postgresql")
-    with Proxy(target_port=rabbitmq.amqp_port) as proxy, postgresql:
-        rabbitmq.proxy_port = proxy.port
+    with (
+        postgresql,
+        Proxy(target_port=postgresql.port) as postgresql_proxy,
+        Proxy(target_port=rabbitmq.amqp_port) as rabbitmq_proxy,
+    ):
+        rabbitmq.proxy_port = rabbitmq_proxy.port
         postgresql.create_database(DATABASE)
-        service = Service(directory=directory, postgresql=postgresql, rabbitmq=rabbitmq, proxy=proxy)
+        service = Service(
+            directory=directory,
+            postgresql=postgresql,
+            postgresql_proxy=postgresql_proxy,
+            rabbitmq=rabbitmq,
+            rabbitmq_proxy=rabbitmq_proxy,
+        )
         service.query(EFFECTS)
         with service.stack:
             service.wait_for_consumers()
@@ -91,7 +99,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def scenario(request: pytest.FixtureRequest, service: Service, length: Pass) -> Iterator[Scenario]:
     """What the test breaks: whole when it begins, and made whole again when it ends."""
     name = request.node.name.removeprefix("test_").replace("_", " ")
-    seed = int(os.environ.get("CHAOS_SEED", random.randrange(2**32)))
+    seed = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(2**32)))
     print(f"CHAOS_SEED={seed}")
     yield Scenario(name=name, seed=seed, service=service, length=length, report=request.config.stash[REPORT])
     service.heal()

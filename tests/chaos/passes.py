@@ -34,11 +34,11 @@ class Pass:
 
 SHORT = Pass(
     fault_seconds=2,
-    creates=60,
-    pause_seconds=0.1,
+    creates=40,
+    pause_seconds=0.15,
     repeats=3,
-    restarts=10,
-    backlog=5_000,
+    restarts=5,
+    backlog=2_000,
     scenario_timeout_seconds=240,
     recovery_timeout_seconds=120,
 )

@@ -1,12 +1,13 @@
-"""A TCP proxy between the service and RabbitMQ, which can turn into a black hole.
+"""A TCP proxy between the service and one of its servers, which can turn into a black hole or lose an answer.
 
 As a black hole it takes connections and bytes and answers nothing, as a network does that has lost its other end:
-nobody is refused, nobody is told.
+nobody is refused, nobody is told. An answer is lost by cutting the connection between a request's effect and its reply.
 """
 
 import selectors
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -25,6 +26,9 @@ class Proxy:
         self._target_port = target_port
         self._forwards = threading.Event()
         self._forwards.set()
+        self.loses_answer_to: Callable[[bytes], bool] = lambda request: False
+        """Asked of everything that clients send; where it says yes, the server does it and nobody hears of that."""
+        self.lost_answers = 0
         self._stopping = threading.Event()
         self._listener = socket.create_server((LOOPBACK, self.port), backlog=128)
         self._listener.settimeout(POLL_SECONDS)
@@ -59,11 +63,11 @@ class Proxy:
     def _serve(self, client: socket.socket) -> None:
         with client, suppress(OSError):
             self._forwards.wait()
-            with socket.create_connection((LOOPBACK, self._target_port), timeout=30) as node:
-                self._forward(client, node)
+            with socket.create_connection((LOOPBACK, self._target_port), timeout=30) as server:
+                self._forward(client, server)
 
-    def _forward(self, client: socket.socket, node: socket.socket) -> None:
-        peers = {client: node, node: client}
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        peers = {client: server, server: client}
         with selectors.DefaultSelector() as selector:
             for peer in peers:
                 selector.register(peer, selectors.EVENT_READ)
@@ -76,3 +80,7 @@ class Proxy:
                     if not chunk:
                         return
                     peers[source].sendall(chunk)
+                    if source is client and self.loses_answer_to(chunk):
+                        server.recv(CHUNK_BYTES)  # it is done
+                        self.lost_answers += 1
+                        return

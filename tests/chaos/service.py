@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from project.servers.ports import LOOPBACK, free_port
 from project.servers.postgresql import PrivatePostgresql
 from project.servers.process import wait_until
 from project.servers.rabbitmq import PrivateRabbitmq
-from project.stack import Stack
+from project.stack import MANAGE, ROOT, Stack
 from tests.chaos.proxy import Proxy
 
 DATABASE = "chaos"
@@ -52,14 +53,21 @@ class Ready:
 
 
 class Service:
-    """A stack with its database, node and proxy."""
+    """A stack with its servers, and the proxies through which it reaches them."""
 
     def __init__(
-        self, *, directory: Path, postgresql: PrivatePostgresql, rabbitmq: ProxiedRabbitmq, proxy: Proxy
+        self,
+        *,
+        directory: Path,
+        postgresql: PrivatePostgresql,
+        postgresql_proxy: Proxy,
+        rabbitmq: ProxiedRabbitmq,
+        rabbitmq_proxy: Proxy,
     ) -> None:
         self.postgresql = postgresql
         self.rabbitmq = rabbitmq
-        self.proxy = proxy
+        self.postgresql_proxy = postgresql_proxy
+        self.rabbitmq_proxy = rabbitmq_proxy
         self.log = directory / "debug.log"
         self.diary = directory / "diary"
         self.diary.touch()
@@ -87,7 +95,12 @@ class Service:
 
     def send(self, *statements: str) -> None:
         """Run statements with the misbehaving actors at hand, in a process of the service's."""
-        self.stack.manage("shell", "-c", "\n".join(["from tests.chaos.actors import *", *statements]))
+        program = "\n".join(["from tests.chaos.actors import *", *statements])
+        command = [*MANAGE, "shell", "-c", program]
+        done = subprocess.run(
+            command, env=self.stack.environment, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
 
     def runs(self, name: str) -> list[tuple[str, int, float]]:
         """Return what the diary has of a run: event, process id, monotonic seconds."""
@@ -140,11 +153,20 @@ class Service:
     @contextmanager
     def black_hole(self) -> Iterator[None]:
         """Lose every byte between the service and RabbitMQ."""
-        self.proxy.black_hole()
+        self.rabbitmq_proxy.black_hole()
         try:
             yield
         finally:
-            self.proxy.forward()
+            self.rabbitmq_proxy.forward()
+
+    @contextmanager
+    def lost_answers_to_commits(self, chance: random.Random, *, share: float) -> Iterator[None]:
+        """Cut connections to PostgreSQL between a commit and its answer, so that nobody knows that it was done."""
+        self.postgresql_proxy.loses_answer_to = lambda request: b"COMMIT" in request and chance.random() < share
+        try:
+            yield
+        finally:
+            self.postgresql_proxy.loses_answer_to = lambda request: False
 
     @contextmanager
     def down(self, program: str) -> Iterator[None]:
@@ -196,7 +218,7 @@ class Service:
 
     def heal(self) -> None:
         """Have everything run again, whatever the last scenario left behind."""
-        self.proxy.forward()
+        self.rabbitmq_proxy.forward()
         if not self.postgresql.is_running():
             self.postgresql.start()
         for program in ("epmd", "rabbitmq", "web", "worker"):
@@ -214,7 +236,7 @@ class Service:
         return {
             "ENV_FILE": os.devnull,
             "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
-            "DATABASE_URL": self.postgresql.url(DATABASE),
+            "DATABASE_URL": f"postgresql://postgres@{LOOPBACK}:{self.postgresql_proxy.port}/{DATABASE}",
             "LOG_FILE": str(self.log),
             "CHAOS_DIARY": str(self.diary),
             "THROTTLE_USER": "1000000/minute",

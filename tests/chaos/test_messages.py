@@ -32,12 +32,12 @@ def test_a_dead_letter_is_replayed_while_its_old_copy_arrives_late(scenario: Sce
 
 
 def test_one_poison_item_in_each_group_fails_alone(scenario: Scenario) -> None:
-    groups = 5
+    count = scenario.length.creates // 8
     with scenario.service.down("worker"), scenario.load() as load:
-        for _ in range(groups):
-            load.wait_for(scenario.length.creates // groups)
-            scenario.service.send("send_poison()")
-    dead = scenario.wait_for_dead(groups)
-    assert [(actor, reason) for actor, reason, _ in dead] == [("log_task_creation", "retries exhausted")] * groups
+        load.wait_for(1)
+        scenario.service.send(f"send_poison({count}, every_seconds=0.25)")
+        load.wait_for(scenario.length.creates)
+    dead = scenario.wait_for_dead(count)
+    assert [(actor, reason) for actor, reason, _ in dead] == [("log_task_creation", "retries exhausted")] * count
     scenario.discard_dead()
     scenario.assert_all_is_logged()

@@ -7,7 +7,7 @@ from tests.chaos.scenario import Scenario
 
 CUT_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'chaos' AND pid <> pg_backend_pid()"
 CUT_SOME = CUT_ALL + " AND random() < 0.3"
-CUT_AT_COMMIT = CUT_ALL + " AND (query ILIKE 'COMMIT%' OR wait_event IN ('WALSync', 'WALWrite'))"
+CUT_AT_COMMIT = CUT_ALL + " AND state = 'active' AND query = 'COMMIT'"
 
 
 def test_postgresql_crashes_and_comes_back(scenario: Scenario) -> None:
@@ -49,7 +49,19 @@ def test_connections_to_postgresql_are_cut_at_commit(scenario: Scenario) -> None
         while time.monotonic() < until:
             cut += len(scenario.service.query(CUT_AT_COMMIT))
         load.wait_for(10)
-    scenario.note(f"{cut} connections were cut at commit")
+    scenario.note(f"{cut} connections were cut")
+    scenario.assert_all_is_logged()
+
+
+def test_answers_to_commits_are_lost(scenario: Scenario) -> None:
+    before = scenario.service.postgresql_proxy.lost_answers
+    with scenario.load() as load:
+        with scenario.service.lost_answers_to_commits(scenario.chance, share=0.2):
+            load.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
+        load.wait_for(10)
+    lost = scenario.service.postgresql_proxy.lost_answers - before
+    assert lost > 0
+    scenario.note(f"{lost} commits were done and not answered, {len(load.refused)} of them to a client")
     scenario.assert_all_is_logged()
 
 

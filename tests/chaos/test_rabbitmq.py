@@ -5,12 +5,12 @@ from tests.chaos.scenario import Scenario
 
 
 def test_rabbitmq_is_restarted(scenario: Scenario) -> None:
-    with scenario.load() as load:
-        load.wait_for(scenario.a_few())
-        with scenario.service.down("rabbitmq"):
-            load.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
-    assert load.refused == []
-    scenario.service.wait_for_node()
+    with scenario.load() as while_up:
+        while_up.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
+    with scenario.load() as while_away, scenario.service.down("rabbitmq"):
+        while_away.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
+    assert while_up.refused == while_away.refused == []
+    scenario.note(f"creates with it up {percentiles(while_up.seconds)}; away {percentiles(while_away.seconds)}")
     scenario.assert_all_is_logged()
 
 
@@ -20,7 +20,6 @@ def test_kill_9_of_rabbitmq(scenario: Scenario) -> None:
         scenario.service.kill_node()
         load.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
     assert load.refused == []
-    scenario.service.wait_for_node()
     scenario.assert_all_is_logged()
 
 
@@ -77,16 +76,4 @@ def test_rabbitmq_loses_its_disk(scenario: Scenario) -> None:
         scenario.wait_until_published(len(load.created))
         with scenario.service.down("rabbitmq"):
             scenario.service.wipe_node()
-        scenario.service.wait_for_node()
-    scenario.assert_all_is_logged()
-
-
-def test_creates_go_on_while_rabbitmq_is_away(scenario: Scenario) -> None:
-    with scenario.load() as with_rabbitmq:
-        with_rabbitmq.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
-    with scenario.service.down("rabbitmq"), scenario.load() as without:
-        without.go_on(seconds=scenario.length.fault_seconds, count=scenario.length.creates)
-    assert with_rabbitmq.refused == without.refused == []
-    scenario.note(f"creates with RabbitMQ up {percentiles(with_rabbitmq.seconds)}; away {percentiles(without.seconds)}")
-    scenario.service.wait_for_node()
     scenario.assert_all_is_logged()

@@ -1,22 +1,33 @@
 """Workers come and go, and stop in the middle: no healthy message suffers for it."""
 
+import time
+
 import psutil
 
 from project.servers.process import wait_until
 from tests.chaos.scenario import Scenario
 
 MOST_STARTS = 5
+# Of both worker processes: what they run at a time, and what they take at once.
+THREADS = 16
+PREFETCHED = 32
 
 
-def test_workers_are_restarted_ten_times_with_all_that_they_hold(scenario: Scenario) -> None:
-    with scenario.service.down("worker"), scenario.load() as load:
-        load.wait_for(scenario.length.creates)
-    with scenario.load() as load:
+def test_workers_are_restarted_again_and_again_with_all_that_they_hold(scenario: Scenario) -> None:
+    prefix, count = f"restarted-{scenario.seed}-", scenario.length.restarts * THREADS + PREFETCHED
+    with scenario.service.down("worker"):
+        scenario.service.send(f"send_slow({prefix!r}, {count})")
+    with scenario.load():
         for _ in range(scenario.length.restarts):
-            load.wait_for(scenario.chance.randint(1, 20))
-            with scenario.service.down("worker"):
-                assert scenario.service.count("SELECT coalesce(max(starts), 0) FROM outbox_outboxmessage") < MOST_STARTS
+            scenario.service.wait_for_consumers()
+            time.sleep(scenario.chance.uniform(0, 1.5))  # a moment by chance, while they run some and hold others
+            scenario.service.stack.supervisor.stop_program("worker")
+            most = scenario.service.count("SELECT coalesce(max(starts), 0) FROM outbox_outboxmessage")
+            scenario.service.stack.supervisor.start_program("worker")
+            assert most <= MOST_STARTS
     scenario.assert_all_is_logged()
+    done = scenario.service.query("SELECT name, count(*) FROM chaos_effect WHERE name LIKE %s GROUP BY 1", f"{prefix}%")
+    assert dict(done) == {f"{prefix}{number}": 1 for number in range(count)}
 
 
 def test_a_worker_is_frozen_while_it_settles_and_goes_on_later(scenario: Scenario) -> None:
@@ -44,7 +55,7 @@ def test_a_worker_is_frozen_while_it_settles_and_killed_later(scenario: Scenario
     assert scenario.service.effects(name) == 1
 
 
-def test_workers_find_five_thousand_messages(scenario: Scenario) -> None:
+def test_workers_find_thousands_of_messages(scenario: Scenario) -> None:
     with scenario.service.down("worker"):
         scenario.create_in_bulk(scenario.length.backlog)
         scenario.wait_until_published(scenario.length.backlog)

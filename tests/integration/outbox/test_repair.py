@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dramatiq
+import httpx
 import pika
 import pytest
 from pytest_django import Settings
@@ -19,6 +20,7 @@ from actors.outbox.relay import Relay
 from actors.outbox.upkeep import Upkeep, UpkeepThread
 from project.servers.process import wait_until
 from project.servers.rabbitmq import PrivateRabbitmq
+from project.stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
@@ -41,9 +43,9 @@ def queue(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def send(queue: str) -> Iterator[Callable[[int], None]]:
     """Commit messages to the test's queue."""
-    broker = dramatiq.get_broker()
-    actors, queues = dict(broker.actors), dict(broker.queues)  # type: ignore[attr-defined]
-    actor = dramatiq.actor(lambda: None, actor_name=queue, queue_name=queue)
+    broker: Any = dramatiq.get_broker()
+    actors, queues = dict(broker.actors), dict(broker.queues)
+    actor = dramatiq.actor(actor_name=queue, queue_name=queue)(lambda: None)
 
     def send(count: int) -> None:
         for _ in range(count):
@@ -52,8 +54,8 @@ def send(queue: str) -> Iterator[Callable[[int], None]]:
     yield send
     broker.actors.clear()
     broker.actors.update(actors)
-    broker.queues.clear()  # type: ignore[attr-defined]
-    broker.queues.update(queues)  # type: ignore[attr-defined]
+    broker.queues.clear()
+    broker.queues.update(queues)
 
 
 @pytest.fixture
@@ -164,17 +166,26 @@ def test_a_frozen_node_is_given_up_and_looked_at_again_when_it_answers(
     assert keeper.step()
 
 
-def test_a_wait_for_a_frozen_node_can_be_cut_from_another_thread(node: PrivateRabbitmq) -> None:
+def test_a_wait_for_a_frozen_node_ends_soon_when_another_thread_is_in_a_hurry(node: PrivateRabbitmq) -> None:
     line = connect(node)
-    line.patience_seconds = DEADLINE_SECONDS
+    line.patience_seconds = 10 * DEADLINE_SECONDS
     node.freeze()
     try:
-        line.cut()
-        with pytest.raises(TimeoutError, match="cut"):
+        line.hurry()
+        with pytest.raises(TimeoutError):
             line.channel()
     finally:
         node.thaw()
     assert not line.is_open
+
+
+def test_hurry_harms_no_connection_that_is_closed_and_no_good_bye(rabbitmq: PrivateRabbitmq) -> None:
+    line = connect(rabbitmq)
+    line.hurry()
+    line.close()
+    line.hurry()
+    line.close_quickly()
+    assert line.is_closed
 
 
 def test_a_dead_letter_becomes_a_row_and_a_missing_queue_of_them_comes_back(
@@ -187,6 +198,16 @@ def test_a_dead_letter_becomes_a_row_and_a_missing_queue_of_them_comes_back(
     dead_letters = dead_letter_queue(queue)
     line.channel().basic_publish("", dead_letters, b"no message")
     step_until(keeper, lambda: states() == {State.DEAD})
+
+
+def test_of_all_processes_of_the_service_one_has_a_connection_for_this(stack: Stack, management: httpx.Client) -> None:
+    def names() -> list[str]:
+        found = [one.get("client_properties", {}) for one in management.get("connections").json()]
+        return [one.get("connection_name", "") for one in found]
+
+    httpx.get(stack.url, timeout=30)
+    assert wait_until(lambda: any(name.startswith("vazifa upkeep") for name in names()), timeout_seconds=30)
+    assert len([name for name in names() if name.startswith("vazifa upkeep")]) == 1
 
 
 def test_a_thread_survives_a_rabbitmq_that_is_not_there_and_says_so_once(

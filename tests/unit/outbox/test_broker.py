@@ -5,12 +5,13 @@ from typing import Any
 
 import dramatiq
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import DataError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from actors.outbox.context import Context, sent_by
 from actors.outbox.errors import NotSupported
 from actors.outbox.models import OutboxMessage
+from tests.unit.outbox.conftest import Bench
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -66,10 +67,29 @@ def test_a_priority_is_refused(nothing: dramatiq.Actor[Any, Any]) -> None:
         nothing.send_with_options(args=(1,), broker_priority=5)
 
 
-def test_a_dedupe_key_is_taken_once(nothing: dramatiq.Actor[Any, Any]) -> None:
+def test_of_messages_with_one_key_one_at_a_time_is_on_its_way(bench: Bench, nothing: dramatiq.Actor[Any, Any]) -> None:
+    nothing.send_with_options(args=("first",), dedupe_key="once")
+    nothing.send_with_options(args=("again",), dedupe_key="once")
+    assert dramatiq.Message.decode(bytes(OutboxMessage.objects.get().body)).args == ("first",)
+    bench.deliver_all()
+    nothing.send_with_options(args=("later",), dedupe_key="once")
+    assert dramatiq.Message.decode(bytes(OutboxMessage.objects.get().body)).args == ("later",)
+
+
+def test_a_dead_letter_s_key_stands_in_nobody_s_way(nothing: dramatiq.Actor[Any, Any]) -> None:
     nothing.send_with_options(dedupe_key="once")
-    with pytest.raises(IntegrityError):
-        nothing.send_with_options(dedupe_key="once")
+    OutboxMessage.objects.all().die("throws")
+    nothing.send_with_options(dedupe_key="once")
+    assert OutboxMessage.objects.filter(dedupe_key="once").count() == 1
+    assert OutboxMessage.objects.count() == 2
+
+
+def test_a_value_that_does_not_fit_is_an_error_at_the_call(nothing: dramatiq.Actor[Any, Any]) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite takes texts of any length")
+    with pytest.raises(DataError), transaction.atomic():
+        nothing.send_with_options(subject="x" * 101)
+    assert not OutboxMessage.objects.exists()
 
 
 def test_the_origin_is_captured_where_it_is_sent(nothing: dramatiq.Actor[Any, Any]) -> None:

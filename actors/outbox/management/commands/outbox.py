@@ -145,4 +145,5 @@ def _seconds(text: str) -> float:
 
 def _address() -> str:
     broker = dramatiq.get_broker()
-    return f" at {broker.parameters.host}:{broker.parameters.port}" if isinstance(broker, RabbitmqBroker) else ""
+    parameters: Any = broker.parameters if isinstance(broker, RabbitmqBroker) else None
+    return f" at {parameters.host}:{parameters.port}" if parameters else ""

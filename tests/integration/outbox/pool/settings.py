@@ -1,0 +1,6 @@
+"""The development settings and one slow actor."""
+
+from settings.development import *  # noqa: F403 – as all settings do
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.integration.outbox.pool"]  # noqa: F405
+DRAMATIQ_AUTODISCOVER_MODULES = [*DRAMATIQ_AUTODISCOVER_MODULES, "slow"]  # noqa: F405
