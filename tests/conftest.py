@@ -20,7 +20,7 @@ from project.servers.errors import ServerUnavailable
 from project.servers.ports import free_port
 from project.servers.postgresql import PrivatePostgresql
 from project.servers.postgresql import find_or_fetch as find_postgresql
-from project.servers.rabbitmq import PrivateRabbitmq
+from project.servers.rabbitmq import Installation, PrivateRabbitmq
 from project.servers.rabbitmq import find_or_fetch as find_rabbitmq
 from project.servers.rabbitmq_installation import installation_in as rabbitmq_in
 from project.stack import Stack
@@ -51,16 +51,23 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePost
 
 
 @pytest.fixture(scope="session")
-def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitmq]:
-    """A RabbitMQ node of the test run's own; RABBITMQ_TREE names unpacked packages of another version to test with."""
+def rabbitmq_installation() -> Installation:
+    """What to run; RABBITMQ_TREE names unpacked packages of another version to test with."""
     try:
         tree = os.environ.get("RABBITMQ_TREE")
         # Its libraries are not this system's: whoever unpacked it has told its programs where theirs are.
         foreign = tree and replace(rabbitmq_in(Path(tree)), shared_libraries=())
-        installation = foreign or find_rabbitmq(VAR / "cache", print)
+        return foreign or find_rabbitmq(VAR / "cache", print)
     except ServerUnavailable as error:
         skip_or_fail(str(error))
-    with PrivateRabbitmq(installation=installation, directory=tmp_path_factory.mktemp("rabbitmq")) as node:
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(
+    rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrivateRabbitmq]:
+    """A RabbitMQ node of the test run's own."""
+    with PrivateRabbitmq(installation=rabbitmq_installation, directory=tmp_path_factory.mktemp("rabbitmq")) as node:
         yield node
 
 

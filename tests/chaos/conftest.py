@@ -12,7 +12,7 @@ import pytest
 from project.servers.errors import ServerUnavailable
 from project.servers.postgresql import PrivatePostgresql
 from project.servers.postgresql import find_or_fetch as find_postgresql
-from project.servers.rabbitmq import find_or_fetch as find_rabbitmq
+from project.servers.rabbitmq_installation import Installation
 from settings.environment import VAR
 from tests.chaos.passes import Pass, chosen_pass
 from tests.chaos.proxy import Proxy
@@ -58,11 +58,10 @@ def length() -> Pass:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The stack that all scenarios share, its servers included."""
     try:
         postgresql_installation = find_postgresql(VAR / "cache", print)
-        rabbitmq_installation = find_rabbitmq(VAR / "cache", print)
     except ServerUnavailable as error:
         skip_or_fail(str(error))
     directory = tmp_path_factory.mktemp("chaos")
