@@ -33,6 +33,7 @@ STOP_MARGIN_SECONDS = 2.0
 # The kernel takes 107; supervisord first appends a dot and its process id.
 LONGEST_SOCKET_PATH_BYTES = 100
 SUPERVISORS_OWN_OUTPUT = "/dev/fd/1"
+NEVER_GIVE_UP = 1_000_000
 # To supervisord the rest of such a line is a comment, quoted or not, and a line's end is the value's.
 NOT_FOR_CONFIGURATIONS = re.compile(r"\s[;#]|[\r\n]")
 
@@ -55,7 +56,8 @@ password = {password}
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
 
-# Started when told to, and started again whenever it ends.
+# Started when told to, and started again whenever it ends: supervisord would give up after a few quick ends, such as
+# those of a worker that is killed as it boots. Each makes it wait a second longer.
 PROGRAM_SECTION = """
 [program:{program.name}]
 command = {command}
@@ -63,7 +65,7 @@ directory = {program.working_directory}
 autostart = false
 autorestart = true
 startsecs = 1
-startretries = 5
+startretries = {never_give_up}
 stopwaitsecs = {program.stop_timeout_seconds:.0f}
 killasgroup = true
 redirect_stderr = true
@@ -150,7 +152,7 @@ class Supervisor:
         """Start a program and wait until it has stayed up for a second.
 
         Raises:
-            ServerFailedToStart: it ended at once, several times over.
+            ServerFailedToStart: it ended at once.
         """
         try:
             with self._rpc() as supervisord:
@@ -276,4 +278,9 @@ def _words(program: SupervisedProgram) -> Iterator[str]:
 
 def _program_section(program: SupervisedProgram) -> str:
     command = shlex.join(tied_to_parent(program.command, death_signal=signal.SIGTERM))
-    return PROGRAM_SECTION.format(program=program, command=command, log=program.log or SUPERVISORS_OWN_OUTPUT)
+    return PROGRAM_SECTION.format(
+        program=program,
+        command=command,
+        log=program.log or SUPERVISORS_OWN_OUTPUT,
+        never_give_up=NEVER_GIVE_UP,
+    )
