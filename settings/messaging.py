@@ -3,11 +3,12 @@
 from typing import Any
 
 from django_dramatiq.middleware import DbConnectionsMiddleware
-from dramatiq.middleware import AgeLimit, CurrentMessage, ShutdownNotifications, TimeLimit
+from dramatiq.middleware import AgeLimit, CurrentMessage, ShutdownNotifications
 from environs import ValidationError, validate
 
 from actors.outbox.middleware import Settlement
 from actors.outbox.retries import OutboxRetries
+from actors.outbox.time_limit import LiftableTimeLimit
 from actors.workers import EndWithMaster
 from settings.environment import env
 
@@ -42,7 +43,7 @@ DRAMATIQ_MIDDLEWARE = [
         max_backoff=env.int("MAX_BACKOFF_MS", 600_000),
     ),
     Settlement(),
-    TimeLimit(time_limit=TIME_LIMIT_MS),
+    LiftableTimeLimit(time_limit=TIME_LIMIT_MS),
 ]
 
 # A relay in every web and worker process; without it, `manage.py relay` has to run.

@@ -34,8 +34,8 @@ class OutboxMixin(Broker):
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Write the message down, due `delay` milliseconds from now.
 
-        Of messages with the same `dedupe_key`, an option, one at a time is on its way: another is not written while the
-        first waits to be settled. One that is dead stands in nobody's way.
+        Of messages with the same `dedupe_key`, an option, one at a time waits: another is not written until the first
+        is begun, because from then on it may miss what changes. One that is dead stands in nobody's way.
 
         Raises:
             NotSupported: the transaction is a manual one, or the message has a priority.

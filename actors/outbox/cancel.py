@@ -38,7 +38,10 @@ def _batches(rows: QuerySet[OutboxMessage]) -> Iterator[list[int]]:
 
 
 def _cancellable(rows: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
-    return rows.filter(Q(lease_until=None) | Q(lease_until__lt=Now()), state__in=AWAITING)
+    unleased = Q(lease_until=None) | Q(lease_until__lt=Now())
+    # What is held runs at this moment: a copy of it met the hold and was put off.
+    unheld = Q(held_until=None) | Q(held_until__lt=Now())
+    return rows.filter(unleased, unheld, state__in=AWAITING)
 
 
 def _delete(ids: list[int]) -> int:

@@ -14,7 +14,7 @@ from dramatiq.middleware import SkipMessage, TimeLimit
 
 from actors.outbox.envelope import Ticket
 from actors.outbox.models import OutboxMessage, OutboxMessages, State
-from actors.outbox.outage import lock_was_not_available
+from actors.outbox.outage import RowIsLocked, lock_was_not_available
 
 # A lock that outlasts this is another worker's: the relay holds one for milliseconds.
 LOCK_TIMEOUT_MS = 2_000
@@ -44,8 +44,11 @@ class Delivery:
         return self.message.options.get(name) or self.actor.options.get(name)
 
     def row(self) -> OutboxMessages:
-        """Return the row to settle, if it is still at this attempt."""
-        return OutboxMessage.objects.filter(pk=self.ticket.row_id, attempt=self.ticket.attempt)
+        """Return the row to settle, if it is still owed at this attempt."""
+        # By the message's id too: a database that is restored or made anew gives a row's number to another message.
+        message_id = self.message.message_id
+        rows = OutboxMessage.objects.filter(pk=self.ticket.row_id, attempt=self.ticket.attempt, message_id=message_id)
+        return rows.exclude(state=State.DEAD)
 
     def living_row(self) -> OutboxMessage:
         """Return the row, if it still waits to be settled.
@@ -63,14 +66,19 @@ class Delivery:
         """
         wait_for_locks_only_so_long()
         try:
-            return self._required(for_update(self.row()))
+            row = self._required(for_update(self.row()))
         except OperationalError as error:
-            if lock_was_not_available(error):
+            if not lock_was_not_available(error):
+                raise
+            if self.is_redelivered:
                 raise SkipMessage("another worker is settling it") from error
-            raise
+            # Nobody else has been handed this copy: it is the relay's, whose stamp's commit takes long.
+            raise RowIsLocked(*error.args) from error
+        wait_for_locks_as_usual()
+        return row
 
     def _required(self, rows: OutboxMessages) -> OutboxMessage:
-        found = rows.exclude(state=State.DEAD).only(*NEEDED).first()
+        found = rows.only(*NEEDED).first()
         if found is None:
             raise SkipMessage("settled or superseded before")
         return found
@@ -101,8 +109,15 @@ def for_update(rows: OutboxMessages) -> OutboxMessages:
     return rows.select_for_update() if connection.vendor == "postgresql" else rows
 
 
+def wait_for_locks_as_usual() -> None:
+    """End `wait_for_locks_only_so_long`: what an actor itself locks is its own affair."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+
+
 def wait_for_locks_only_so_long() -> None:
-    """Have a lock waited for only `LOCK_TIMEOUT_MS`, for the rest of the transaction."""
+    """Have a lock waited for only `LOCK_TIMEOUT_MS`, until `wait_for_locks_as_usual` or the transaction's end."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])

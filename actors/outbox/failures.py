@@ -54,7 +54,11 @@ def call_back(delivery: Delivery, option: str, *arguments: Any) -> None:
 
 def describe(error: BaseException) -> str:
     """Return an error in one line or so."""
-    return f"{type(error).__name__}: {error}"
+    try:
+        text = str(error)
+    except Exception as second:  # noqa: BLE001 – what fails to be told still has to be kept
+        text = f"({type(second).__name__} when it was asked for its text)"
+    return f"{type(error).__name__}: {text}"
 
 
 def trace_of(error: BaseException) -> str:

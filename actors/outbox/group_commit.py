@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from django.db import models, transaction
+from django.db import OperationalError, models, transaction
 from dramatiq.middleware import SkipMessage
 
-from actors.outbox.delivery import for_update, wait_for_locks_only_so_long
+from actors.outbox.delivery import for_update, wait_for_locks_as_usual, wait_for_locks_only_so_long
 from actors.outbox.envelope import Ticket
 from actors.outbox.models import OutboxMessage, State
+from actors.outbox.outage import RowIsLocked, lock_was_not_available
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,10 @@ class GroupCommit:
         while not (work.is_done or work.must_be_alone):
             with self._committing:
                 if not (work.is_done or work.must_be_alone):
-                    self._commit(self._take_group())
+                    group = self._take_group()
+                    self._commit(group)
+                    # Whoever took it was interrupted.
+                    work.must_be_alone = work.must_be_alone or not group
         if work.must_be_alone:
             work.must_be_alone = False
             settle_together([work])
@@ -103,7 +107,13 @@ def _owed(group: Sequence[Work]) -> list[Work]:
     wait_for_locks_only_so_long()
     rows = OutboxMessage.objects.filter(pk__in=[work.ticket.row_id for work in group]).exclude(state=State.DEAD)
     # In one order everywhere, so that two groups never wait for each other.
-    attempts = dict(for_update(rows.order_by("pk")).values_list("pk", "attempt"))
+    try:
+        attempts = dict(for_update(rows.order_by("pk")).values_list("pk", "attempt"))
+    except OperationalError as error:
+        if lock_was_not_available(error):
+            raise RowIsLocked(*error.args) from error
+        raise
+    wait_for_locks_as_usual()
     # By ticket: of two copies in one group only one is owed, and an older attempt's takes nothing from a newer one's.
     works = {work.ticket: work for work in group}
     return [work for ticket, work in works.items() if attempts.get(ticket.row_id) == ticket.attempt]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
@@ -72,7 +72,7 @@ class HoldKeeper:
                 tickets = set(self._tickets)
             try:
                 extend(tickets)
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("holds not extended: database unavailable: %s", error)
+            except Exception as error:  # noqa: BLE001 – whatever it is: nobody else would extend them
+                logger.warning("holds not extended: %s: %s", type(error).__name__, error)
                 connection.close()
         connection.close()

@@ -32,8 +32,7 @@ class Settlement(Middleware):
 
     @property
     def actor_options(self) -> set[str]:
-        ours = {"outside_effects", "returns_rows", "subject", "dedupe_key"}
-        return ours | {"on_success", "on_failure", "pipe_ignore", "pipe_target"}
+        return {"outside_effects", "returns_rows", "on_success", "on_failure", "pipe_ignore", "pipe_target"}
 
     @cached_property
     def worker(self) -> "Worker":

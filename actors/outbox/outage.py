@@ -6,8 +6,10 @@ from django.db import InterfaceError, OperationalError
 
 # SQLSTATE: connection exceptions, shutdowns, no room for a connection, a transaction ended for idling.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-AWAY_STATES = ("08", "57P", "53", "25P03")
+AWAY_STATES = ("08", "57P", "53", "25P03", "25P04")
 LOCK_NOT_AVAILABLE = "55P03"
+# A standby, or a primary that was made one: what is written here has to wait for the next primary.
+READ_ONLY = "25006"
 AWAY_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -18,9 +20,13 @@ AWAY_CODES = {
 PRIMARY_CODE = 0xFF
 
 
+class RowIsLocked(OperationalError):
+    """Raised when somebody else keeps a message's row locked: that passes, and is no failure of the message's."""
+
+
 def database_is_away(error: BaseException) -> bool:
     """Say whether `error` means that the database was lost, and that the same may succeed later."""
-    if isinstance(error, InterfaceError):
+    if isinstance(error, InterfaceError | RowIsLocked) or _sqlstate(error) == READ_ONLY:
         return True
     if not isinstance(error, OperationalError):
         return False
@@ -32,6 +38,17 @@ def database_is_away(error: BaseException) -> bool:
     return state is None or state.startswith(AWAY_STATES)
 
 
+def connection_was_lost(error: BaseException) -> bool:
+    """Say whether `error` looks like the end of a connection: not a lock, a full disk or a standby, which pass."""
+    if isinstance(error, RowIsLocked) or getattr(error.__cause__, "sqlite_errorcode", None) is not None:
+        return False
+    return database_is_away(error) and (_sqlstate(error) or "08").startswith(("08", "57P", "25P0"))
+
+
 def lock_was_not_available(error: OperationalError) -> bool:
     """Say whether a row lock was waited for in vain."""
-    return getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE
+    return _sqlstate(error) == LOCK_NOT_AVAILABLE
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    return getattr(error.__cause__, "sqlstate", None)

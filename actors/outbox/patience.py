@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import Error, connection
 
 from actors.outbox.errors import Unsettled
 from actors.outbox.outage import database_is_away
@@ -22,13 +22,20 @@ MAX_PATIENCE_MS = 5_000
 T = TypeVar("T")
 
 
-def patiently(do: Callable[[], T], *, stopping: threading.Event, what: object) -> T:
+def patiently(
+    do: Callable[[], T],
+    *,
+    stopping: threading.Event,
+    what: object,
+    may_pass: Callable[[BaseException], bool] = database_is_away,
+) -> T:
     """Do something in the database; where that is away, wait for it and do it again.
 
     Args:
         do: a whole transaction, or nothing that must not happen twice.
         stopping: set when there is no more time to wait.
         what: named in the log.
+        may_pass: says of an error of the database's whether it is waited out.
 
     Raises:
         Unsettled: the database was still away when `stopping` was set.
@@ -37,8 +44,8 @@ def patiently(do: Callable[[], T], *, stopping: threading.Event, what: object) -
     while True:
         try:
             return do()
-        except (OperationalError, InterfaceError) as error:
-            if not database_is_away(error):
+        except Error as error:
+            if not may_pass(error):
                 raise
             delay_ms = jittered_backoff(waits, least_ms=MIN_PATIENCE_MS, longest_ms=MAX_PATIENCE_MS)
             logger.warning("database away row=%s waiting_ms=%d error=%s", what, delay_ms, error)

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from dramatiq.errors import DecodeError
@@ -104,7 +105,7 @@ def seal(rows: Sequence[OutboxMessage]) -> tuple[list[Outgoing], dict[int, str]]
 
 def extend(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     """Keep a lease while its confirms are outstanding."""
-    _still_leased(token, rows).update(lease_until=Now() + timedelta(seconds=LEASE_SECONDS))
+    _change_leased(token, rows, lease_until=Now() + timedelta(seconds=LEASE_SECONDS))
 
 
 def stamp(token: UUID, confirmed: Collection[int]) -> int:
@@ -121,19 +122,23 @@ def bury(token: UUID, hopeless: dict[int, str], *, reason: str) -> None:
 
 def postpone(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     """Give back what is still leased, behind the others: what nobody takes must not hold up what gets through."""
-    pending = _still_leased(token, rows).filter(state=State.PENDING)
-    pending.update(due_at=Now() + timedelta(seconds=POSTPONE_SECONDS))
+    _change_leased(token, rows, State.PENDING, due_at=Now() + timedelta(seconds=POSTPONE_SECONDS))
     release(token, rows)
 
 
 def release(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     """Give back what is still leased: the next claim takes it up."""
-    _still_leased(token, rows).update(lease_token=None, lease_until=None)
+    _change_leased(token, rows, lease_token=None, lease_until=None)
 
 
-def _still_leased(token: UUID, rows: Sequence[OutboxMessage]) -> QuerySet[OutboxMessage]:
-    # By id: a token alone has no index, and would be looked for in the whole table at every step.
-    return OutboxMessage.objects.filter(pk__in=[row.pk for row in rows], lease_token=token)
+def _change_leased(token: UUID, rows: Sequence[OutboxMessage], *states: State, **changes: Any) -> None:
+    with transaction.atomic():
+        # By id: a token alone has no index, and would be looked for in the whole table at every step. Without those
+        # that a worker has locked, for as long as an actor may run: their lease ends by itself.
+        leased = OutboxMessage.objects.filter(pk__in=[row.pk for row in rows], lease_token=token)
+        wanted = leased.filter(state__in=states) if states else leased
+        mine = list(wanted.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        OutboxMessage.objects.filter(pk__in=mine).update(**changes)
 
 
 def _is_known_to_be_idle() -> bool:

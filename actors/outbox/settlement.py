@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db import transaction
+from django.db import Error, OperationalError, connection, transaction
 from dramatiq import Message
 from dramatiq.middleware import Shutdown, SkipMessage
 
@@ -24,13 +24,16 @@ from actors.outbox.failures import NOT_HANDLED, call_back, describe, die, trace_
 from actors.outbox.group_commit import GroupCommit, Work, rows_of
 from actors.outbox.holds import HoldKeeper
 from actors.outbox.models import OutboxMessage
-from actors.outbox.outage import database_is_away
+from actors.outbox.outage import connection_was_lost, database_is_away
 from actors.outbox.patience import patiently
 from actors.outbox.starts import begin, forget
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# So often in a row a message may lose a database that answers at once afterwards, before that is the message's doing.
+MOST_CUTS = 10
 
 
 class Uncounted(Exception):
@@ -59,6 +62,9 @@ class Settling:
     has_begun: bool = field(default=False, init=False)
     """Whether its start is written down, where that is needed."""
 
+    cuts: int = field(default=0, init=False)
+    """How often in a row the database was lost while it ran, and answered at once afterwards."""
+
     def run(self, work: Callable[[], Any]) -> Any:
         """Run the actor and settle.
 
@@ -68,12 +74,12 @@ class Settling:
         """
         self.delivery.lift_time_limit()
         try:
-            if self.delivery.is_redelivered or self.is_held:
-                self._patiently(self._begin)
+            if self.delivery.is_redelivered or self.is_held or self.has_key:
+                self._patiently(self._begin, may_pass=is_any)
             try:
                 return self._patiently(partial(self._attempt, work))
             except Uncounted:
-                self._patiently(self._begin)
+                self._patiently(self._begin, may_pass=is_any)
                 return self._patiently(partial(self._attempt, work))
         except Shutdown as interruption:
             self._hand_back()
@@ -84,10 +90,16 @@ class Settling:
         return bool(self.delivery.actor.options.get("outside_effects"))
 
     @property
+    def has_key(self) -> bool:
+        return bool(self.delivery.message.options.get("dedupe_key"))
+
+    @property
     def returns_rows(self) -> bool:
         return bool(self.delivery.actor.options.get("returns_rows"))
 
     def _attempt(self, work: Callable[[], Any]) -> Any:
+        if self.is_held and not self.has_begun:
+            self._begin()
         try:
             if self.is_held or self.returns_rows:
                 return self._run_then_settle(work)
@@ -96,18 +108,33 @@ class Settling:
             raise
         except BaseException as error:
             self.delivery.lift_time_limit()
-            if database_is_away(error):
+            if database_is_away(error) and not self._is_its_own_doing(error):
+                # It may be away for longer than a hold lasts.
+                self.has_begun = self.has_begun and not self.is_held
                 raise
             self._write_down(error)
             raise
+
+    def _is_its_own_doing(self, error: BaseException) -> bool:
+        """Say whether the database answers, again and again, as soon as the actor is not at it."""
+        if not connection_was_lost(error):
+            return False
+        connection.close()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except Error:
+            self.cuts = 0
+            return False
+        self.cuts += 1
+        return self.cuts >= MOST_CUTS
 
     def _run_and_settle(self, work: Callable[[], Any]) -> Any:
         """Run an actor whose effects are in the database, in the transaction that settles it."""
         with transaction.atomic(durable=True):
             row = self._counted(self.delivery.locked_row())
             with self._on_behalf_of(row):
-                with self.delivery.time_limit():
-                    result = work()
+                result = self._result_of(work)
                 self._follow_up(result)
             self.delivery.row().delete()
             return result
@@ -116,12 +143,19 @@ class Settling:
         """Run an actor outside any transaction, and settle what it returned."""
         row = self._counted(self.delivery.living_row())
         with self._on_behalf_of(row), self._hold():
-            with self.delivery.time_limit():
-                result = work()
+            result = self._result_of(work)
             rows, result = self._rows_and_result(result)
-            done = Work(ticket=self.delivery.ticket, rows=rows, follow_up=partial(self._follow_up, result))
+            done = Work(ticket=self.delivery.ticket, rows=rows, follow_up=partial(self._follow_up_of, row, result))
             self._patiently(partial(self.worker.group_commit.settle, done))
             return result
+
+    def _result_of(self, work: Callable[[], Any]) -> Any:
+        with self.delivery.time_limit():
+            try:
+                return work()
+            except SkipMessage:
+                # The actor's own: there is nothing to do, which is then done.
+                return None
 
     def _rows_and_result(self, result: Any) -> tuple[list[Any], Any]:
         if self.returns_rows:
@@ -150,6 +184,11 @@ class Settling:
         self.delivery.lift_time_limit()
         self._patiently(partial(forget, self.delivery))
 
+    def _follow_up_of(self, row: OutboxMessage, result: Any) -> None:
+        # It is called in whichever thread commits, on behalf of another message.
+        with self._on_behalf_of(row):
+            self._follow_up(result)
+
     def _follow_up(self, result: Any) -> None:
         """Send what comes next, as part of the effect: the pipeline's next message and the success callback."""
         options, broker = self.delivery.message.options, self.delivery.broker
@@ -162,14 +201,24 @@ class Settling:
 
     def _write_down(self, error: BaseException) -> None:
         try:
-            self._patiently(partial(write_failure, self.delivery, error))
+            self._patiently(partial(write_failure, self.delivery, error), may_pass=is_operational)
         except Exception as second:
             if database_is_away(second):
                 raise
             # Its callback's name may be unknown, its `retry_when` may fail: what must not fail is to keep it.
             logger.exception("row=%s its failure could not be handled", self.delivery.ticket)
             details = f"{describe(error)}; then {describe(second)}"
-            self._patiently(partial(die, self.delivery, NOT_HANDLED, details, trace_of(error)))
+            self._patiently(partial(die, self.delivery, NOT_HANDLED, details, trace_of(error)), may_pass=is_any)
 
-    def _patiently(self, do: Callable[[], T]) -> T:
-        return patiently(do, stopping=self.worker.stopping, what=self.delivery.ticket)
+    def _patiently(self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_away) -> T:
+        return patiently(do, stopping=self.worker.stopping, what=self.delivery.ticket, may_pass=may_pass)
+
+
+def is_operational(error: BaseException) -> bool:
+    """Say that a lock, a deadlock or a timeout passes too."""
+    return isinstance(error, OperationalError) or database_is_away(error)
+
+
+def is_any(_error: BaseException) -> bool:
+    """Say that what must be written down is tried until it is: to acknowledge would lose it."""
+    return True

@@ -40,7 +40,8 @@ def begin(delivery: Delivery, *, is_held: bool) -> str:
         if not reason:
             begun_again = 1 if delivery.is_redelivered or row.starts else 0
             held_until = end_of_hold() if is_held else None
-            delivery.row().update(starts=F("starts") + begun_again, held_until=held_until)
+            # From here on another of its key says something new: this one may have read what has changed since.
+            delivery.row().update(starts=F("starts") + begun_again, held_until=held_until, dedupe_key=None)
     return reason
 
 

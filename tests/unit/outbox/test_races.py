@@ -1,0 +1,356 @@
+"""Holes that a hostile reader found, each kept closed: late copies, foreign locks, errors at bad moments."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import dramatiq
+import pytest
+from django.contrib.auth.models import Group
+from django.db import InternalError, OperationalError, connection, transaction
+from django.db.models.functions import Now
+from dramatiq import Message, MessageProxy
+from dramatiq.middleware import Shutdown, SkipMessage
+
+from actors.outbox import delivery, envelope, holds, relay
+from actors.outbox.cancel import cancel
+from actors.outbox.context import Context, sent_by
+from actors.outbox.errors import Unsettled
+from actors.outbox.group_commit import GroupCommit, Work
+from actors.outbox.holds import HoldKeeper
+from actors.outbox.middleware import Settlement
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.settlement import MOST_CUTS
+from project.servers.process import wait_until
+from tests.unit.outbox.conftest import Bench
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+Declare = Callable[..., dramatiq.Actor[Any, Any]]
+
+HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
+
+
+def add(name: str = "effect") -> None:
+    Group.objects.create(name=name)
+
+
+def effects() -> list[str]:
+    return sorted(Group.objects.values_list("name", flat=True))
+
+
+def the_row() -> OutboxMessage:
+    return OutboxMessage.objects.get()
+
+
+def elsewhere(do: Callable[[], Any]) -> threading.Thread:
+    """Do something in another thread, over a connection of its own."""
+
+    def run() -> None:
+        try:
+            do()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def short_locks(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if database != "postgresql":
+        pytest.skip("SQLite has no row locks")
+    monkeypatch.setattr(delivery, "LOCK_TIMEOUT_MS", 100)
+
+
+@contextmanager
+def locked_for(seconds: float, row: Any) -> Iterator[None]:
+    """Have a row locked by somebody else for so long, from now on."""
+    is_locked = threading.Event()
+
+    def lock() -> None:
+        with transaction.atomic():
+            type(row)._default_manager.select_for_update().get(pk=row.pk)
+            is_locked.set()
+            threading.Event().wait(seconds)
+
+    thread = elsewhere(lock)
+    assert is_locked.wait(30)
+    yield
+    thread.join()
+
+
+def test_a_message_of_an_older_database_does_not_settle_a_row_of_its_number(bench: Bench, actor: Declare) -> None:
+    one = actor(add)
+    one.send("new")
+    row = the_row()
+    stranger = MessageProxy(one.message("old").copy(options={"outbox": f"{row.pk}:0"}))
+    bench.worker.work_queue.put(None)  # type: ignore[arg-type]  # process_message says that it is done with one
+    bench.worker.process_message(stranger)
+    bench.deliver(row)
+    assert effects() == ["new"]
+
+
+@pytest.mark.usefixtures("short_locks")
+def test_an_actor_waits_for_its_own_locks_as_long_as_it_likes(bench: Bench, actor: Declare) -> None:
+    hot = Group.objects.create(name="hot")
+    actor(lambda: Group.objects.update(name="hotter") and None, max_retries=0).send()
+    with locked_for(0.5, hot):
+        bench.deliver(the_row())
+    assert effects() == ["hotter"]
+
+
+@pytest.mark.usefixtures("short_locks")
+def test_a_first_delivery_outwaits_a_stamp_that_takes_long(bench: Bench, actor: Declare) -> None:
+    actor(add).send("one")
+    row = the_row()
+    with locked_for(0.5, row):
+        bench.deliver(row)
+    assert effects() == ["one"]
+
+
+@pytest.mark.usefixtures("short_locks")
+@pytest.mark.parametrize("options", [{"returns_rows": True}, {"outside_effects": True}])
+def test_a_lock_on_its_row_is_no_failure_of_the_message(bench: Bench, actor: Declare, options: dict[str, bool]) -> None:
+    locks = []
+
+    def work() -> None:
+        locks.append(locked_for(0.5, the_row()))
+        locks[0].__enter__()
+
+    actor(work, max_retries=0, **options).send()
+    bench.deliver(the_row())
+    assert not OutboxMessage.objects.exists()
+    locks[0].__exit__(None, None, None)
+
+
+def test_a_relay_waits_for_no_row_that_a_worker_has_locked(actor: Declare, database: str) -> None:
+    if database != "postgresql":
+        pytest.skip("SQLite has no row locks")
+    actor(add).send()
+    token, rows = relay.claim(10)
+    done = threading.Event()
+
+    def give_back() -> None:
+        relay.stamp(token, [rows[0].pk])
+        relay.extend(token, rows)
+        relay.postpone(token, rows)
+        done.set()
+
+    with transaction.atomic():
+        OutboxMessage.objects.select_for_update().get()
+        elsewhere(give_back)
+        assert done.wait(30)
+
+
+def test_an_error_without_a_text_is_written_down(bench: Bench, actor: Declare) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise KeyError("no text")
+
+    def fail() -> None:
+        raise Mute
+
+    actor(fail, max_retries=0).send()
+    bench.deliver(the_row())
+    assert (the_row().state, the_row().reason) == (State.DEAD, "failure not handled")
+    assert the_row().error.startswith("Mute: ")
+
+
+def test_an_actor_may_send_itself_again_under_its_key(bench: Bench, actor: Declare) -> None:
+    def work(count: int) -> None:
+        if count:
+            one.send_with_options(args=(count - 1,), dedupe_key="tick")
+
+    one = actor(work)
+    one.send_with_options(args=(1,), dedupe_key="tick")
+    bench.deliver(the_row())
+    assert Message.decode(bytes(the_row().body)).args == (0,)
+
+
+def test_what_is_held_is_not_cancelled_though_its_copy_was_put_off(bench: Bench, actor: Declare) -> None:
+    seen: list[Any] = []
+
+    def work() -> None:
+        bench.deliver(the_row(), redelivered=True)
+        seen.extend([the_row().state, cancel(OutboxMessage.objects.all())])
+
+    actor(work, outside_effects=True).send()
+    bench.deliver(the_row())
+    assert seen == [State.SCHEDULED, 0]
+
+
+def test_two_copies_that_fail_for_good_call_back_once(bench: Bench, actor: Declare) -> None:
+    runs: list[int] = []
+
+    def work() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            bench.deliver(OutboxMessage.objects.get(actor="one"))
+        raise ValueError
+
+    actor(lambda message, failure: None, actor_name="told")
+    actor(work, actor_name="one", returns_rows=True, max_retries=0, on_failure="told").send()
+    bench.deliver(the_row())
+    assert (len(runs), OutboxMessage.objects.filter(actor="told").count()) == (2, 1)
+
+
+def test_the_dead_are_not_revived_by_a_late_failure(bench: Bench, actor: Declare) -> None:
+    runs: list[int] = []
+
+    def work() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            bench.deliver(the_row())
+            raise ValueError("again, please")
+        raise KeyError("for good")
+
+    actor(work, returns_rows=True, throws=KeyError).send()
+    bench.deliver(the_row())
+    assert (the_row().state, the_row().attempt) == (State.DEAD, 0)
+
+
+def test_a_held_actor_begins_anew_after_an_outage_that_outlasted_its_hold(
+    bench: Bench, actor: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+
+    def another_takes_it(_seconds: float) -> bool:
+        OutboxMessage.objects.update(held_until=Now() + timedelta(minutes=1))
+        return False
+
+    def work() -> None:
+        runs.append(1)
+        raise OperationalError("the connection was cut")
+
+    monkeypatch.setattr(bench._settlement.worker.stopping, "wait", another_takes_it)
+    actor(work, outside_effects=True).send()
+    bench.deliver(the_row())
+    assert (runs, the_row().state) == ([1], State.SCHEDULED)
+
+
+def test_what_a_group_s_leader_sends_for_another_carries_that_one_s_origin(bench: Bench, actor: Declare) -> None:
+    actor(lambda message, result: None, actor_name="told")
+    one = actor(lambda: None, returns_rows=True, on_success="told")
+    for name in ("alice", "bob"):
+        with sent_by(Context(changed_by=name)):
+            one.send()
+    [settlement] = [each for each in dramatiq.get_broker().middleware if isinstance(each, Settlement)]
+    group = settlement.worker.group_commit
+
+    def run(row: OutboxMessage) -> None:
+        proxy = MessageProxy(Message.decode(envelope.seal(row).body))
+        settlement.before_process_message(dramatiq.get_broker(), proxy)
+        one.fn()
+
+    with group._committing:
+        threads = [elsewhere(partial(run, row)) for row in OutboxMessage.objects.order_by("pk")]
+        assert wait_until(lambda: len(group._waiting) == 2, timeout_seconds=30)
+    for thread in threads:
+        thread.join()
+    told = OutboxMessage.objects.filter(actor="told").values_list("changed_by", flat=True)
+    assert sorted(told) == ["alice", "bob"]
+
+
+@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+def test_an_actor_that_skips_has_nothing_to_do_which_is_then_done(
+    bench: Bench, actor: Declare, options: dict[str, bool]
+) -> None:
+    def skip() -> None:
+        raise SkipMessage("nothing to do")
+
+    actor(skip, **options).send()
+    bench.deliver(the_row())
+    assert not OutboxMessage.objects.exists()
+
+
+def test_holds_are_extended_whatever_went_wrong_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def fail(tickets: object) -> None:
+        calls.append(1)
+        raise InternalError("cannot execute UPDATE in a read-only transaction")
+
+    monkeypatch.setattr(holds, "EXTEND_SECONDS", 0.01)
+    monkeypatch.setattr(holds, "extend", fail)
+    with HoldKeeper().keeping(envelope.Ticket(row_id=1, attempt=0)):
+        assert wait_until(lambda: len(calls) > 2, timeout_seconds=30)
+
+
+@pytest.fixture
+def read_only(database: str) -> Iterator[Callable[[], None]]:
+    """Make the database refuse to write, as a standby does."""
+    if database != "postgresql":
+        pytest.skip("SQLite has no standbys")
+
+    def turn(statement: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = off")
+            cursor.execute(statement)
+        connection.close()
+
+    yield lambda: turn("ALTER DATABASE vazifa_test SET default_transaction_read_only = on")
+    connection.close()
+    turn("ALTER DATABASE vazifa_test RESET default_transaction_read_only")
+
+
+@pytest.mark.parametrize("redelivered", [False, True])
+@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+def test_nothing_is_acknowledged_on_a_standby(
+    bench: Bench, actor: Declare, read_only: Callable[[], None], options: dict[str, bool], redelivered: bool
+) -> None:
+    actor(lambda: None, **options).send()
+    row = the_row()
+    read_only()
+    bench.stop()  # what would be waited for, is given back
+    bench.deliver(row, redelivered=redelivered)
+    assert isinstance(bench.consumer.errors[-1], Unsettled)
+
+
+def test_an_actor_whose_own_doing_it_is_that_the_connection_is_lost_fails(
+    bench: Bench, actor: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+
+    def work() -> None:
+        runs.append(1)
+        raise OperationalError("connection to another server failed")
+
+    monkeypatch.setattr(bench._settlement.worker.stopping, "wait", lambda seconds: False)
+    actor(work).send()
+    bench.deliver(the_row())
+    assert (len(runs), the_row().state, the_row().attempt) == (MOST_CUTS, State.SCHEDULED, 1)
+
+
+def test_a_leader_that_is_struck_leaves_nobody_waiting(actor: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = actor(lambda: None, returns_rows=True)
+    for _ in range(2):
+        one.send()
+    rows = OutboxMessage.objects.order_by("pk")
+    works = [Work(ticket=envelope.Ticket(row_id=row.pk, attempt=0), rows=[], follow_up=lambda: None) for row in rows]
+    group, commit = GroupCommit(), GroupCommit._commit
+    struck: list[int] = []
+
+    def strike_once(self: GroupCommit, taken: list[Work]) -> None:
+        if not struck:
+            struck.append(1)
+            raise Shutdown
+        commit(self, taken)
+
+    def settle(work: Work) -> None:
+        try:
+            group.settle(work)
+        except Shutdown:
+            group.settle(work)
+
+    monkeypatch.setattr(GroupCommit, "_commit", strike_once)
+    with group._committing:
+        threads = [elsewhere(partial(settle, work)) for work in works]
+        assert wait_until(lambda: len(group._waiting) == 2, timeout_seconds=30)
+    for thread in threads:
+        thread.join(30)
+    assert not OutboxMessage.objects.exists()
