@@ -2,6 +2,7 @@
 
 import os
 import time
+from typing import Any
 
 from settings.environment import env
 from settings.logging import LOGGING
@@ -18,3 +19,10 @@ control_socket_disable = True
 # Django sets its workers' clock to this zone; the lines of gunicorn's master tell the same time.
 time_zone = os.environ["TZ"] = env.str("TIME_ZONE", "Asia/Tashkent")
 time.tzset()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the relay with the process: one that replaced another may not wait for a request, with messages owed."""
+    from actors.outbox.thread import process_relay
+
+    process_relay.start()

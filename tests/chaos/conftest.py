@@ -5,7 +5,7 @@ The scenarios run after all other tests: what they take of two cores would be mi
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -29,13 +29,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[REPORT] = Report()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    # Marked before `-m` chooses, moved after the others are shuffled.
     timeout = chosen_pass().scenario_timeout_seconds
-    for item in items:
-        if is_scenario(item):
-            item.add_marker(pytest.mark.integration)
-            item.add_marker(pytest.mark.timeout(timeout))
+    for item in filter(is_scenario, items):
+        item.add_marker(pytest.mark.integration)
+        item.add_marker(pytest.mark.timeout(timeout))
+    yield
     items.sort(key=is_scenario)
 
 

@@ -39,3 +39,13 @@ def test_everything_is_killed_at_once_and_what_is_owed_is_delivered_without_a_ne
         supervisor.stop_program("web")
     # The web stays down: it is the workers' own relay that must carry what is left.
     scenario.assert_all_is_logged()
+
+
+def test_web_processes_that_nobody_asks_carry_what_is_sent_while_workers_are_stopped(scenario: Scenario) -> None:
+    name = f"unasked-{scenario.seed}"
+    with scenario.service.down("worker"):
+        with scenario.service.down("web"):
+            scenario.service.send(f"take_step.send({name!r}, 0)")
+        scenario.wait_until_published(1)
+    scenario.assert_all_is_logged()
+    assert scenario.service.effects(f"{name}/1") == 1

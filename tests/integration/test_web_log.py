@@ -27,6 +27,8 @@ class Web:
         self.log, self.terminal = state / "debug.log", state / "terminal"
         address = f"127.0.0.1:{free_port()}"
         own = {"STATE_DIR": str(state), "LOG_FILE": str(self.log), "ENV_FILE": os.devnull, "BIND": address}
+        # Its database is empty and RabbitMQ is not there, of which the outbox's threads would tell.
+        own["OUTBOX_RELAY_THREAD"] = "False"
         settings = {"DJANGO_SETTINGS_MODULE": "settings.development", "TIME_ZONE": "Pacific/Kiritimati"}
         with self.terminal.open("wb") as terminal:
             self.process = subprocess.Popen(
