@@ -46,6 +46,9 @@ DRAMATIQ_MIDDLEWARE = [
     LiftableTimeLimit(time_limit=TIME_LIMIT_MS),
 ]
 
+# What RabbitMQ's management UI calls this service.
+OUTBOX_APPLICATION = "vazifa"
+
 # A relay in every web and worker process; without it, `manage.py relay` has to run.
 OUTBOX_RELAY_THREAD = env.bool("OUTBOX_RELAY_THREAD", True)
 

@@ -6,16 +6,17 @@ Django runs them before `rundramatiq`, `check`, `migrate` and most other command
 from typing import Any
 
 import dramatiq
-from django.conf import settings
 from django.core import checks
 from django_dramatiq.middleware import AdminMiddleware
 from dramatiq import Broker, Middleware
 from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries, TimeLimit
 
+from actors.outbox import configuration
 from actors.outbox.broker import OutboxMixin
+from actors.outbox.discovery import import_actors
 from actors.outbox.middleware import Settlement
 from actors.outbox.retries import OutboxRetries
-from actors.outbox.stays import import_actors, longest_stay_seconds
+from actors.outbox.stays import longest_stay_seconds
 
 REQUIRED = (Settlement, OutboxRetries)
 FOLLOW_UPS = (Pipelines, Callbacks, GroupCallbacks)
@@ -37,12 +38,12 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def longest_stay(broker: Broker) -> list[checks.CheckMessage]:
     """Refuse limits with which RabbitMQ would take back, and hand out again, what a worker is still to run."""
-    stay, timeout = longest_stay_seconds(broker), settings.OUTBOX_CONSUMER_TIMEOUT_SECONDS
+    stay, timeout = longest_stay_seconds(broker), configuration.consumer_timeout_seconds()
     if stay < timeout:
         return []
     return [
         checks.Error(
-            f"A message may sit in a worker for {stay:g} s, and RabbitMQ takes it back after {timeout} s.",
+            f"A message may sit in a worker for {stay:g} s, and RabbitMQ takes it back after {timeout:g} s.",
             hint="Lower time limits (TIME_LIMIT_MS, an actor's time_limit) or prefetch (dramatiq_queue_prefetch), have "
             "fewer queues, or raise RabbitMQ's consumer_timeout and say so in CONSUMER_TIMEOUT_SECONDS.",
             id="outbox.E001",

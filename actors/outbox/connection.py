@@ -4,7 +4,6 @@ Guarantee: whatever RabbitMQ does, a turn of I/O ends in time and the connection
 growing pauses. An outage is logged as an error when it begins, once more when its reason changes, and when it ends.
 """
 
-import copy
 import logging
 import random
 import re
@@ -20,6 +19,7 @@ from pika.exceptions import ChannelClosedByBroker, ConnectionOpenAborted
 
 from actors.outbox.confirms import Confirms, fault_of_a_message
 from actors.outbox.declarations import Declarations
+from actors.outbox.naming import with_connection_name
 
 logger = logging.getLogger(__name__)
 
@@ -254,8 +254,7 @@ def explain(error: BaseException) -> str:
 def _own_parameters(
     parameters: pika.connection.Parameters, client_name: str, connect_timeout_seconds: float
 ) -> pika.connection.Parameters:
-    own = copy.copy(parameters)
-    own.client_properties = {**(parameters.client_properties or {}), "connection_name": client_name}
+    own = with_connection_name(parameters, client_name)
     own.connection_attempts = 1
     own.socket_timeout = own.stack_timeout = connect_timeout_seconds
     # Blocked, it is worth keeping: RabbitMQ says here when it reads again, and tells a new one nothing.

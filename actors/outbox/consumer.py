@@ -5,12 +5,9 @@ Dramatiq's own consumer can remove another, unprocessed one:
 docs/upstream/dramatiq-acknowledges-another-connections-message.md.
 """
 
-import copy
-import os
-import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 
 import pika
 from dramatiq import Message, MessageProxy
@@ -22,6 +19,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from actors.outbox.declarations import declare, explain_refusal
 from actors.outbox.errors import Unsettled
+from actors.outbox.naming import process_name, with_connection_name
 
 # A peer that stays silent during the handshake and a name that does not resolve are no AMQPError to pika.
 CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
@@ -52,9 +50,6 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
     `add_callback_threadsafe`; a message's consumer and tag are set before any worker thread sees it, and never change.
     """
 
-    application: ClassVar[str] = "vazifa"
-    """What this process calls itself in RabbitMQ's management UI."""
-
     def __init__(self, broker: RabbitmqBroker, queue_name: str, prefetch: int, timeout: int) -> None:
         """Connect, declare the queue and prepare to consume; the first `next()` subscribes.
 
@@ -72,7 +67,7 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
         self.queue_name = queue_name
         self.logger = get_logger(__name__, type(self))  # type: ignore[no-untyped-call]
         self.known_tags: set[int] = set()
-        name = process_name(self.application, "worker")
+        name = process_name("worker")
         try:
             self.connection = pika.BlockingConnection(
                 with_connection_name(broker.parameters, f"{name} queue={queue_name}")
@@ -155,20 +150,6 @@ def explain_failure(queue: str, error: BaseException) -> str:
     if isinstance(error, ChannelClosedByBroker):
         return explain_refusal(queue, error.reply_text)
     return str(error) or type(error).__name__
-
-
-def process_name(application: str, role: str) -> str:
-    """Return what this process is called in RabbitMQ's management UI, such as `vazifa worker web-1 pid=42`."""
-    return f"{application} {role} {socket.gethostname()} pid={os.getpid()}"
-
-
-def with_connection_name(parameters: Any, name: str) -> Any:
-    """Return copies of pika's connection parameters, one or several of them, under which a connection has `name`."""
-    if isinstance(parameters, list):
-        return [with_connection_name(each, name) for each in parameters]
-    named = copy.copy(parameters)
-    named.client_properties = {**(parameters.client_properties or {}), "connection_name": name}
-    return named
 
 
 def _is_well_formed(message: Message[Any]) -> bool:

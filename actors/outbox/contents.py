@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import dramatiq
-from django.conf import settings
-from django.utils.module_loading import autodiscover_modules
 from dramatiq import Message
 from dramatiq.common import current_millis, q_name
 from dramatiq.errors import DecodeError
 from dramatiq.message import generate_unique_id
 from dramatiq.middleware import AgeLimit
 
+from actors.outbox.discovery import import_actors
 from actors.outbox.errors import OutboxError
 from actors.outbox.models import OutboxMessage, clean
 
@@ -110,14 +109,14 @@ def legible(body: bytes) -> str:
 def is_known(actor: str) -> bool:
     broker = dramatiq.get_broker()
     if actor not in broker.actors:
-        _import_actors()
+        import_actors()
     return actor in broker.actors
 
 
 def require_queue(queue: str) -> None:
     broker = dramatiq.get_broker()
     if queue not in broker.get_declared_queues():
-        _import_actors()
+        import_actors()
     if queue not in broker.get_declared_queues():
         raise UnfitMessage(f"no worker consumes the queue {plain(queue, LONGEST_NAME)!r}")
 
@@ -135,11 +134,6 @@ def plain(value: object, longest: int | None = None) -> str:
     if not isinstance(value, str):
         return ""
     return clean(value.encode("utf-8", "backslashreplace").decode())[:longest]
-
-
-def _import_actors() -> None:
-    """Import what a worker imports: other processes know only the actors to which they send."""
-    autodiscover_modules(*getattr(settings, "DRAMATIQ_AUTODISCOVER_MODULES", ()))
 
 
 def _describe_root(error: BaseException) -> str:

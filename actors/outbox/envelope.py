@@ -6,10 +6,10 @@ from typing import Any, Self
 import pika
 from dramatiq import Message
 
+from actors.outbox.configuration import application
 from actors.outbox.models import OutboxMessage
 from actors.outbox.publisher import Outgoing
 
-APP_ID = "vazifa"
 PERSISTENT = 2
 # The Dramatiq option that carries the ticket.
 OPTION = "outbox"
@@ -50,7 +50,7 @@ def seal(row: OutboxMessage) -> Outgoing:
         delivery_mode=PERSISTENT,
         message_id=row.message_id,
         type=row.actor,
-        app_id=APP_ID,
+        app_id=application(),
         timestamp=message.message_timestamp // 1000,
         headers={"subject": row.subject, "request_id": row.request_id, OPTION: ticket},
     )

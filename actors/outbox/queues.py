@@ -6,11 +6,9 @@ Everything that RabbitMQ 3.10 and 4.x would choose differently is written out, s
 
 from typing import Any
 
-from django.conf import settings
 from dramatiq.common import xq_name
 
-QUORUM = "quorum"
-CLASSIC = "classic"
+from actors.outbox.configuration import CLASSIC, QUORUM, queue_type
 
 # Deliveries, of one message. A backstop, not a judgement: every closed consumer counts for all that it had
 # prefetched, so a low limit condemns healthy messages after a few restarts of their workers.
@@ -50,7 +48,3 @@ def dead_letter_queue_arguments() -> dict[str, Any]:
     if queue_type() == CLASSIC:
         return {"x-queue-type": CLASSIC}
     return {"x-queue-type": QUORUM, "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT}
-
-
-def queue_type() -> str:
-    return str(getattr(settings, "OUTBOX_QUEUE_TYPE", QUORUM))

@@ -49,6 +49,9 @@ class Relay:
     window: int = field(default=1, init=False)
     """Rows a claim. It starts at 1 after every failure: a batch is risked only where a single message got through."""
 
+    suspects: int = field(default=0, init=False)
+    """For how many more steps it stays at 1: one of so many rows makes RabbitMQ close the channel, over all of them."""
+
     def step(self) -> bool:
         """Carry one batch to RabbitMQ and return whether there may be more to carry at once."""
         if not self.publisher.is_ready() or _is_known_to_be_idle():
@@ -57,16 +60,18 @@ class Relay:
         if not rows:
             return False
         try:
-            went_well = self._carry(token, rows)
+            outcome = self._carry(token, rows)
         except BaseException:
             release(token, rows)
             raise
+        went_well = not (outcome.refused or outcome.unroutable or outcome.unknown)
         was_full = len(rows) == self.window
-        self.window = min(self.window * WINDOW_GROWTH, LARGEST_WINDOW) if went_well else 1
+        self.suspects = len(rows) if outcome.channel_error else max(0, self.suspects - 1)
+        self.window = min(self.window * WINDOW_GROWTH, LARGEST_WINDOW) if went_well and not self.suspects else 1
         return went_well and was_full
 
-    def _carry(self, token: UUID, rows: Sequence[OutboxMessage]) -> bool:
-        """Publish and stamp; return whether RabbitMQ confirmed all of them."""
+    def _carry(self, token: UUID, rows: Sequence[OutboxMessage]) -> Outcome:
+        """Publish and stamp; return what became of the messages."""
         messages, unreadable = seal(rows)
         outcome = self.publisher.publish(
             messages, timeout_seconds=PUBLISH_TIMEOUT_SECONDS, on_wait=lambda: extend(token, rows)
@@ -74,9 +79,12 @@ class Relay:
         stamped = stamp(token, outcome.confirmed)
         bury(token, unreadable, reason="undecodable")
         bury(token, outcome.refused, reason="refused by RabbitMQ")
-        if stamped < len(rows):
+        if outcome.channel_error:
+            # Due as before, and so before whatever is sent meanwhile: each is to be tried alone.
+            release(token, rows)
+        elif stamped < len(rows):
             postpone(token, rows)
-        return len(outcome.confirmed) == len(messages)
+        return outcome
 
 
 def ready_rows() -> QuerySet[OutboxMessage]:

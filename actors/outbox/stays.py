@@ -5,13 +5,14 @@ Every queue's consumer takes `prefetch` messages ahead, all of them wait in one 
 
 from typing import Any
 
-from django.conf import settings
-from django.utils.module_loading import autodiscover_modules
 from django_dramatiq.management.commands.rundramatiq import NTHREADS
 from dramatiq import Actor, Broker
 from dramatiq.common import q_name
 from dramatiq.middleware import TimeLimit
 from dramatiq.worker import QUEUE_PREFETCH
+
+from actors.outbox import configuration
+from actors.outbox.discovery import import_actors
 
 MOST_PREFETCHED = 65_535
 UNLIMITED = float("inf")
@@ -27,7 +28,7 @@ def longest_stay_seconds(broker: Broker, *, threads: int = NTHREADS, prefetch: i
     is published again too early is dropped, because it is settled or being settled.
 
     Args:
-        broker: its actors must have been imported (`import_actors`).
+        broker: its actors must have been imported (`discovery`).
         threads: of a worker process; `rundramatiq` takes it from `DRAMATIQ_NTHREADS`.
         prefetch: messages a queue; 0, like Dramatiq's `dramatiq_queue_prefetch`, is twice the threads.
     """
@@ -55,14 +56,7 @@ def repair_after_seconds(broker: Broker) -> float:
     `OUTBOX_REPAIR_AFTER_SECONDS`, or a minute more than the longest stay; RabbitMQ itself ends one that exceeds its
     consumer timeout.
     """
-    wanted: float | None = settings.OUTBOX_REPAIR_AFTER_SECONDS
-    if wanted is not None:
+    if (wanted := configuration.repair_after_seconds()) is not None:
         return wanted
     import_actors()
-    stay = min(longest_stay_seconds(broker), float(settings.OUTBOX_CONSUMER_TIMEOUT_SECONDS))
-    return stay + REPAIR_ALLOWANCE_SECONDS
-
-
-def import_actors() -> None:
-    """Import what a worker imports: other processes know only the actors to which they send."""
-    autodiscover_modules(*getattr(settings, "DRAMATIQ_AUTODISCOVER_MODULES", ()))
+    return min(longest_stay_seconds(broker), configuration.consumer_timeout_seconds()) + REPAIR_ALLOWANCE_SECONDS

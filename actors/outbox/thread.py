@@ -7,16 +7,16 @@ database and of RabbitMQ, and starts again after a fork.
 import atexit
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
 
 import dramatiq
-from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
+from actors.outbox.configuration import threads_are_wanted
+from actors.outbox.naming import process_name
 from actors.outbox.publisher import Publisher
 from actors.outbox.relay import Relay, ready_rows
 from actors.outbox.upkeep import UpkeepThread, make_upkeep_thread
@@ -92,7 +92,7 @@ def make_publisher() -> Publisher:
     """Return a publisher to the broker's RabbitMQ, named after this process."""
     broker = dramatiq.get_broker()
     assert isinstance(broker, RabbitmqBroker)
-    return Publisher(parameters=broker.parameters, client_name=f"vazifa relay {socket.gethostname()} pid={os.getpid()}")
+    return Publisher(parameters=broker.parameters, client_name=process_name("relay"))
 
 
 class ProcessRelay:
@@ -106,7 +106,7 @@ class ProcessRelay:
 
     def start(self) -> None:
         """Start the threads, if none run and they are wanted (`OUTBOX_RELAY_THREAD`)."""
-        if not settings.OUTBOX_RELAY_THREAD:
+        if not threads_are_wanted():
             return
         with self._lock:
             if self._relay is None or not self._relay.is_alive():

@@ -6,8 +6,6 @@ is open meanwhile. `Upkeep.step` is all there is to it; `UpkeepThread` drives it
 """
 
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,17 +13,18 @@ from functools import partial
 from uuid import uuid4
 
 import dramatiq
-from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
 from actors.outbox import repair
 from actors.outbox.collector import collect
+from actors.outbox.configuration import upkeep_seconds
 from actors.outbox.connection import Outage
-from actors.outbox.consumer import CANNOT_CONNECT, with_connection_name
+from actors.outbox.consumer import CANNOT_CONNECT
 from actors.outbox.declarations import NOT_FOUND, count_ready, declare, explain_refusal
 from actors.outbox.impatience import ImpatientConnection, connect_impatiently
+from actors.outbox.naming import process_name, with_connection_name
 from actors.outbox.stays import repair_after_seconds
 from actors.outbox.watch import give_up_leases, queues_to_watch, take_lease
 
@@ -191,7 +190,7 @@ class UpkeepThread(threading.Thread):
 
 def make_upkeep_thread() -> UpkeepThread:
     """Return a thread that looks after the broker's RabbitMQ, its connection named after this process."""
-    period_seconds: float = settings.OUTBOX_UPKEEP_SECONDS
+    period_seconds = upkeep_seconds()
     return UpkeepThread(partial(connect_to_broker, period_seconds=period_seconds), period_seconds=period_seconds)
 
 
@@ -203,6 +202,7 @@ def connect_to_broker(*, period_seconds: float) -> ImpatientConnection:
     """
     broker = dramatiq.get_broker()
     assert isinstance(broker, RabbitmqBroker)
-    name = f"vazifa upkeep {socket.gethostname()} pid={os.getpid()}"
     heartbeat = max(LEAST_HEARTBEAT_SECONDS, int(3 * period_seconds) + 1)
-    return connect_impatiently(with_connection_name(broker.parameters, name), heartbeat_seconds=heartbeat)
+    return connect_impatiently(
+        with_connection_name(broker.parameters, process_name("upkeep")), heartbeat_seconds=heartbeat
+    )

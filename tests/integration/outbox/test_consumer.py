@@ -15,7 +15,8 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.worker import Worker
 
 from actors.outbox import queues
-from actors.outbox.consumer import OwnMessagesConsumer, process_name
+from actors.outbox.consumer import OwnMessagesConsumer
+from actors.outbox.naming import process_name
 from project.servers.process import wait_until
 from project.servers.rabbitmq import PrivateRabbitmq
 
@@ -242,7 +243,7 @@ def close_worker_connection(management: httpx.Client, queue: str) -> None:
 
 
 def connections(management: httpx.Client, queue: str) -> list[dict[str, Any]]:
-    name = f"{process_name('vazifa', 'worker')} queue={queue}"
+    name = f"{process_name('worker')} queue={queue}"
     found = management.get("connections").json()
     return [one for one in found if one.get("client_properties", {}).get("connection_name") == name]
 
@@ -254,10 +255,10 @@ def test_the_management_ui_shows_which_process_consumes(play: Callable[..., Scen
         consumers = management.get("consumers").json()
         return [one["consumer_tag"] for one in consumers if one["queue"]["name"] == scene.queue]
 
-    scene.wait_for(lambda: tags() == [process_name("vazifa", "worker")])
+    scene.wait_for(lambda: tags() == [process_name("worker")])
     scene.wait_for(lambda: len(connections(management, scene.queue)) == 1)
     [connection] = connections(management, scene.queue)
-    assert connection["user_provided_name"] == f"{process_name('vazifa', 'worker')} queue={scene.queue}"
+    assert connection["user_provided_name"] == f"{process_name('worker')} queue={scene.queue}"
 
 
 def test_a_body_that_is_no_message_is_dead_lettered_as_it_came(play: Callable[..., Scene]) -> None:

@@ -12,12 +12,9 @@ import pytest
 
 from actors.outbox import declarations, queues
 from actors.outbox.publisher import Outcome, Outgoing, Publisher
-from project.servers.errors import ServerUnavailable
 from project.servers.process import wait_until
 from project.servers.rabbitmq import PrivateRabbitmq
-from project.servers.rabbitmq import find_or_fetch as find_rabbitmq
-from settings.environment import VAR
-from tests.conftest import skip_or_fail
+from project.servers.rabbitmq_installation import Installation
 
 pytestmark = pytest.mark.integration
 
@@ -26,14 +23,10 @@ SOON_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitmq]:
+def node(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitmq]:
     """A node that these tests may break; each leaves it whole."""
-    try:
-        installation = find_rabbitmq(VAR / "cache", print)
-    except ServerUnavailable as error:
-        skip_or_fail(str(error))
     node = PrivateRabbitmq(
-        installation=installation,
+        installation=rabbitmq_installation,
         directory=tmp_path_factory.mktemp("publisher"),
         plugins=(),
         extra_configuration=(f"max_message_size = {MAX_MESSAGE_BYTES}",),

@@ -16,7 +16,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
-from actors.outbox.consumer import OwnMessagesConsumer, TakenMessage, process_name, with_connection_name
+from actors.outbox.consumer import OwnMessagesConsumer, TakenMessage
 from actors.outbox.errors import Unsettled
 
 QUEUE = "activity"
@@ -233,18 +233,6 @@ def test_connection_and_consumer_say_which_process_they_are(consumer: OwnMessage
         "inactivity_timeout": 1.0,
         "consumer_tag": process,
     }
-
-
-def test_naming_a_connection_leaves_the_brokers_parameters_as_they_are() -> None:
-    one = pika.ConnectionParameters(heartbeat=7, client_properties={"product": "x"})
-    [named] = with_connection_name([one], "a name")
-    assert named.client_properties == {"product": "x", "connection_name": "a name"}
-    assert named.heartbeat == 7
-    assert one.client_properties == {"product": "x"}
-
-
-def test_a_process_is_named_after_its_role() -> None:
-    assert process_name("shop", "relay").startswith("shop relay ")
 
 
 @pytest.mark.parametrize(

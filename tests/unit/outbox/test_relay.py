@@ -158,6 +158,28 @@ def test_the_window_starts_at_one_grows_and_falls_back(send: Send) -> None:
     assert one.window == 1
 
 
+def test_over_which_row_rabbitmq_closes_the_channel_is_found_one_by_one_however_many_follow(send: Send) -> None:
+    def close_over_culprit(keys: list[int]) -> Outcome:
+        if culprit.pk not in keys:
+            return Outcome(confirmed=keys)
+        if keys == [culprit.pk]:
+            return Outcome(refused={culprit.pk: "too large"})
+        return Outcome(unknown=keys, channel_error="too large")
+
+    before, culprit, after = send(), send(), send()
+    one = Relay(publisher=FakePublisher(decide=close_over_culprit))
+    one.window = LARGEST_WINDOW
+    for _ in range(3):
+        one.step()
+        send()
+        assert one.window == 1
+    one.step()
+    states = dict(OutboxMessage.objects.values_list("pk", "state"))
+    assert (states[before.pk], states[culprit.pk], states[after.pk]) == (State.PUBLISHED, State.DEAD, State.PUBLISHED)
+    one.step()
+    assert one.window > 1
+
+
 def test_what_is_due_later_waits(send: Send) -> None:
     row = send(delay=3_600_000)
     publisher = FakePublisher()
