@@ -11,15 +11,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from project.servers.errors import ServerFailedToStart
 from project.servers.ports import LOOPBACK, is_free
-from project.servers.process import Program, wait_until
+from project.servers.process import Program, StartedWithin, wait_until
 from project.servers.rabbitmq import PrivateRabbitmq
 from project.supervision import SupervisedProgram, Supervisor
 
@@ -38,7 +36,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(kw_only=True)
-class Stack:
+class Stack(StartedWithin):
     """Everything that answers a request and does its background work, on loopback."""
 
     directory: Path
@@ -108,15 +106,6 @@ class Stack:
             last_line = (command.stderr.strip() or command.stdout.strip()).splitlines()[-1]
             raise ServerFailedToStart(f"manage.py {arguments[0]} failed: {last_line}")
         return command.stdout
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _start(self, report: Report) -> None:
         report("Preparing the database …")

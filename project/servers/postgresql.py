@@ -13,8 +13,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import psycopg
 from psycopg import sql
@@ -28,7 +27,7 @@ from project.servers.postgresql_installation import (
     find_or_fetch,
     require_installation,
 )
-from project.servers.process import Program, RunningProgram, wait_until
+from project.servers.process import Program, RunningProgram, StartedWithin, wait_until
 from project.servers.unprivileged import Account, account_for_root
 
 __all__ = ["Installation", "PrivatePostgresql", "find_installation", "find_or_fetch"]
@@ -46,7 +45,7 @@ STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 @dataclass(kw_only=True)
-class PrivatePostgresql:
+class PrivatePostgresql(StartedWithin):
     """A server on loopback that lives in `directory`."""
 
     directory: Path
@@ -163,14 +162,8 @@ class PrivatePostgresql:
         """Say whether the server that `start()` started still runs."""
         return self._server is not None and self._server.is_running()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         self.remove_data_kept_elsewhere()
 
     def remove_data_kept_elsewhere(self) -> None:

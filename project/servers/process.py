@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -23,6 +24,20 @@ from project.servers.unprivileged import Account
 
 POLL_SECONDS = 0.05
 KILL_TIMEOUT_SECONDS = 5.0
+
+
+class StartedWithin:
+    """A context manager for what can be started and stopped: it runs within the block, however that ends."""
+
+    start: Callable[..., None]
+    stop: Callable[..., None]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
 
 @dataclass(frozen=True, kw_only=True)

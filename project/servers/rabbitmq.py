@@ -9,13 +9,11 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from project.servers import boot_log
 from project.servers.errors import ServerCommandFailed, ServerFailedToStart
 from project.servers.ports import LOOPBACK, free_port, is_free
-from project.servers.process import Program, RunningProgram, wait_until
+from project.servers.process import Program, RunningProgram, StartedWithin, wait_until
 from project.servers.rabbitmq_files import NodeFiles
 from project.servers.rabbitmq_installation import Installation, find_installation, find_or_fetch
 from project.servers.rabbitmq_probe import answers_amqp, answers_http
@@ -42,7 +40,7 @@ management.tcp.port = {node.management_port}
 
 
 @dataclass(kw_only=True)
-class PrivateRabbitmq:
+class PrivateRabbitmq(StartedWithin):
     """A node on loopback that lives in `directory`: data, logs, configuration and home."""
 
     installation: Installation
@@ -204,15 +202,6 @@ class PrivateRabbitmq:
             reason = " ".join((error.stderr or error.stdout).split())
             raise ServerCommandFailed(f"rabbitmqctl {arguments[0]} failed: {reason}") from error
         return result.stdout
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _start_programs(self, timeout_seconds: float) -> None:
         epmd, node = self.programs()

@@ -91,3 +91,19 @@ def actor() -> Iterator[Callable[..., dramatiq.Actor[Any, Any]]]:
     yield declare
     broker.actors.clear()
     broker.actors.update(before)
+
+
+@pytest.fixture
+def die(actor: Callable[..., dramatiq.Actor[Any, Any]]) -> Callable[..., OutboxMessage]:
+    """Make a dead letter."""
+    known = actor(lambda *args: None, actor_name="known")
+
+    def make(**fields: Any) -> OutboxMessage:
+        known.send("é")
+        row = OutboxMessage.objects.latest("pk")
+        OutboxMessage.objects.filter(pk=row.pk).die("throws", error="ValueError: x\nmore", traceback="Traceback …")
+        OutboxMessage.objects.filter(pk=row.pk).update(**fields)
+        row.refresh_from_db()
+        return row
+
+    return make

@@ -27,22 +27,6 @@ def run(*arguments: Any) -> str:
     return out.getvalue()
 
 
-@pytest.fixture
-def die(actor: Declare) -> Die:
-    """Make a dead letter."""
-    known = actor(lambda *args: None, actor_name="known")
-
-    def make(**fields: Any) -> OutboxMessage:
-        known.send("é")
-        row = OutboxMessage.objects.latest("pk")
-        OutboxMessage.objects.filter(pk=row.pk).die("throws", error="ValueError: x\nmore", traceback="Traceback …")
-        OutboxMessage.objects.filter(pk=row.pk).update(**fields)
-        row.refresh_from_db()
-        return row
-
-    return make
-
-
 def states() -> list[str]:
     return list(OutboxMessage.objects.order_by("pk").values_list("state", flat=True))
 

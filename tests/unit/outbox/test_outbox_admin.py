@@ -30,22 +30,6 @@ EVIL = "<script>alert(1)</script>"
 
 
 @pytest.fixture
-def die(actor: Declare) -> Die:
-    """Make a dead letter."""
-    known = actor(lambda *args: None, actor_name="known")
-
-    def make(**fields: Any) -> OutboxMessage:
-        known.send("é")
-        row = OutboxMessage.objects.latest("pk")
-        OutboxMessage.objects.filter(pk=row.pk).die("throws", error="ValueError: x", traceback="Traceback …")
-        OutboxMessage.objects.filter(pk=row.pk).update(**fields)
-        row.refresh_from_db()
-        return row
-
-    return make
-
-
-@pytest.fixture
 def browser_of(client: Client) -> Callable[..., Client]:
     """Make a browser of a staff member with some permissions."""
 
