@@ -17,7 +17,6 @@ from tests.unit.outbox.conftest import QUEUE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
-Declare = Callable[..., dramatiq.Actor[Any, Any]]
 Die = Callable[..., OutboxMessage]
 
 

@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:No directory at:UserWarning"),
 ]
 
-Declare = Callable[..., dramatiq.Actor[Any, Any]]
 Die = Callable[..., OutboxMessage]
 
 LIST = "/admin/outbox/outboxmessage/"
