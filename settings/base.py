@@ -85,6 +85,17 @@ SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL",
 }
 
+# Whoever vanishes must not keep its row locks: a client that is silent in the middle of a transaction keeps them no
+# longer than an actor may run; one whose machine is gone, for half a minute; one that was killed, which PostgreSQL
+# would notice by itself only at the end of its statement, for five seconds.
+POSTGRESQL_SESSION = {
+    "idle_in_transaction_session_timeout": f"{TIME_LIMIT_MS + 30_000}ms",
+    "client_connection_check_interval": "5s",
+    "tcp_keepalives_idle": "15s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": 3,
+}
+
 DATABASES: dict[str, Any] = {
     "default": env.dj_db_url(
         "DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}", conn_max_age=60, conn_health_checks=True
@@ -94,14 +105,14 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # A server that cannot be reached may hang nobody, health probes least of all; one that vanishes is noticed within
-    # half a minute; and a client that vanishes keeps its locks no longer than an actor may run.
+    # half a minute.
     POSTGRESQL_OPTIONS = {
         "connect_timeout": 5,  # seconds, as are the next two
         "keepalives_idle": 15,
         "keepalives_interval": 5,
         "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,  # milliseconds, as is the last
-        "options": f"-c idle_in_transaction_session_timeout={TIME_LIMIT_MS + 30_000}",
+        "tcp_user_timeout": 30_000,  # milliseconds
+        "options": " ".join(f"-c {name}={value}" for name, value in POSTGRESQL_SESSION.items()),
     }
     DATABASES["default"]["OPTIONS"] = {**POSTGRESQL_OPTIONS, **DATABASES["default"].get("OPTIONS", {})}
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 from django_dramatiq.middleware import DbConnectionsMiddleware
-from dramatiq.middleware import AgeLimit, CurrentMessage, ShutdownNotifications
+from dramatiq.middleware import AgeLimit, CurrentMessage
 from environs import ValidationError, validate
 
+from actors.outbox.interruptions import LiftableShutdown, LiftableTimeLimit
 from actors.outbox.middleware import Settlement
 from actors.outbox.retries import OutboxRetries
-from actors.outbox.time_limit import LiftableTimeLimit
 from actors.workers import EndWithMaster
 from settings.environment import env
 
@@ -35,7 +35,7 @@ DRAMATIQ_MIDDLEWARE = [
     EndWithMaster(),
     DbConnectionsMiddleware(),
     AgeLimit(),
-    ShutdownNotifications(),
+    LiftableShutdown(),
     CurrentMessage(),
     OutboxRetries(
         max_retries=env.int("MAX_RETRIES", 20),

@@ -35,7 +35,8 @@ class OutboxMixin(Broker):
         """Write the message down, due `delay` milliseconds from now.
 
         Of messages with the same `dedupe_key`, an option, one at a time waits: another is not written until the first
-        is begun, because from then on it may miss what changes. One that is dead stands in nobody's way.
+        is begun, because from then on it may miss what changes. One that waits is not begun before the caller's
+        transaction has ended. One that is dead stands in nobody's way.
 
         Raises:
             NotSupported: the transaction is a manual one, or the message has a priority.
@@ -56,7 +57,7 @@ class OutboxMixin(Broker):
             body=message.encode(),
             delay_ms=delay or 0,
             subject=message.options.get("subject", ""),
-            dedupe_key=message.options.get("dedupe_key"),
+            dedupe_key=message.options.get("dedupe_key") or None,
             request_id=context.request_id,
             changed_by=context.changed_by,
             changed_by_id=context.changed_by_id,
@@ -73,6 +74,8 @@ def _refuse_what_cannot_be_kept(message: Message[Any]) -> None:
             raise NotSupported("broker_priority is not supported: RabbitMQ's quorum queues have no such order.")
         if "group_completion_uuid" in options or "group_completion_callbacks" in options:
             raise NotSupported(GROUP_CALLBACKS_NOT_SUPPORTED)
+        if "eta" in options:
+            raise NotSupported("eta is Dramatiq's own, for messages that wait in a worker: say delay=…, milliseconds.")
     manual = connection.in_atomic_block and not connection.commit_on_exit  # atomic() inside set_autocommit(False)
     if manual or not (connection.get_autocommit() or connection.in_atomic_block):
         raise NotSupported("send() needs transaction.atomic(), not set_autocommit(False): nothing says when to relay.")

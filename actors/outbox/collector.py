@@ -15,7 +15,7 @@ from dramatiq import Message
 
 from actors.outbox.contents import LONGEST_ID, LONGEST_NAME, is_known, is_too_old, plain, read
 from actors.outbox.envelope import OPTION, Ticket
-from actors.outbox.models import OutboxMessage, State
+from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 from actors.outbox.outage import lock_was_not_available
 from actors.outbox.queues import dead_letter_queue
 
@@ -139,10 +139,7 @@ def _lock(row_id: int) -> OutboxMessage | None:
 
 def _add(letter: Letter, message: Message[Any] | None, death: Death) -> None:
     queue = plain(letter.queue, LONGEST_NAME)
-    same = OutboxMessage.objects.filter(
-        state=State.DEAD, died_at__gte=Now() - SAME_LETTER_WITHIN, queue=queue, body=letter.body
-    )
-    if letter.is_redelivered and same.exists():
+    if letter.is_redelivered and _is_known(queue, letter.body):
         return
     row = OutboxMessage.objects.create(
         message_id=plain(letter.message_id if message is None else message.message_id, LONGEST_ID),
@@ -157,6 +154,13 @@ def _add(letter: Letter, message: Message[Any] | None, death: Death) -> None:
         request_id=plain(letter.headers.get("request_id"), LONGEST_NAME),
     )
     logger.error("state=dead row=%d reason=%r: it came from elsewhere", row.pk, death.reason)
+
+
+def _is_known(queue: str, body: bytes) -> bool:
+    """Say whether such a letter was written down lately, be it still dead or decided on since."""
+    since = Now() - SAME_LETTER_WITHIN
+    dead = OutboxMessage.objects.filter(state=State.DEAD, died_at__gte=since, queue=queue, body=body)
+    return dead.exists() or DeadLetterDecision.objects.filter(decided_at__gte=since, queue=queue, body=body).exists()
 
 
 def _judge(letter: Letter, message: Message[Any] | None, problem: str) -> Death:

@@ -10,13 +10,13 @@ from typing import Any
 import dramatiq
 from django.db import OperationalError, connection
 from dramatiq import Broker, MessageProxy
-from dramatiq.middleware import SkipMessage, TimeLimit
+from dramatiq.middleware import ShutdownNotifications, SkipMessage, TimeLimit
 
 from actors.outbox.envelope import Ticket
 from actors.outbox.models import OutboxMessage, OutboxMessages, State
 from actors.outbox.outage import RowIsLocked, lock_was_not_available
 
-# A lock that outlasts this is another worker's: the relay holds one for milliseconds.
+# A lock that outlasts this is not the relay's, which holds one for milliseconds: whoever waits does so at leisure.
 LOCK_TIMEOUT_MS = 2_000
 # What settling needs of a row; its body is not among it.
 NEEDED = ("starts", "held_until", "request_id", "changed_by", "changed_by_id")
@@ -38,6 +38,27 @@ class Delivery:
     def is_redelivered(self) -> bool:
         """Whether RabbitMQ has handed this copy out before; a stub broker's messages know no deliveries."""
         return getattr(self.message, "redelivered", False)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its effect is outside the database, and is held while it runs."""
+        return bool(self.actor.options.get("outside_effects"))
+
+    @property
+    def returns_rows(self) -> bool:
+        """Whether its effect is the rows that it returns."""
+        return bool(self.actor.options.get("returns_rows"))
+
+    @property
+    def has_key(self) -> bool:
+        """Whether no second one of its key is sent until it begins."""
+        return bool(self.message.options.get("dedupe_key"))
+
+    @property
+    def heeds_shutdown(self) -> bool:
+        """Whether it wants to be interrupted when its worker is to stop."""
+        notifications = [each for each in self.broker.middleware if isinstance(each, ShutdownNotifications)]
+        return any(each.should_notify(self.actor, self.message) for each in notifications)  # type: ignore[no-untyped-call]
 
     def option(self, name: str) -> Any:
         """Return an option, the message's before the actor's."""
@@ -62,18 +83,17 @@ class Delivery:
         """Lock the row for the rest of the transaction, and return it.
 
         Raises:
-            SkipMessage: it is settled, superseded, dead, or locked by another worker.
+            SkipMessage: it is settled, superseded or dead.
+            RowIsLocked: somebody else has it locked: the relay, whose stamp's commit takes long, or another worker,
+                which may settle it, or may be dead without PostgreSQL's knowing. Only the end of the lock tells.
         """
         wait_for_locks_only_so_long()
         try:
             row = self._required(for_update(self.row()))
         except OperationalError as error:
-            if not lock_was_not_available(error):
-                raise
-            if self.is_redelivered:
-                raise SkipMessage("another worker is settling it") from error
-            # Nobody else has been handed this copy: it is the relay's, whose stamp's commit takes long.
-            raise RowIsLocked(*error.args) from error
+            if lock_was_not_available(error):
+                raise RowIsLocked(*error.args) from error
+            raise
         wait_for_locks_as_usual()
         return row
 
@@ -84,24 +104,24 @@ class Delivery:
         return found
 
     @contextmanager
-    def time_limit(self) -> Iterator[None]:
-        """Let the actor's deadline strike inside, and nowhere else: never while an outcome is being written."""
-        for each in self._time_limits():
+    def interruptible(self) -> Iterator[None]:
+        """Let deadlines and shutdowns strike inside, and nowhere else: never while an outcome is being written."""
+        for each in self._interrupters():
             each.before_process_message(self.broker, self.message)  # type: ignore[no-untyped-call]
         try:
             yield
         finally:
-            self.lift_time_limit()
+            self.lift_interruptions()
 
-    def lift_time_limit(self) -> None:
-        """End the actor's deadline."""
-        for each in self._time_limits():
-            each.manager.remove_timeout(threading.get_ident())  # type: ignore[no-untyped-call]
+    def lift_interruptions(self) -> None:
+        """End the actor's deadline, and let no shutdown strike it."""
+        for each in self._interrupters():
+            each.after_process_message(self.broker, self.message)  # type: ignore[no-untyped-call]
         # One that has been raised already, and not been delivered yet, is taken back.
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
 
-    def _time_limits(self) -> list[TimeLimit]:
-        return [each for each in self.broker.middleware if isinstance(each, TimeLimit)]
+    def _interrupters(self) -> list[TimeLimit | ShutdownNotifications]:
+        return [each for each in self.broker.middleware if isinstance(each, TimeLimit | ShutdownNotifications)]
 
 
 def for_update(rows: OutboxMessages) -> OutboxMessages:

@@ -45,6 +45,8 @@ def seal(row: OutboxMessage) -> Outgoing:
     ticket = str(Ticket(row_id=row.pk, attempt=row.attempt))
     message: Message[Any] = Message.decode(bytes(row.body))
     message.options[OPTION] = ticket
+    # It is due: in a message that came from elsewhere and was replayed, this would have a worker send it once more.
+    message.options.pop("eta", None)
     properties = pika.BasicProperties(
         content_type="application/json",
         delivery_mode=PERSISTENT,

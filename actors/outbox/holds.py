@@ -6,11 +6,13 @@ Guarantee: while a held actor runs, no copy of its message begins to run. A hold
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
@@ -28,11 +30,25 @@ def end_of_hold() -> CombinedExpression:
     return Now() + timedelta(seconds=HOLD_SECONDS)
 
 
-def extend(tickets: set[Ticket]) -> None:
-    """Make holds last `HOLD_SECONDS` from now on, unless their messages have ended meanwhile."""
-    for ticket in tickets:
-        row = OutboxMessage.objects.filter(pk=ticket.row_id, attempt=ticket.attempt)
-        row.exclude(held_until=None).update(held_until=end_of_hold())
+class Hold(NamedTuple):
+    """What is held, and by which run of it."""
+
+    ticket: Ticket
+
+    run: UUID
+
+
+def extend(holds: Collection[Hold]) -> None:
+    """Make holds last `HOLD_SECONDS` from now on, unless they have ended, or are another run's, meanwhile.
+
+    A row that is locked is passed over, lest the other holds lapse: the next round comes before its hold ends.
+    """
+    held = OutboxMessage.objects.filter(
+        pk__in=[hold.ticket.row_id for hold in holds], held_by__in=[hold.run for hold in holds]
+    )
+    with transaction.atomic():
+        mine = list(held.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        held.filter(pk__in=mine).update(held_until=end_of_hold())
 
 
 class HoldKeeper:
@@ -45,15 +61,15 @@ class HoldKeeper:
     def forget(self) -> None:
         """Keep nothing: after a fork it is the parent's."""
         self._lock = threading.Lock()
-        self._tickets: set[Ticket] = set()
+        self._holds: set[Hold] = set()
         self._is_idle = threading.Event()
         self._is_idle.set()
 
     @contextmanager
-    def keeping(self, ticket: Ticket) -> Iterator[None]:
+    def keeping(self, hold: Hold) -> Iterator[None]:
         """Keep a hold that was taken for as long as the block runs."""
         with self._lock:
-            self._tickets.add(ticket)
+            self._holds.add(hold)
             if self._is_idle.is_set():
                 self._is_idle.clear()
                 threading.Thread(target=self._keep, name="outbox-holds", daemon=True).start()
@@ -61,17 +77,17 @@ class HoldKeeper:
             yield
         finally:
             with self._lock:
-                self._tickets.discard(ticket)
-                if not self._tickets:
+                self._holds.discard(hold)
+                if not self._holds:
                     self._is_idle.set()
 
     def _keep(self) -> None:
         idle = self._is_idle
         while not idle.wait(EXTEND_SECONDS):
             with self._lock:
-                tickets = set(self._tickets)
+                holds = set(self._holds)
             try:
-                extend(tickets)
+                extend(holds)
             except Exception as error:  # noqa: BLE001 – whatever it is: nobody else would extend them
                 logger.warning("holds not extended: %s: %s", type(error).__name__, error)
                 connection.close()

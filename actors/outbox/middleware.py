@@ -12,7 +12,7 @@ import dramatiq
 from dramatiq import Broker, MessageProxy, Middleware
 
 if TYPE_CHECKING:
-    from actors.outbox.settlement import Worker
+    from actors.outbox.settlement import Settling, Worker
 
 
 class Settlement(Middleware):
@@ -58,25 +58,63 @@ class Settlement(Middleware):
         self.worker.stopping.set()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        from actors.outbox.delivery import Delivery
-        from actors.outbox.envelope import Ticket
+        self._thread.message = message
 
-        ticket = Ticket.of(message.options)
-        actor = broker.get_actor(message.actor_name)
-        self._thread.delivery = ticket and Delivery(ticket=ticket, message=message, actor=actor, broker=broker)
+    def after_process_message(
+        self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        if exception is not None:
+            self._end_unbegun(broker, message, lambda settling: settling.fail(exception))
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        self._end_unbegun(broker, message, lambda settling: settling.skip())
 
     def _settling(self, actor: dramatiq.Actor[Any, Any], work: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(work)
         def run(*args: Any, **kwargs: Any) -> Any:
             # Taken away at once: an actor called by another one, as a function, settles nothing.
-            delivery, self._thread.delivery = getattr(self._thread, "delivery", None), None
-            if delivery is None:
+            message, self._thread.message = getattr(self._thread, "message", None), None
+            settling = message and self._settling_of(actor.broker, message)
+            if not settling:
                 return _run_unsettled(actor, partial(work, *args, **kwargs))
-            from actors.outbox.settlement import Settling
-
-            return Settling(delivery=delivery, worker=self.worker).run(partial(work, *args, **kwargs))
+            self._thread.begun = message
+            return settling.run(partial(work, *args, **kwargs))
 
         return run
+
+    def _settling_of(self, broker: Broker, message: MessageProxy) -> "Settling | None":
+        """Return what settles a message; None for one that came from elsewhere."""
+        from actors.outbox.delivery import Delivery
+        from actors.outbox.envelope import Ticket
+        from actors.outbox.settlement import Settling
+
+        ticket = Ticket.of(message.options)
+        if ticket is None:
+            return None
+        actor = broker.get_actor(message.actor_name)
+        delivery = Delivery(ticket=ticket, message=message, actor=actor, broker=broker)
+        return Settling(delivery=delivery, worker=self.worker)
+
+    def _end_unbegun(self, broker: Broker, message: MessageProxy, end: Callable[["Settling"], None]) -> None:
+        """Write down the end of a message whose actor was never begun: nobody else would."""
+        from actors.outbox.errors import Unsettled
+
+        begun, self._thread.begun = getattr(self._thread, "begun", None), None
+        if begun is message or message.failed:
+            return
+        settling = self._settling_of(broker, message)
+        if settling is None:
+            return
+        try:
+            end(settling)
+        except Unsettled as error:
+            message.stuff_exception(error)
+
+
+def settlement_of(broker: Broker) -> Settlement:
+    """Return a broker's settlement; `checks` demand that there is one."""
+    [settlement] = [one for one in broker.middleware if isinstance(one, Settlement)]
+    return settlement
 
 
 def _run_unsettled(actor: dramatiq.Actor[Any, Any], work: Callable[[], Any]) -> Any:

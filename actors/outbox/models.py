@@ -27,7 +27,7 @@ AWAITING = (State.PENDING, State.SCHEDULED)
 
 
 LONGEST_TEXT = 20_000
-NOBODYS: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_until": None}
+NOBODYS: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_until": None, "held_by": None}
 
 
 class OutboxMessages(models.QuerySet["OutboxMessage"]):
@@ -54,12 +54,14 @@ class OutboxMessage(models.Model):
     first_attempt = models.PositiveIntegerField(_("first attempt"), default=0, db_default=0)
     """The attempt that the last replay began: retries are counted from it."""
     starts = models.PositiveIntegerField(_("starts"), default=0)
-    """How often a redelivered copy was begun: what keeps killing its worker is given up."""
+    """How often it was begun where it may have killed a worker before: what keeps doing so is given up."""
     due_at = models.DateTimeField(_("due at"), db_default=Now())
 
     lease_token = models.UUIDField(_("lease"), null=True)
     lease_until = models.DateTimeField(_("leased until"), null=True)
     held_until = models.DateTimeField(_("held until"), null=True)
+    held_by = models.UUIDField(_("held by"), null=True)
+    """The run that holds it: one run of one copy, in one worker's hands."""
     published_at = models.DateTimeField(_("published at"), null=True)
 
     reason = models.CharField(_("reason"), max_length=40, blank=True, default="", db_default="")

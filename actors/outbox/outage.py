@@ -2,11 +2,12 @@
 
 import sqlite3
 
-from django.db import InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError, connection
 
-# SQLSTATE: connection exceptions, shutdowns, no room for a connection, a transaction ended for idling.
+# SQLSTATE: connection exceptions, shutdowns, a full disk, no room for a connection, a transaction ended for idling. Of
+# class 53 no more than these two: a statement may exceed a limit by itself, and would at every attempt.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-AWAY_STATES = ("08", "57P", "53", "25P03", "25P04")
+AWAY_STATES = ("08", "57P", "53100", "53300", "25P03", "25P04")
 LOCK_NOT_AVAILABLE = "55P03"
 # A standby, or a primary that was made one: what is written here has to wait for the next primary.
 READ_ONLY = "25006"
@@ -43,6 +44,16 @@ def connection_was_lost(error: BaseException) -> bool:
     if isinstance(error, RowIsLocked) or getattr(error.__cause__, "sqlite_errorcode", None) is not None:
         return False
     return database_is_away(error) and (_sqlstate(error) or "08").startswith(("08", "57P", "25P0"))
+
+
+def database_answers() -> bool:
+    """Say whether the connection of this thread works; one is made where there is none."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Error:
+        return False
+    return True
 
 
 def lock_was_not_available(error: OperationalError) -> bool:

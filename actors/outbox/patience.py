@@ -1,4 +1,4 @@
-"""Waits for a database that is away: that is nobody's failure.
+"""Waits for a database that is away, and for rows that are locked: that is nobody's failure.
 
 Guarantee: what is done patiently is done, fails by itself, or is left to RabbitMQ (`Unsettled`) when the worker stops.
 """
@@ -11,6 +11,7 @@ from typing import TypeVar
 from django.db import Error, connection
 
 from actors.outbox.errors import Unsettled
+from actors.outbox.leftovers import give_up_open_transaction
 from actors.outbox.outage import database_is_away
 from actors.outbox.retries import jittered_backoff
 
@@ -43,12 +44,13 @@ def patiently(
     waits = 0
     while True:
         try:
+            give_up_open_transaction()
             return do()
         except Error as error:
             if not may_pass(error):
                 raise
             delay_ms = jittered_backoff(waits, least_ms=MIN_PATIENCE_MS, longest_ms=MAX_PATIENCE_MS)
-            logger.warning("database away row=%s waiting_ms=%d error=%s", what, delay_ms, error)
+            logger.warning("waiting for the database message=%s waiting_ms=%d error=%s", what, delay_ms, error)
             connection.close()
             if stopping.wait(delay_ms / 1000):
                 raise Unsettled from error

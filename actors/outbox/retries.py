@@ -1,5 +1,6 @@
 """Whether a failed attempt is tried again, and when. Decides only; `settlement` writes it down."""
 
+import logging
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,8 @@ import dramatiq
 from dramatiq import Broker, MessageProxy
 from dramatiq.errors import Retry
 from dramatiq.middleware import Retries
+
+logger = logging.getLogger(__name__)
 
 # Doubling beyond this makes numbers of no use to anybody.
 MOST_DOUBLINGS = 32
@@ -40,8 +43,30 @@ class OutboxRetries(Retries):
     ) -> None:
         from actors.outbox.envelope import Ticket
 
-        if Ticket.of(message.options) is None:
-            super().after_process_message(broker, message, result=result, exception=exception)  # type: ignore[no-untyped-call]
+        if exception is not None and Ticket.of(message.options) is None:
+            self._end_foreign(broker, message, exception)
+
+    def _end_foreign(self, broker: Broker, message: MessageProxy, exception: BaseException) -> None:
+        """Have a message that came from elsewhere tried again, as a row of the outbox from then on."""
+        from actors.outbox.errors import Unsettled
+        from actors.outbox.middleware import settlement_of
+        from actors.outbox.patience import patiently
+
+        options = dict(message.options)
+
+        def end() -> None:
+            # Each try counts its retry anew.
+            message.options.clear()
+            message.options.update(options)
+            super(OutboxRetries, self).after_process_message(broker, message, exception=exception)  # type: ignore[no-untyped-call]
+
+        try:
+            patiently(end, stopping=settlement_of(broker).worker.stopping, what=message.message_id)
+        except Unsettled as error:
+            message.stuff_exception(error)
+        except Exception:  # whatever it is: what cannot be written down may not be acknowledged
+            logger.exception("message=%s cannot be tried again", message.message_id)
+            message.fail()
 
     def judge(
         self, actor: dramatiq.Actor[Any, Any], *, options: dict[str, Any], attempt: int, error: BaseException

@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
+from uuid import UUID, uuid4
 
-from django.db import Error, OperationalError, connection, transaction
+from django.db import OperationalError, connection, transaction
 from dramatiq import Message
 from dramatiq.middleware import Shutdown, SkipMessage
 
@@ -22,9 +23,9 @@ from actors.outbox.delivery import Delivery
 from actors.outbox.errors import Unsettled
 from actors.outbox.failures import NOT_HANDLED, call_back, describe, die, trace_of, write_failure
 from actors.outbox.group_commit import GroupCommit, Work, rows_of
-from actors.outbox.holds import HoldKeeper
+from actors.outbox.holds import Hold, HoldKeeper
 from actors.outbox.models import OutboxMessage
-from actors.outbox.outage import connection_was_lost, database_is_away
+from actors.outbox.outage import connection_was_lost, database_answers, database_is_away
 from actors.outbox.patience import patiently
 from actors.outbox.starts import begin, forget
 
@@ -59,8 +60,14 @@ class Settling:
 
     worker: Worker
 
+    run_id: UUID = field(default_factory=uuid4, init=False)
+    """Whose its hold is."""
+
     has_begun: bool = field(default=False, init=False)
     """Whether its start is written down, where that is needed."""
+
+    is_holding: bool = field(default=False, init=False)
+    """Whether it has a hold, which an outage of the database may have outlasted."""
 
     cuts: int = field(default=0, init=False)
     """How often in a row the database was lost while it ran, and answered at once afterwards."""
@@ -68,13 +75,16 @@ class Settling:
     def run(self, work: Callable[[], Any]) -> Any:
         """Run the actor and settle.
 
+        Args:
+            work: runs the actor.
+
         Raises:
             SkipMessage: the message was settled, superseded, put off or given up; nothing was done.
             Unsettled: the worker is to stop before the outcome could be written; the message stays RabbitMQ's.
         """
-        self.delivery.lift_time_limit()
+        self.delivery.lift_interruptions()
         try:
-            if self.delivery.is_redelivered or self.is_held or self.has_key:
+            if self.delivery.is_redelivered or self.delivery.is_held or self.delivery.has_key:
                 self._patiently(self._begin, may_pass=is_any)
             try:
                 return self._patiently(partial(self._attempt, work))
@@ -85,45 +95,56 @@ class Settling:
             self._hand_back()
             raise Unsettled from interruption
 
-    @property
-    def is_held(self) -> bool:
-        return bool(self.delivery.actor.options.get("outside_effects"))
+    def fail(self, error: BaseException) -> None:
+        """Write down that the message failed before its actor began.
+
+        Raises:
+            Unsettled: the worker is to stop before that could be written.
+        """
+        self.delivery.lift_interruptions()
+        self._write_down(error)
+
+    def skip(self) -> None:
+        """Settle a message that a middleware has skipped: there is nothing to do, which is then done.
+
+        Raises:
+            Unsettled: the worker is to stop before that could be written.
+        """
+        self.delivery.lift_interruptions()
+        self._patiently(lambda: self.delivery.row().delete(), may_pass=is_any)
 
     @property
-    def has_key(self) -> bool:
-        return bool(self.delivery.message.options.get("dedupe_key"))
-
-    @property
-    def returns_rows(self) -> bool:
-        return bool(self.delivery.actor.options.get("returns_rows"))
+    def needs_hold(self) -> bool:
+        """Whether it runs outside any transaction, so that no lock says that it does."""
+        return self.delivery.is_held or self.delivery.returns_rows
 
     def _attempt(self, work: Callable[[], Any]) -> Any:
-        if self.is_held and not self.has_begun:
+        if self.has_begun and self.needs_hold and not self.is_holding:
             self._begin()
         try:
-            if self.is_held or self.returns_rows:
+            if self.needs_hold:
                 return self._run_then_settle(work)
             return self._run_and_settle(work)
         except (SkipMessage, Shutdown, Unsettled, Uncounted):
             raise
         except BaseException as error:
-            self.delivery.lift_time_limit()
+            self.delivery.lift_interruptions()
             if database_is_away(error) and not self._is_its_own_doing(error):
                 # It may be away for longer than a hold lasts.
-                self.has_begun = self.has_begun and not self.is_held
+                self.is_holding = False
                 raise
             self._write_down(error)
             raise
 
     def _is_its_own_doing(self, error: BaseException) -> bool:
-        """Say whether the database answers, again and again, as soon as the actor is not at it."""
+        """Say whether it was not our connection that was lost, or the actor loses it whenever it runs."""
         if not connection_was_lost(error):
             return False
+        if connection.connection is not None and database_answers():
+            # A closed cursor, or a database of the actor's own.
+            return True
         connection.close()
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-        except Error:
+        if not database_answers():
             self.cuts = 0
             return False
         self.cuts += 1
@@ -150,20 +171,23 @@ class Settling:
             return result
 
     def _result_of(self, work: Callable[[], Any]) -> Any:
-        with self.delivery.time_limit():
+        with self.delivery.interruptible():
             try:
+                if self.worker.stopping.is_set() and self.delivery.heeds_shutdown:
+                    # Asked before it could be struck.
+                    raise Shutdown
                 return work()
             except SkipMessage:
                 # The actor's own: there is nothing to do, which is then done.
                 return None
 
     def _rows_and_result(self, result: Any) -> tuple[list[Any], Any]:
-        if self.returns_rows:
+        if self.delivery.returns_rows:
             return rows_of(result, actor_name=self.delivery.actor.actor_name), None
         return [], result
 
     def _hold(self) -> AbstractContextManager[None]:
-        return self.worker.holds.keeping(self.delivery.ticket) if self.is_held else nullcontext()
+        return self.worker.holds.keeping(Hold(self.delivery.ticket, self.run_id)) if self.is_holding else nullcontext()
 
     def _on_behalf_of(self, row: OutboxMessage) -> AbstractContextManager[None]:
         """Make what is sent meanwhile carry the origin of this message."""
@@ -176,13 +200,14 @@ class Settling:
         return row
 
     def _begin(self) -> None:
-        if put_off := begin(self.delivery, is_held=self.is_held):
+        if put_off := begin(self.delivery, run=self.run_id, takes_hold=self.needs_hold, goes_on=self.has_begun):
             raise SkipMessage(put_off)
-        self.has_begun = True
+        self.has_begun, self.is_holding = True, self.needs_hold
 
     def _hand_back(self) -> None:
-        self.delivery.lift_time_limit()
-        self._patiently(partial(forget, self.delivery))
+        self.delivery.lift_interruptions()
+        if self.has_begun:
+            self._patiently(partial(forget, self.delivery, run=self.run_id))
 
     def _follow_up_of(self, row: OutboxMessage, result: Any) -> None:
         # It is called in whichever thread commits, on behalf of another message.

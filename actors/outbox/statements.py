@@ -24,6 +24,8 @@ VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, 'pending', 0, 0, {due_at
         %(subject)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
 ON CONFLICT (dedupe_key) DO NOTHING
 """
+# It must not begin before what this transaction has changed can be seen. Others who send the same do not wait.
+KEEP_WAITING = "SELECT id FROM outbox_outboxmessage WHERE dedupe_key = %(dedupe_key)s FOR KEY SHARE"
 # A row that somebody has locked is passed over, by a `WITH` because PostgreSQL may evaluate a mere subquery more than
 # once.
 CLAIMED = ("id", "message_id", "queue", "actor", "body", "attempt", "subject", "request_id")
@@ -74,6 +76,9 @@ def insert(**values: Any) -> None:
     """
     with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
         cursor.execute(_in_dialect(INSERT), values)
+        while not cursor.rowcount and not _keeps_waiting(cursor, values):
+            # The one that waited has begun meanwhile.
+            cursor.execute(_in_dialect(INSERT), values)
 
 
 def claim(token: UUID, limit: int) -> list[OutboxMessage]:
@@ -95,6 +100,14 @@ def stamp(token: UUID, ids: Collection[int]) -> int:
 def skips_locked() -> bool:
     """Say whether the database has row locks and can pass over them."""
     return connection.vendor == "postgresql"
+
+
+def _keeps_waiting(cursor: Any, values: dict[str, Any]) -> bool:
+    """Have the message that waits under this key wait until the end of this transaction; say whether there is one."""
+    if not skips_locked():
+        return True  # the only writer there can be
+    cursor.execute(KEEP_WAITING, values)
+    return cursor.fetchone() is not None
 
 
 def _in_dialect(statement: str) -> str:

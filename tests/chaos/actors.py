@@ -67,6 +67,13 @@ def kill_worker(name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@dramatiq.actor(queue_name="activity", outside_effects=True)
+def kill_worker_while_held(name: str) -> None:
+    """The same, where no lock but a hold outlives the process."""
+    write_diary(name, "begun")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @dramatiq.actor(queue_name="activity", time_limit=500, min_backoff=100, max_backoff=200, max_retries=1)
 def exceed_time_limit(name: str) -> None:
     write_diary(name, "begun")

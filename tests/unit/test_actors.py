@@ -9,7 +9,7 @@ from dramatiq.middleware import Retries
 
 from actors.activity import log_task_creation
 from actors.models import Activity
-from actors.outbox.time_limit import LiftableTimeLimit
+from actors.outbox.interruptions import LiftableTimeLimit
 
 
 def test_workers_find_exactly_our_actors() -> None:

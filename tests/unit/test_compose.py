@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import dj_database_url
 import pytest
 import yaml
 from django.core.management import get_commands, load_command_class
@@ -248,14 +247,6 @@ def test_production_settings_start_with_it(service: str) -> None:
     )
 
     assert (result.returncode, result.stderr) == (0, "")
-
-
-def test_whoever_vanishes_does_not_hold_its_locks_for_ever() -> None:
-    options = dj_database_url.parse(environment_of("worker")["DATABASE_URL"])["OPTIONS"]
-
-    assert options["keepalives_idle"] == 30
-    assert "-c idle_in_transaction_session_timeout=120s" in options["options"]
-    assert "-c tcp_keepalives_idle=30" in options["options"]
 
 
 @pytest.mark.parametrize(("password", "server"), [("POSTGRES_PASSWORD", "postgres"), ("RABBITMQ_PASSWORD", "rabbitmq")])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from project.servers.postgresql import PrivatePostgresql
 from project.stack import ROOT
 
 PRODUCTION = {
@@ -89,3 +90,13 @@ def test_variables_come_from_an_env_file_and_those_of_the_process_win(tmp_path_f
     environment = {**DEVELOPMENT, "ENV_FILE": str(env_file), "LOG_LANGUAGE": "en"}
     assert setting("TIME_ZONE", environment) == "Europe/Berlin"
     assert setting("LOG_LANGUAGE", environment) == "en"
+
+
+@pytest.mark.integration
+def test_whoever_vanishes_does_not_hold_its_locks_for_ever(postgresql: PrivatePostgresql) -> None:
+    code = "from django.db import connection; cursor = connection.cursor();"
+    for name in ("idle_in_transaction_session_timeout", "client_connection_check_interval", "tcp_keepalives_idle"):
+        code += f"cursor.execute('SHOW {name}'); print(*cursor.fetchone());"
+    environment = {**DEVELOPMENT, "DATABASE_URL": postgresql.url(), "TIME_LIMIT_MS": "90000"}
+    shown = run("manage.py", "shell", "--no-imports", "-c", code, **environment)
+    assert (shown.stdout.split(), shown.stderr) == (["2min", "5s", "15"], "")

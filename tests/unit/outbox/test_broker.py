@@ -8,6 +8,7 @@ import pytest
 from django.db import DataError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
+from actors.outbox import envelope
 from actors.outbox.context import Context, sent_by
 from actors.outbox.errors import NotSupported
 from actors.outbox.models import OutboxMessage
@@ -97,3 +98,18 @@ def test_the_origin_is_captured_where_it_is_sent(nothing: dramatiq.Actor[Any, An
         nothing.send_with_options(subject="task:1")
     row = OutboxMessage.objects.get()
     assert (row.request_id, row.changed_by, row.changed_by_id, row.subject) == ("r-1", "user1", 7, "task:1")
+
+
+def test_an_empty_key_is_no_key(nothing: dramatiq.Actor[Any, Any]) -> None:
+    for _ in range(2):
+        nothing.send_with_options(dedupe_key="")
+    assert OutboxMessage.objects.filter(dedupe_key=None).count() == 2
+
+
+def test_a_time_of_dramatiq_s_own_is_refused_and_does_not_travel(nothing: dramatiq.Actor[Any, Any]) -> None:
+    with pytest.raises(NotSupported, match="delay"):
+        nothing.send_with_options(eta=1)
+    nothing.send()
+    row = OutboxMessage.objects.get()
+    row.body = nothing.message().copy(options={"eta": 1}).encode()
+    assert "eta" not in dramatiq.Message.decode(envelope.seal(row).body).options

@@ -172,10 +172,8 @@ def test_a_collector_takes_no_more_than_it_is_told(channel: FakeChannel) -> None
     assert [collect(channel, 2), collect(channel, 2), collect(channel, 2)] == [2, 1, 0]
 
 
-def test_a_collector_killed_before_it_acknowledged_writes_once(
-    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    channel.put(GARBAGE, REJECTED)
+def collect_and_die(channel: FakeChannel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a letter down, and be killed before it is acknowledged."""
 
     def die(tag: int) -> None:
         channel.is_open = False
@@ -187,8 +185,25 @@ def test_a_collector_killed_before_it_acknowledged_writes_once(
             collect(channel)
     channel.is_open = True
     channel.lose()
+
+
+def test_a_collector_killed_before_it_acknowledged_writes_once(
+    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel.put(GARBAGE, REJECTED)
+    collect_and_die(channel, monkeypatch)
     assert collect(channel) == 1
     assert OutboxMessage.objects.count() == 1
+
+
+def test_a_letter_that_was_decided_on_meanwhile_does_not_come_back(
+    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel.put(GARBAGE, REJECTED)
+    collect_and_die(channel, monkeypatch)
+    deadletters.discard(OutboxMessage.objects.all(), by=SOMEBODY, why="nobody's")
+    assert collect(channel) == 1
+    assert not OutboxMessage.objects.exists()
 
 
 def test_two_equal_strangers_are_two_dead_letters(channel: FakeChannel) -> None:

@@ -1,32 +1,37 @@
 """A held message runs nowhere else meanwhile, and is settled after it has succeeded."""
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import dramatiq
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.db.models.functions import Now
+from dramatiq.middleware import Shutdown
 
-from actors.outbox import holds
+from actors.outbox import holds, starts
 from actors.outbox.envelope import Ticket
+from actors.outbox.errors import Unsettled
+from actors.outbox.holds import Hold
 from actors.outbox.models import OutboxMessage, State
+from actors.outbox.settlement import Settling
+from actors.outbox.starts import MOST_STARTS, SUSPECT_STARTS
 from project.servers.process import wait_until
 from tests.unit.outbox.conftest import Bench
+from tests.unit.outbox.scene import add, carry, effects, elsewhere, let_hold_lapse, locked_until, lose_database, the_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
 Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
 
-def the_row() -> OutboxMessage:
-    return OutboxMessage.objects.get()
-
-
-def hold(row: OutboxMessage, *, seconds: float) -> None:
-    OutboxMessage.objects.filter(pk=row.pk).update(held_until=Now() + timedelta(seconds=seconds))
+def hold(row: OutboxMessage, *, seconds: float, by: UUID | None = None) -> None:
+    held = {"held_until": Now() + timedelta(seconds=seconds), "held_by": by or uuid4()}
+    OutboxMessage.objects.filter(pk=row.pk).update(**held)
 
 
 def test_a_held_actor_runs_outside_any_transaction_and_holds_its_row(bench: Bench, actor: Declare) -> None:
@@ -76,13 +81,14 @@ def test_holds_are_extended_while_their_actors_run(
 
 def test_a_hold_that_has_ended_is_not_taken_up_again(actor: Declare) -> None:
     actor(lambda: None, outside_effects=True).send()
-    row = the_row()
-    holds.extend({Ticket(row_id=row.pk, attempt=0)})
+    row, run = the_row(), uuid4()
+    mine = Hold(Ticket(row_id=row.pk, attempt=0), run)
+    holds.extend({mine})
     assert the_row().held_until is None
-    hold(row, seconds=1)
-    holds.extend({Ticket(row_id=row.pk, attempt=1)})
+    hold(row, seconds=1, by=run)
+    holds.extend({Hold(mine.ticket, uuid4())})
     held_until = the_row().held_until
-    holds.extend({Ticket(row_id=row.pk, attempt=0)})
+    holds.extend({mine})
     assert held_until is not None
     assert the_row().held_until > held_until  # type: ignore[operator]
 
@@ -105,3 +111,115 @@ def test_what_comes_next_is_sent_when_it_is_settled(bench: Bench, actor: Declare
     bench.deliver_all()
     assert Group.objects.get().name == "answer"
     assert not OutboxMessage.objects.exists()
+
+
+def test_what_is_held_and_kills_its_worker_is_given_up(
+    bench: Bench, actor: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills: list[int] = []
+
+    def die(self: Settling, work: Callable[[], Any]) -> None:
+        self._counted(self.delivery.living_row())
+        kills.append(1)
+        raise Unsettled  # stands for SIGKILL: nothing more is written, nothing is acknowledged
+
+    actor(lambda: None, outside_effects=True).send()
+    monkeypatch.setattr(Settling, "_run_then_settle", die)
+    while the_row().state != State.DEAD and len(kills) < 20:
+        carry()
+        bench.deliver(the_row())
+        bench.deliver(the_row(), redelivered=True)  # it meets the hold of the killed one
+        let_hold_lapse()
+    assert (the_row().reason, len(kills)) == ("starts exceeded", MOST_STARTS)
+
+
+def test_of_those_that_were_held_by_a_killed_worker_each_is_tried_alone(bench: Bench, actor: Declare) -> None:
+    actor(lambda: None, outside_effects=True).send()
+    hold(the_row(), seconds=60)
+    OutboxMessage.objects.update(starts=SUSPECT_STARTS)
+    bench.deliver(the_row(), redelivered=True)
+    row = the_row()
+    assert row.held_until is not None
+    assert (row.state, row.due_at > row.held_until) == (State.SCHEDULED, True)
+
+
+def test_a_held_run_that_loses_its_database_goes_on_and_is_counted_once(
+    bench: Bench, actor: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[int] = []
+
+    def work() -> None:
+        starts.append(the_row().starts)
+        if len(starts) < 7:
+            lose_database()
+
+    monkeypatch.setattr(bench._settlement.worker.stopping, "wait", lambda seconds: False)
+    actor(work, outside_effects=True).send()
+    bench.deliver(the_row(), redelivered=True)
+    assert (starts, OutboxMessage.objects.count()) == ([1] * 7, 0)
+
+
+def test_a_shutdown_lets_go_of_nobody_else_s_hold(
+    bench: Bench, actor: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Any] = []
+
+    def strike(*arguments: Any) -> str:
+        raise Shutdown
+
+    def work() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(starts, "_put_off_until_free", strike)
+            bench.deliver(the_row(), redelivered=True)  # in a worker that is told to stop before it has begun
+        held.append(the_row().held_until)
+
+    actor(work, outside_effects=True, notify_shutdown=True).send()
+    bench.deliver(the_row())
+    assert isinstance(bench.consumer.errors[0], Unsettled)
+    assert held != [None]
+
+
+def test_a_row_that_is_locked_lets_no_other_hold_lapse(actor: Declare, database: str) -> None:
+    if database != "postgresql":
+        pytest.skip("SQLite has no row locks")
+    one, run = actor(add, outside_effects=True), uuid4()
+    for name in "12":
+        one.send(name)
+    locked, other = OutboxMessage.objects.order_by("pk")
+    for row in (locked, other):
+        hold(row, seconds=1, by=run)
+    before = OutboxMessage.objects.get(pk=other.pk).held_until
+    with locked_until(threading.Event(), locked):
+        holds.extend([Hold(Ticket(row_id=row.pk, attempt=0), run) for row in (locked, other)])
+    after = OutboxMessage.objects.get(pk=other.pk).held_until
+    assert before is not None
+    assert after is not None
+    assert after > before
+
+
+def test_rows_that_take_long_do_not_die_of_lost_connections(bench: Bench, actor: Declare) -> None:
+    done, begun = threading.Event(), []
+
+    def work() -> Group:
+        begun.append(1)
+        done.wait(30)
+        return Group(name="effect")
+
+    def run(*, redelivered: bool) -> None:
+        row = the_row()
+        threads.append(elsewhere(lambda: bench.deliver(row, redelivered=redelivered)))
+
+    threads: list[threading.Thread] = []
+    actor(work, returns_rows=True).send()
+    carry()
+    run(redelivered=False)
+    assert wait_until(lambda: len(begun) == 1, timeout_seconds=30)
+    run(redelivered=True)
+    assert wait_until(lambda: len(begun) == 2, timeout_seconds=30)
+    for _ in range(MOST_STARTS):  # the connection is lost again and again, and each time RabbitMQ hands it out again
+        bench.deliver(the_row(), redelivered=True)
+        assert (the_row().state, the_row().starts) == (State.SCHEDULED, 1)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert (effects(), OutboxMessage.objects.count()) == (["effect"], 0)

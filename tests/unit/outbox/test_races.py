@@ -1,16 +1,20 @@
 """Holes that a hostile reader found, each kept closed: late copies, foreign locks, errors at bad moments."""
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import dramatiq
+import psycopg
 import pytest
 from django.contrib.auth.models import Group
-from django.db import InternalError, OperationalError, connection, transaction
+from django.db import InterfaceError, InternalError, connection, transaction
 from django.db.models.functions import Now
 from dramatiq import Message, MessageProxy
 from dramatiq.middleware import Shutdown, SkipMessage
@@ -20,44 +24,19 @@ from actors.outbox.cancel import cancel
 from actors.outbox.context import Context, sent_by
 from actors.outbox.errors import Unsettled
 from actors.outbox.group_commit import GroupCommit, Work
-from actors.outbox.holds import HoldKeeper
+from actors.outbox.holds import Hold, HoldKeeper
 from actors.outbox.middleware import Settlement
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.settlement import MOST_CUTS
 from project.servers.process import wait_until
 from tests.unit.outbox.conftest import Bench
+from tests.unit.outbox.scene import add, effects, elsewhere, locked_until, lose_database, the_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
 Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
 HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
-
-
-def add(name: str = "effect") -> None:
-    Group.objects.create(name=name)
-
-
-def effects() -> list[str]:
-    return sorted(Group.objects.values_list("name", flat=True))
-
-
-def the_row() -> OutboxMessage:
-    return OutboxMessage.objects.get()
-
-
-def elsewhere(do: Callable[[], Any]) -> threading.Thread:
-    """Do something in another thread, over a connection of its own."""
-
-    def run() -> None:
-        try:
-            do()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    return thread
 
 
 @pytest.fixture
@@ -70,18 +49,11 @@ def short_locks(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def locked_for(seconds: float, row: Any) -> Iterator[None]:
     """Have a row locked by somebody else for so long, from now on."""
-    is_locked = threading.Event()
-
-    def lock() -> None:
-        with transaction.atomic():
-            type(row)._default_manager.select_for_update().get(pk=row.pk)
-            is_locked.set()
-            threading.Event().wait(seconds)
-
-    thread = elsewhere(lock)
-    assert is_locked.wait(30)
-    yield
-    thread.join()
+    end = threading.Event()
+    with locked_until(end, row) as locker:
+        threading.Timer(seconds, end.set).start()
+        yield
+        locker.join()
 
 
 def test_a_message_of_an_older_database_does_not_settle_a_row_of_its_number(bench: Bench, actor: Declare) -> None:
@@ -220,17 +192,17 @@ def test_a_held_actor_begins_anew_after_an_outage_that_outlasted_its_hold(
     runs: list[int] = []
 
     def another_takes_it(_seconds: float) -> bool:
-        OutboxMessage.objects.update(held_until=Now() + timedelta(minutes=1))
+        OutboxMessage.objects.update(held_until=Now() + timedelta(minutes=1), held_by=uuid4())
         return False
 
     def work() -> None:
         runs.append(1)
-        raise OperationalError("the connection was cut")
+        lose_database()
 
     monkeypatch.setattr(bench._settlement.worker.stopping, "wait", another_takes_it)
     actor(work, outside_effects=True).send()
     bench.deliver(the_row())
-    assert (runs, the_row().state) == ([1], State.SCHEDULED)
+    assert (runs, the_row().state, the_row().attempt) == ([1], State.SCHEDULED, 0)
 
 
 def test_what_a_group_s_leader_sends_for_another_carries_that_one_s_origin(bench: Bench, actor: Declare) -> None:
@@ -277,7 +249,7 @@ def test_holds_are_extended_whatever_went_wrong_the_last_time(monkeypatch: pytes
 
     monkeypatch.setattr(holds, "EXTEND_SECONDS", 0.01)
     monkeypatch.setattr(holds, "extend", fail)
-    with HoldKeeper().keeping(envelope.Ticket(row_id=1, attempt=0)):
+    with HoldKeeper().keeping(Hold(envelope.Ticket(row_id=1, attempt=0), uuid4())):
         assert wait_until(lambda: len(calls) > 2, timeout_seconds=30)
 
 
@@ -312,18 +284,37 @@ def test_nothing_is_acknowledged_on_a_standby(
 
 
 def test_an_actor_whose_own_doing_it_is_that_the_connection_is_lost_fails(
-    bench: Bench, actor: Declare, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, actor: Declare, monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
+    if database != "postgresql":
+        pytest.skip("SQLite has no connection to lose")
     runs: list[int] = []
 
     def work() -> None:
         runs.append(1)
-        raise OperationalError("connection to another server failed")
+        lose_database()
 
     monkeypatch.setattr(bench._settlement.worker.stopping, "wait", lambda seconds: False)
     actor(work).send()
     bench.deliver(the_row())
     assert (len(runs), the_row().state, the_row().attempt) == (MOST_CUTS, State.SCHEDULED, 1)
+
+
+@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+def test_a_connection_of_an_actor_s_own_that_is_lost_is_its_failure(
+    bench: Bench, actor: Declare, options: dict[str, bool]
+) -> None:
+    runs: list[int] = []
+
+    def work() -> None:
+        runs.append(1)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        raise InterfaceError("the cursor is closed")
+
+    actor(work, **options).send()
+    bench.deliver(the_row())
+    assert (len(runs), the_row().state, the_row().attempt) == (1, State.SCHEDULED, 1)
 
 
 def test_a_leader_that_is_struck_leaves_nobody_waiting(actor: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,3 +345,133 @@ def test_a_leader_that_is_struck_leaves_nobody_waiting(actor: Declare, monkeypat
     for thread in threads:
         thread.join(30)
     assert not OutboxMessage.objects.exists()
+
+
+@pytest.mark.usefixtures("short_locks")
+@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+def test_a_redelivered_copy_outwaits_a_lock_of_a_worker_that_was_killed(
+    bench: Bench, actor: Declare, options: dict[str, bool]
+) -> None:
+    # PostgreSQL notices that a client is gone when its statement has ended: until then its locks stay.
+    one = actor(lambda: Group(name="effect") if options.get("returns_rows") else add(), **options)
+    one.send()
+    settings, row = connection.settings_dict, the_row()
+    killed = psycopg.connect(host=settings["HOST"], port=settings["PORT"], user="postgres", dbname=settings["NAME"])
+    killed.execute("SELECT 1 FROM outbox_outboxmessage WHERE id = %s FOR UPDATE", [row.pk])
+    killed.pgconn.send_query(b"SELECT pg_sleep(1)")
+    with socket.socket(fileno=os.dup(killed.pgconn.socket)) as line:
+        line.shutdown(socket.SHUT_RDWR)
+    bench.deliver(row, redelivered=True)
+    killed.close()
+    assert (effects(), OutboxMessage.objects.count()) == (["effect"], 0)
+
+
+@pytest.mark.usefixtures("short_locks")
+def test_a_copy_that_waits_for_a_worker_that_gives_up_does_the_work(bench: Bench, actor: Declare) -> None:
+    other: list[threading.Thread] = []
+
+    def work() -> None:
+        if other:
+            return add()
+        row = the_row()
+        other.append(elsewhere(lambda: bench.deliver(row, redelivered=True)))
+        raise Shutdown
+
+    actor(work, notify_shutdown=True).send()
+    bench.deliver(the_row())
+    other[0].join()
+    assert (effects(), OutboxMessage.objects.count()) == (["effect"], 0)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize("options", HOW_TO_SETTLE[1:])
+@pytest.mark.parametrize("way", ["manual", "atomic"])
+def test_a_transaction_that_an_actor_leaves_open_takes_no_outcome_with_it(
+    bench: Bench, actor: Declare, options: dict[str, bool], way: str, fails: bool
+) -> None:
+    def work() -> None:
+        if way == "manual":
+            transaction.set_autocommit(False)
+        else:
+            transaction.atomic().__enter__()
+        Group.objects.count()
+        if fails:
+            raise ValueError("wrong")
+
+    if connection.vendor == "sqlite":
+        pytest.skip("an in-memory database cannot be closed")
+    actor(work, max_retries=0, **options).send()
+    bench.deliver(the_row())
+    connection.close()
+    assert list(OutboxMessage.objects.values_list("state", flat=True)) == ([State.DEAD] if fails else [])
+
+
+def test_an_interruption_that_strikes_within_a_commit_is_written_down(
+    bench: Bench, actor: Declare, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database != "postgresql":
+        pytest.skip("an in-memory database cannot be closed")
+    with monkeypatch.context() as patch:
+
+        def strike() -> None:
+            patch.undo()
+            raise Shutdown
+
+        actor(lambda: patch.setattr(connection, "_commit", strike)).send()
+        bench.deliver(the_row())
+    connection.close()
+    assert (the_row().state, the_row().attempt) == (State.SCHEDULED, 1)
+
+
+def test_a_statement_that_exceeds_a_limit_of_its_own_is_a_failure(bench: Bench, actor: Declare, database: str) -> None:
+    if database != "postgresql":
+        pytest.skip("SQLite has no such limits")
+    runs: list[int] = []
+
+    def work() -> None:
+        runs.append(1)
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL work_mem = '64kB'; SET LOCAL temp_file_limit = '100kB'")
+            cursor.execute("SELECT md5(g::text) FROM generate_series(1, 100000) AS g ORDER BY 1")
+
+    actor(work, max_retries=0).send()
+    bench.deliver(the_row())
+    assert (runs, the_row().state) == ([1], State.DEAD)
+
+
+def test_a_send_under_a_key_is_begun_only_where_its_change_can_be_seen(
+    bench: Bench, actor: Declare, short_locks: None
+) -> None:
+    seen: list[list[str]] = []
+    look = actor(lambda: seen.append(effects()))
+    look.send_with_options(dedupe_key="look")
+    row, is_sent, may_commit = the_row(), threading.Event(), threading.Event()
+
+    def change_and_send() -> None:
+        with transaction.atomic():
+            add("changed")
+            look.send_with_options(dedupe_key="look")
+            is_sent.set()
+            may_commit.wait(30)
+
+    sender = elsewhere(change_and_send)
+    assert is_sent.wait(30)
+    worker = elsewhere(lambda: bench.deliver(row))
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with connection.cursor() as cursor:
+        assert wait_until(lambda: bool(cursor.execute(waits) and cursor.fetchone()), timeout_seconds=30)
+    may_commit.set()
+    for thread in (sender, worker):
+        thread.join()
+    bench.deliver_all()
+    assert seen == [["changed"]]
+
+
+def test_senders_under_one_key_do_not_wait_for_each_other(actor: Declare, short_locks: None) -> None:
+    look = actor(lambda: None)
+    look.send_with_options(dedupe_key="look")
+    with transaction.atomic():
+        look.send_with_options(dedupe_key="look")
+        other = elsewhere(lambda: look.send_with_options(dedupe_key="look"))
+        other.join(30)
+        assert not other.is_alive()
