@@ -37,8 +37,8 @@ SHORT = Pass(
     creates=40,
     pause_seconds=0.15,
     repeats=3,
-    restarts=5,
-    backlog=2_000,
+    restarts=4,
+    backlog=1_000,
     scenario_timeout_seconds=240,
     recovery_timeout_seconds=120,
 )

@@ -27,7 +27,9 @@ from project.stack import MANAGE, ROOT, Stack
 from tests.chaos.proxy import Proxy
 
 DATABASE = "chaos"
-HEARTBEAT_SECONDS = 3
+HEARTBEAT_SECONDS = 2
+# A peer that is silent for so long is given up: two heartbeats, and what it takes to notice.
+SILENCE_SECONDS = 2 * HEARTBEAT_SECONDS + 0.5
 BACK_TIMEOUT_SECONDS = 90.0
 
 

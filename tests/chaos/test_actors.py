@@ -30,12 +30,17 @@ def test_what_always_fails_is_kept_as_a_dead_letter(scenario: Scenario) -> None:
 
 
 def test_what_kills_its_worker_is_given_up_and_takes_no_other_message_with_it(scenario: Scenario) -> None:
-    give_up(scenario, "kill_worker", most_runs=MOST_STARTS + 1)  # the first delivery is no redelivery
-    assert scenario.service.effects(f"kill_worker-{scenario.seed}") == 0
-
-
-def test_what_kills_its_worker_while_it_is_held_is_given_up_too(scenario: Scenario) -> None:
-    give_up(scenario, "kill_worker_while_held", most_runs=MOST_STARTS)
+    killers = {actor: f"{actor}-{scenario.seed}" for actor in ("kill_worker", "kill_worker_while_held")}
+    with scenario.load() as load:
+        scenario.service.send(*(f"{actor}.send({name!r})" for actor, name in killers.items()))
+        load.wait_for(scenario.length.creates)
+    dead = scenario.wait_for_dead(len(killers))
+    assert sorted((actor, reason) for actor, reason, _ in dead) == [(actor, "starts exceeded") for actor in killers]
+    assert scenario.service.effects(killers["kill_worker"]) == 0
+    for name in killers.values():
+        assert len(scenario.service.runs(name)) <= MOST_STARTS + 1  # a first delivery may be no redelivery
+    scenario.discard_dead()
+    scenario.assert_all_is_logged()
 
 
 def test_what_exceeds_its_time_limit_fails_and_nothing_of_it_remains(scenario: Scenario) -> None:
@@ -87,16 +92,3 @@ def test_a_pipeline_that_is_cut_between_its_steps_goes_on(scenario: Scenario) ->
         "SELECT name, count(*) FROM chaos_effect WHERE name LIKE %s GROUP BY 1", f"{prefix}%"
     )
     assert dict(taken) == {f"{prefix}{number}/{step}": 1 for number in range(count) for step in (1, 2, 3)}
-
-
-def give_up(scenario: Scenario, actor: str, *, most_runs: int) -> None:
-    """Have an actor kill its worker until it is a dead letter, and nothing else is."""
-    name = f"{actor}-{scenario.seed}"
-    with scenario.load() as load:
-        scenario.service.send(f"{actor}.send({name!r})")
-        load.wait_for(scenario.length.creates)
-    [(died, reason, _)] = scenario.wait_for_dead(1)
-    assert (died, reason) == (actor, "starts exceeded")
-    assert len(scenario.service.runs(name)) <= most_runs
-    scenario.discard_dead()
-    scenario.assert_all_is_logged()

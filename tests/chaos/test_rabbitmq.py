@@ -2,6 +2,7 @@
 
 from tests.chaos.load import percentiles
 from tests.chaos.scenario import Scenario
+from tests.chaos.service import SILENCE_SECONDS
 
 
 def test_rabbitmq_is_restarted(scenario: Scenario) -> None:
@@ -28,7 +29,7 @@ def test_rabbitmq_is_frozen(scenario: Scenario) -> None:
         load.wait_for(scenario.a_few())
         with scenario.service.frozen_node():
             # Longer than it takes to notice: two heartbeats.
-            load.go_on(seconds=scenario.length.fault_seconds + 6, count=scenario.length.creates)
+            load.go_on(seconds=scenario.length.fault_seconds + SILENCE_SECONDS, count=scenario.length.creates)
     assert load.refused == []
     scenario.assert_all_is_logged()
 
@@ -37,7 +38,7 @@ def test_the_way_to_rabbitmq_is_a_black_hole(scenario: Scenario) -> None:
     with scenario.load() as load:
         load.wait_for(scenario.a_few())
         with scenario.service.black_hole():
-            load.go_on(seconds=scenario.length.fault_seconds + 6, count=scenario.length.creates)
+            load.go_on(seconds=scenario.length.fault_seconds + SILENCE_SECONDS, count=scenario.length.creates)
     assert load.refused == []
     scenario.assert_all_is_logged()
 

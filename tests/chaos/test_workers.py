@@ -6,6 +6,7 @@ import psutil
 
 from project.servers.process import wait_until
 from tests.chaos.scenario import Scenario
+from tests.chaos.service import SILENCE_SECONDS
 
 MOST_STARTS = 5
 # Of both worker processes: what they run at a time, and what they take at once.
@@ -37,7 +38,7 @@ def test_a_worker_is_frozen_while_it_settles_and_goes_on_later(scenario: Scenari
     try:
         with scenario.load() as load:
             # RabbitMQ gives up its connection after two heartbeats, and another worker gets the message.
-            load.go_on(seconds=scenario.length.fault_seconds + 6, count=scenario.length.creates)
+            load.go_on(seconds=scenario.length.fault_seconds + SILENCE_SECONDS, count=scenario.length.creates)
     finally:
         worker.resume()
     scenario.assert_all_is_logged()
@@ -49,7 +50,7 @@ def test_a_worker_is_frozen_while_it_settles_and_killed_later(scenario: Scenario
     worker = begin_to_settle(scenario, name)
     worker.suspend()
     with scenario.load() as load:
-        load.go_on(seconds=scenario.length.fault_seconds + 6, count=scenario.length.creates)
+        load.go_on(seconds=scenario.length.fault_seconds + SILENCE_SECONDS, count=scenario.length.creates)
     worker.kill()
     scenario.assert_all_is_logged()
     assert scenario.service.effects(name) == 1
