@@ -99,7 +99,8 @@ class Settlement(Middleware):
         """Write down the end of a message whose actor was never begun: nobody else would."""
         from actors.outbox.errors import Unsettled
 
-        begun, self._thread.begun = getattr(self._thread, "begun", None), None
+        begun = getattr(self._thread, "begun", None)
+        self._thread.begun = self._thread.message = None
         if begun is message or message.failed:
             return
         settling = self._settling_of(broker, message)

@@ -1,0 +1,115 @@
+"""Deadlines and shutdowns strike actors, and never what is written down of their outcome."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+
+from actors.outbox import settlement
+from actors.outbox.errors import Unsettled
+from actors.outbox.failures import write_failure
+from actors.outbox.interruptions import LiftableShutdown, LiftableTimeLimit
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.settlement import Settling
+from tests.unit.outbox.conftest import Bench
+from tests.unit.outbox.scene import add, effects, the_row
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+Declare = Callable[..., dramatiq.Actor[Any, Any]]
+
+HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
+
+
+def end_all_deadlines() -> None:
+    [limit] = [one for one in dramatiq.get_broker().middleware if isinstance(one, LiftableTimeLimit)]
+    manager: Any = limit.manager
+    for thread_id in manager.deadlines:
+        manager.deadlines[thread_id] = 1  # long ago
+    manager._handle_deadlines()
+    give_it_time_to_strike()
+
+
+def shut_all_down() -> None:
+    [shutdown] = [one for one in dramatiq.get_broker().middleware if isinstance(one, LiftableShutdown)]
+    shutdown.manager.shutdown()
+    give_it_time_to_strike()
+
+
+def give_it_time_to_strike() -> None:
+    """Run some bytecode: an exception that was raised from outside is delivered between two instructions."""
+    for _ in range(100):
+        pass
+
+
+@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+@pytest.mark.parametrize("strike", [end_all_deadlines, shut_all_down])
+def test_nothing_strikes_while_an_effect_is_settled(
+    bench: Bench,
+    actor: Declare,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, bool],
+    strike: Callable[[], None],
+) -> None:
+    follow_up = Settling._follow_up
+
+    def struck(self: Settling, result: Any) -> None:
+        strike()
+        follow_up(self, result)
+
+    monkeypatch.setattr(Settling, "_follow_up", struck)
+    actor(lambda: None, notify_shutdown=True, **options).send()
+    assert bench.deliver(the_row()) == "ack"
+    assert (bench.consumer.errors, OutboxMessage.objects.count()) == ([], 0)
+
+
+@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+@pytest.mark.parametrize("strike", [end_all_deadlines, shut_all_down])
+def test_nothing_strikes_while_a_failure_is_written_down(
+    bench: Bench,
+    actor: Declare,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, bool],
+    strike: Callable[[], None],
+) -> None:
+    def struck(*arguments: Any) -> None:
+        strike()
+        write_failure(*arguments)
+
+    def fail() -> None:
+        raise ValueError("wrong")
+
+    monkeypatch.setattr(settlement, "write_failure", struck)
+    actor(fail, notify_shutdown=True, **options).send()
+    bench.deliver(the_row())
+    assert (the_row().state, the_row().error) == (State.SCHEDULED, "ValueError: wrong")
+
+
+@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+def test_a_deadline_strikes_the_actor(bench: Bench, actor: Declare, options: dict[str, bool]) -> None:
+    actor(end_all_deadlines, **options).send()
+    bench.deliver(the_row())
+    assert the_row().error.startswith("TimeLimitExceeded")
+
+
+@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+def test_a_shutdown_strikes_the_actor_that_asked_for_it(bench: Bench, actor: Declare, options: dict[str, bool]) -> None:
+    actor(shut_all_down, notify_shutdown=True, **options).send()
+    bench.deliver(the_row())
+    assert isinstance(bench.consumer.errors[-1], Unsettled)
+    assert (the_row().attempt, the_row().starts, the_row().held_until) == (0, 0, None)
+
+
+def test_a_shutdown_strikes_no_other_actor(bench: Bench, actor: Declare) -> None:
+    actor(lambda: (shut_all_down(), add())[1]).send()  # type: ignore[func-returns-value]
+    bench.deliver(the_row())
+    assert effects() == ["effect"]
+
+
+def test_an_actor_that_would_begin_after_the_shutdown_does_not(bench: Bench, actor: Declare) -> None:
+    actor(add, notify_shutdown=True).send()
+    bench.stop()
+    bench.deliver(the_row())
+    assert isinstance(bench.consumer.errors[-1], Unsettled)
+    assert (effects(), the_row().attempt) == ([], 0)
