@@ -25,8 +25,8 @@ HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
 def end_all_deadlines() -> None:
     [limit] = [one for one in dramatiq.get_broker().middleware if isinstance(one, LiftableTimeLimit)]
     manager: Any = limit.manager
-    for thread_id in manager.deadlines:
-        manager.deadlines[thread_id] = 1  # long ago
+    for thread_id, deadline in manager.deadlines.items():
+        manager.deadlines[thread_id] = deadline and 1  # long ago
     manager._handle_deadlines()
     give_it_time_to_strike()
 
