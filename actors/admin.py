@@ -5,6 +5,8 @@ of our tasks.
 """
 
 from django.contrib import admin
+from django.template.defaultfilters import truncatechars
+from django.utils.translation import gettext_lazy as _
 from django_dramatiq.models import Task as DramatiqTask
 
 from actors.models import Activity
@@ -15,7 +17,11 @@ admin.site.unregister(DramatiqTask)
 
 @admin.register(Activity)
 class ActivityAdmin(ReadOnlyAdmin[Activity]):
-    list_display = ("logged_at", "event", "task_id", "title", "owner")
+    list_display = ("logged_at", "event", "task_id", "owner", "short_title")
     list_filter = ("event", "logged_at")
     search_fields = ("title", "owner", "=task_id")
     ordering = ("-id",)
+
+    @admin.display(description=_("title"))
+    def short_title(self, activity: Activity) -> str:
+        return truncatechars(activity.title, 80)

@@ -101,14 +101,14 @@ class EditForm(DecisionForm):
     def clean_message(self) -> bytes:
         """Return the message as it will be sent."""
         try:
-            return contents.edit(self.row, json.loads(self.cleaned_data["message"]))
+            return contents.edit(self.row, contents.parse(self.cleaned_data["message"]))
         except (ValueError, RecursionError, UnfitMessage) as error:
             raise ValidationError(str(error)) from error
 
 
 @admin.register(OutboxMessage)
 class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
-    list_display = ("id", "actor", "queue", "subject", "state", "reason", "due_at", "published_at", "died_at")
+    list_display = ("id", "actor", "subject", "state", "reason", "died_at", "due_at", "queue", "published_at")
     list_display_links = ("id", "actor")
     list_filter = ("state", "reason", "queue", ("actor", FewValuesFilter), "died_at", "due_at")
     search_fields = ("=message_id", "actor", "queue", "subject", "error", "request_id", "changed_by")
@@ -276,7 +276,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
 
 @admin.register(DeadLetterDecision)
 class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
-    list_display = ("decided_at", "decision", "decided_by", "row_id", "actor", "subject", "reason", "short_why")
+    list_display = ("decided_at", "decision", "decided_by", "short_why", "actor", "subject", "reason", "row_id")
     list_filter = ("decision", "reason", "decided_at")
     search_fields = ("=row_id", "=message_id", "actor", "subject", "decided_by", "why")
     ordering = ("-id",)

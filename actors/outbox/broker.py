@@ -42,6 +42,7 @@ class OutboxMixin(Broker):
             NotSupported: the transaction is a manual one, or the message has a priority.
             TypeError: the message cannot be encoded.
         """
+        from actors.outbox.models import State
         from actors.outbox.statements import insert
         from actors.outbox.thread import process_relay
 
@@ -55,6 +56,7 @@ class OutboxMixin(Broker):
             queue=message.queue_name,
             actor=message.actor_name,
             body=message.encode(),
+            state=State.SCHEDULED.value if delay else State.PENDING.value,
             delay_ms=delay or 0,
             subject=message.options.get("subject", ""),
             dedupe_key=message.options.get("dedupe_key") or None,

@@ -1,7 +1,7 @@
 """Cancels messages that nobody has begun to publish: their work is not owed any more.
 
 Guarantee: a cancelled message never runs, and one that could not be cancelled is as it was. `manage.py outbox cancel`
-is its user.
+and the admin are its users.
 """
 
 from collections import Counter

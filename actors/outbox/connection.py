@@ -225,6 +225,12 @@ class Outage:
             logger.warning("rabbitmq still away %s reason=%r", self._address, explain(error))
         self._kind = type(error)
 
+    def hand_over(self) -> None:
+        """Log that another process sees to it from now on, if this one could not."""
+        if self._kind is not None:
+            logger.info("rabbitmq seen to by another process %s", self._address)
+        self._kind = None
+
     def end(self) -> None:
         """Log that messages can be published again, if they could not before."""
         if self._kind is not None:

@@ -3,6 +3,7 @@
 Used by `collector`, which judges what RabbitMQ gave up, and by `deadletters`, which sends it again as it is or edited.
 """
 
+import inspect
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -61,7 +62,22 @@ def require_fit(body: bytes) -> Message[Any]:
         raise UnfitMessage("its message_id is no printable ASCII text")
     if len(message.message_id) > LONGEST_ID:
         raise UnfitMessage(f"its message_id is longer than {LONGEST_ID} characters")
+    _require_arguments(message)
     return message
+
+
+def parse(text: str) -> Any:
+    """Return what JSON says; not what Python also takes for it, such as NaN.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def fields_of(row: OutboxMessage) -> dict[str, Any]:
@@ -134,6 +150,14 @@ def plain(value: object, longest: int | None = None) -> str:
     if not isinstance(value, str):
         return ""
     return clean(value.encode("utf-8", "backslashreplace").decode())[:longest]
+
+
+def _require_arguments(message: Message[Any]) -> None:
+    actor = dramatiq.get_broker().actors[message.actor_name]
+    try:
+        inspect.signature(actor.fn).bind(*message.args, **message.kwargs)
+    except TypeError as error:
+        raise UnfitMessage(f"{message.actor_name} does not take these arguments: {error}") from error
 
 
 def _describe_root(error: BaseException) -> str:

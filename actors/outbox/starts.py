@@ -1,7 +1,8 @@
 """Writes down that a message begins, where it may have killed a worker before, or is to be held.
 
-Guarantee: a message that keeps killing its worker is given up after `MOST_STARTS`; one that only ran beside it is not,
-because suspects are begun away from each other; and what was never begun counts for nothing. Called by `settlement`.
+Guarantee: a message that keeps killing its worker is given up after `MOST_STARTS` that were counted, which a first run
+is only if it is held; one that only ran beside it is not, because suspects are begun away from each other; and what was
+never begun counts for nothing. Called by `settlement`.
 """
 
 from datetime import timedelta

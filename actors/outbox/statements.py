@@ -20,7 +20,7 @@ LEASE_SECONDS = 30
 INSERT = """
 INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt, starts, due_at, error, traceback,
                                   subject, dedupe_key, request_id, changed_by, changed_by_id)
-VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, 'pending', 0, 0, {due_at}, '', '',
+VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, %(state)s, 0, 0, {due_at}, '', '',
         %(subject)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
 ON CONFLICT (dedupe_key) DO NOTHING
 """

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Min
-from django.db.models.functions import Now
+from django.db.models import Count, Min, Q
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from actors.outbox.models import OutboxMessage, State
@@ -16,6 +16,15 @@ from actors.outbox.models import OutboxMessage, State
 LAST_ID = {
     "postgresql": "SELECT pg_sequence_last_value(pg_get_serial_sequence(%s, 'id')::regclass)",
     "sqlite": "SELECT seq FROM sqlite_sequence WHERE name = %s",
+}
+
+
+# Since when a message is where it is: due, since it was sent, in RabbitMQ, dead.
+AGES_BEGIN = {
+    State.PENDING: "due_at",
+    State.SCHEDULED: "created_at",
+    State.PUBLISHED: "published_at",
+    State.DEAD: "died_at",
 }
 
 
@@ -33,7 +42,9 @@ class Rate:
 def take_stock() -> dict[str, Any]:
     """Return the counts and ages, in seconds, of what is in the outbox."""
     rows = OutboxMessage.objects.all()
-    states = {row["state"]: row for row in rows.values("state").annotate(count=Count("pk"), oldest=Min("created_at"))}
+    begun = (Min(column, filter=Q(state=state)) for state, column in AGES_BEGIN.items())
+    oldest = Coalesce(*begun, Min("created_at"))
+    states = {row["state"]: row for row in rows.values("state").annotate(count=Count("pk"), oldest=oldest)}
     reasons = rows.filter(state=State.DEAD).values_list("reason").annotate(count=Count("pk")).order_by("-count")
     return {
         "states": {state.value: _summary(states.get(state.value)) for state in State},

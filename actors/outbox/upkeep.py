@@ -140,7 +140,7 @@ class UpkeepThread(threading.Thread):
 
     def step(self) -> None:
         """Look after the queues, once, and survive whatever comes of it."""
-        leads = self._survive(self.upkeep.step)
+        leads = self._survive(self._look)
         if not leads:
             # Of many processes one looks: the others keep no connection to the database for that.
             connection.close()
@@ -158,6 +158,14 @@ class UpkeepThread(threading.Thread):
         if self.is_alive():
             self.join(STOP_SECONDS)
 
+    def _look(self) -> bool:
+        leads = self.upkeep.step()
+        if leads:
+            self._outage.end()
+        else:
+            self._outage.hand_over()
+        return leads
+
     def _survive(self, do: Callable[[], bool | None]) -> bool:
         try:
             leads = bool(do())
@@ -171,8 +179,6 @@ class UpkeepThread(threading.Thread):
             self.upkeep.disconnect()
         else:
             self._database_is_away = False
-            if leads:
-                self._outage.end()
             return leads
         return False
 

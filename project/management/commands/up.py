@@ -104,8 +104,9 @@ class Command(BaseCommand):
             # A second Ctrl-C must not interrupt what the first one began; stopping takes seconds at most.
             for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
-            with suppress(OSError):  # the terminal may be what has gone
-                self._say("Stopping: what is in hand is finished first …")
+            if stack.supervisor.is_running():
+                with suppress(OSError):  # the terminal may be what has gone
+                    self._say("Stopping: what is in hand is finished first …")
             stack.stop()
 
     def _show_banner(self, stack: "Stack") -> None:

@@ -96,7 +96,7 @@ def actor() -> Iterator[Callable[..., dramatiq.Actor[Any, Any]]]:
 @pytest.fixture
 def die(actor: Callable[..., dramatiq.Actor[Any, Any]]) -> Callable[..., OutboxMessage]:
     """Make a dead letter."""
-    known = actor(lambda *args: None, actor_name="known")
+    known = actor(lambda *args, **kwargs: None, actor_name="known")
 
     def make(**fields: Any) -> OutboxMessage:
         known.send("é")

@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from actors.outbox import envelope
 from actors.outbox.context import Context, sent_by
 from actors.outbox.errors import NotSupported
-from actors.outbox.models import OutboxMessage
+from actors.outbox.models import OutboxMessage, State
 from tests.unit.outbox.conftest import Bench
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -98,6 +98,13 @@ def test_the_origin_is_captured_where_it_is_sent(nothing: dramatiq.Actor[Any, An
         nothing.send_with_options(subject="task:1")
     row = OutboxMessage.objects.get()
     assert (row.request_id, row.changed_by, row.changed_by_id, row.subject) == ("r-1", "user1", 7, "task:1")
+
+
+def test_what_is_to_wait_is_scheduled(nothing: dramatiq.Actor[Any, Any]) -> None:
+    nothing.send_with_options(delay=60_000)
+    row = OutboxMessage.objects.get()
+    assert row.state == State.SCHEDULED
+    assert (row.due_at - row.created_at).total_seconds() == pytest.approx(60, abs=1)
 
 
 def test_an_empty_key_is_no_key(nothing: dramatiq.Actor[Any, Any]) -> None:

@@ -359,6 +359,15 @@ def test_what_would_only_die_again_stays_dead_and_holds_up_no_other(channel: Fak
     assert DeadLetterDecision.objects.count() == 1
 
 
+def test_arguments_that_an_actor_does_not_take_are_not_replayed(actor: Declare) -> None:
+    actor(lambda text: None).send("one", "too many")
+    OutboxMessage.objects.all().die("throws")
+    decided = deadletters.replay(OutboxMessage.objects.all(), by=SOMEBODY, why="again")
+    [problem] = decided.refused.values()
+    assert "does not take these arguments" in problem
+    assert OutboxMessage.objects.get().state == State.DEAD
+
+
 def test_a_message_of_a_queue_that_nobody_consumes_is_not_replayed(actor: Declare) -> None:
     actor(add).send()
     kill(the_row(), queue="old")

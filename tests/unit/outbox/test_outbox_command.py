@@ -51,7 +51,7 @@ def run(*arguments: Any) -> str:
 
 
 def test_status_counts_each_state_and_says_how_old_the_oldest_is(send: Send) -> None:
-    send(created_at=Now() - timedelta(hours=2, minutes=5))
+    send(due_at=Now() - timedelta(hours=2, minutes=5))
     send()
     send(state=State.DEAD, reason="throws")
     told = run("status", "--seconds", 0)
@@ -158,7 +158,7 @@ def test_without_rabbitmq_a_repair_says_so(send: Send, closed_port: int) -> None
 def test_what_waits_is_cancelled(send: Send) -> None:
     ids = [send(), send(state=State.SCHEDULED), send(lease_token=uuid4(), lease_until=Now() - timedelta(seconds=1))]
     kept = send()
-    assert "3 messages are cancelled" in run("cancel", *ids)
+    assert "Cancelled: 3." in run("cancel", *ids)
     assert OutboxMessage.objects.get().pk == kept
 
 
@@ -169,7 +169,7 @@ def test_what_is_on_its_way_is_not_cancelled_and_the_reasons_are_told(send: Send
         send(state=State.DEAD),
         send(),
     ]
-    with pytest.raises(CommandError, match="4 are not") as refusal:
+    with pytest.raises(CommandError, match="Not cancelled: 4") as refusal:
         run("cancel", *ids, 999_999_999)
     assert all(reason in str(refusal.value) for reason in (DEAD, IN_HAND, IN_RABBITMQ, "there is none"))
     assert set(OutboxMessage.objects.values_list("pk", flat=True)) == set(ids[:3])

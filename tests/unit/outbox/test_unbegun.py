@@ -86,7 +86,7 @@ def test_a_foreign_message_that_fails_becomes_a_row_and_dies_as_one(bench: Bench
     one = actor(add, max_retries=1)
     foreign = one.message().copy(kwargs=HOPELESS)
     assert deliver_foreign(bench, foreign) == "ack"
-    assert (the_row().state, json.loads(bytes(the_row().body))["options"]["retries"]) == (State.PENDING, 1)
+    assert (the_row().state, json.loads(bytes(the_row().body))["options"]["retries"]) == (State.SCHEDULED, 1)
     for _ in range(2):
         bench.deliver(the_row())
     assert (the_row().state, the_row().attempt) == (State.DEAD, 1)

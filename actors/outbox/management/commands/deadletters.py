@@ -6,26 +6,23 @@ What is printed may have been written by strangers: nothing of it reaches the te
 import getpass
 import json
 import os
-import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
-from datetime import datetime, time, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
-from actors.outbox import contents, deadletters
+from actors.outbox import arguments, contents, deadletters
 from actors.outbox.contents import UnfitMessage
 from actors.outbox.deadletters import Decided, Decider
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 
 LISTED = 100
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 FILTERS = ("queue", "actor", "reason", "since")
 COLUMNS = ("id", "died at", "queue", "actor", "subject", "reason", "error")
 WIDEST = 60
@@ -40,11 +37,13 @@ class Command(BaseCommand):
 
         listing = actions.add_parser("list", help="dead letters, the latest first")
         _add_filters(listing)
-        listing.add_argument("--limit", type=int, default=LISTED, help=f"at most so many ({LISTED}); 0 for all")
+        listing.add_argument(
+            "--limit", type=arguments.count, default=LISTED, help=f"at most so many ({LISTED}); 0 for all"
+        )
         listing.add_argument("--json", action="store_true", help="as JSON")
 
         show = actions.add_parser("show", help="one of them: message, error, traceback, earlier decisions")
-        show.add_argument("ids", metavar="ID", type=int, nargs=1)
+        show.add_argument("ids", metavar="ID", type=arguments.row_id, nargs=1)
 
         replay = actions.add_parser("replay", help="have them published again")
         _add_choice(replay)
@@ -60,8 +59,6 @@ class Command(BaseCommand):
         {"list": self._list, "show": self._show, "replay": self._replay, "discard": self._discard}[what](options)
 
     def _list(self, options: dict[str, Any]) -> None:
-        if options["limit"] < 0:
-            raise CommandError("--limit is a number of dead letters, or 0 for all of them.")
         rows = _filtered(options).order_by("-died_at", "-pk").defer("body", "traceback")
         shown = list(rows[: options["limit"] or None])
         if options["json"]:
@@ -129,33 +126,23 @@ class Command(BaseCommand):
 
 
 def _add_filters(parser: ArgumentParser) -> None:
-    parser.add_argument("--queue", help="only of this queue")
-    parser.add_argument("--actor", help="only of this actor")
-    parser.add_argument("--reason", help="only of this reason, such as 'retries exhausted'")
+    parser.add_argument("--queue", type=arguments.word, help="only of this queue")
+    parser.add_argument("--actor", type=arguments.word, help="only of this actor")
+    parser.add_argument("--reason", type=arguments.word, help="only of this reason, such as 'retries exhausted'")
     parser.add_argument(
         "--since",
-        type=_moment,
+        type=arguments.moment,
         help="only of those that died since: 2026-01-31, 2026-01-31T12:00, or ago: 90m, 12h, 7d",
     )
 
 
 def _add_choice(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", metavar="ID", type=int, nargs="*")
+    parser.add_argument("ids", metavar="ID", type=arguments.row_id, nargs="*")
     parser.add_argument("--all", action="store_true", help="all that the filters leave")
     _add_filters(parser)
     parser.add_argument("--why", required=True, help="kept with the decision")
     parser.add_argument("--by", metavar="NAME", help="who decides (the user of the operating system)")
     parser.add_argument("--yes", action="store_true", help="--all without any filter is meant")
-
-
-def _moment(text: str) -> datetime:
-    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return timezone.now() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-    if moment := parse_datetime(text):
-        return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
-    if day := parse_date(text):
-        return timezone.make_aware(datetime.combine(day, time.min))
-    raise ArgumentTypeError(f"{text!r} is no time, such as 2026-01-31, 2026-01-31T12:00, 90m, 12h or 7d")
 
 
 def _filtered(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
@@ -198,7 +185,7 @@ def _refuse_what_is_not_dead(ids: set[int], states: dict[int, str]) -> None:
 def _edited(row: OutboxMessage, source: str) -> bytes:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
-        return contents.edit(row, json.loads(text))
+        return contents.edit(row, contents.parse(text))
     except (OSError, ValueError, RecursionError, UnfitMessage) as error:
         raise CommandError(f"--edit: {_printable(str(error))}") from error
 

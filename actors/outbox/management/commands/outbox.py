@@ -1,7 +1,7 @@
 """`manage.py outbox status|repair|cancel`: what is on its way, what RabbitMQ has lost, what is not wanted any more."""
 
 import json
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
+from actors.outbox import arguments
 from actors.outbox.cancel import cancel, why_not
 from actors.outbox.connection import explain
 from actors.outbox.consumer import CANNOT_CONNECT
@@ -30,22 +31,24 @@ class Command(BaseCommand):
     help = "Tells what is on its way, publishes again what RabbitMQ has lost, cancels what is not published yet."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        jobs = parser.add_subparsers(dest="job", required=True)
+        jobs = parser.add_subparsers(dest="job", required=True, metavar="status|repair|cancel")
 
         status = jobs.add_parser(
             "status", help="how many messages are in which state, since when, and how fast they go"
         )
-        status.add_argument("--seconds", type=_seconds, default=2.0, help="how long to watch for the rate (2; 0: not)")
+        status.add_argument(
+            "--seconds", type=arguments.seconds, default=2.0, help="how long to watch for the rate (2; 0: not)"
+        )
         status.add_argument("--json", action="store_true", help="for programs")
 
         repair = jobs.add_parser("repair", help="publish again at once what RabbitMQ does not have any more")
-        repair.add_argument("--queue", help="only this queue's; otherwise every queue's")
+        repair.add_argument("--queue", type=arguments.word, help="only this queue's; otherwise every queue's")
 
         cancelling = jobs.add_parser("cancel", help="delete messages that are not published yet; all conditions hold")
-        cancelling.add_argument("ids", nargs="*", type=int, metavar="ID", help="ids of rows")
-        cancelling.add_argument("--subject", help="such as task:1")
-        cancelling.add_argument("--actor", help="the actor's name")
-        cancelling.add_argument("--dedupe-key", help="the key that it was sent with")
+        cancelling.add_argument("ids", nargs="*", type=arguments.row_id, metavar="ID", help="ids of rows")
+        cancelling.add_argument("--subject", type=arguments.word, help="such as task:1")
+        cancelling.add_argument("--actor", type=arguments.word, help="the actor's name")
+        cancelling.add_argument("--dedupe-key", type=arguments.word, help="the key that it was sent with")
 
     def handle(self, *args: Any, job: str, **options: Any) -> None:
         {"status": self._status, "repair": self._repair, "cancel": self._cancel}[job](options)
@@ -93,13 +96,13 @@ class Command(BaseCommand):
         rows = _selected(options)
         missing = set(options["ids"]) - set(rows.values_list("pk", flat=True))
         count = cancel(rows)
-        self.stdout.write(f"{count} messages are cancelled.")
+        self.stdout.write(f"Cancelled: {count}.")
         reasons = why_not(rows)
         if missing:
             reasons["there is none, or not with these conditions: settled, cancelled, or never sent"] = len(missing)
         if reasons:
             told = "".join(f"\n{number:>8} {reason}" for reason, number in reasons.most_common())
-            raise CommandError(f"{reasons.total()} are not:{told}")
+            raise CommandError(f"Not cancelled: {reasons.total()}:{told}")
         if not count:
             raise CommandError("No message is like that.")
 
@@ -134,13 +137,6 @@ def duration(seconds: float) -> str:
             rest, (lesser, name) = left % size, UNITS[min(place + 1, len(UNITS) - 1)]
             return f"{left // size} {unit} {rest // lesser} {name}" if rest // lesser else f"{left // size} {unit}"
     return "0 s"
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 3_600:
-        raise ArgumentTypeError("it is a number of seconds, up to an hour")
-    return seconds
 
 
 def _address() -> str:

@@ -6,8 +6,10 @@ from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Count
 
-from actors.outbox.models import OutboxMessage
+from actors.outbox import arguments
+from actors.outbox.models import OutboxMessage, State
 from actors.outbox.thread import RelayThread, make_publisher
 from actors.outbox.upkeep import make_upkeep_thread
 
@@ -17,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="publish what is due, and exit")
-        parser.add_argument("--timeout", type=float, default=60.0, help="seconds that --once may take (60)")
+        parser.add_argument("--timeout", type=arguments.seconds, default=60.0, help="seconds that --once may take (60)")
 
     def handle(self, *args: Any, once: bool, timeout: float, **options: Any) -> None:
         thread = RelayThread(make_publisher)
@@ -30,11 +32,14 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         if not once:
+            self.stdout.write("Carrying messages to RabbitMQ until stopped.")
             upkeep.start()
             thread.run()
             upkeep.stop()
+            self.stdout.write("Stopped.")
             return
         left = thread.drain(timeout)
         if left:
-            raise CommandError(f"{left} messages are still due: RabbitMQ did not take them within {timeout:g} s.")
-        self.stdout.write(f"Nothing is due. {OutboxMessage.objects.count()} messages are on their way.")
+            raise CommandError(f"Still due: {left}. RabbitMQ did not take everything within {timeout:g} s.")
+        counts = dict(OutboxMessage.objects.values_list("state").annotate(Count("pk")))
+        self.stdout.write("Nothing is due. " + ", ".join(f"{state}: {counts.get(state, 0)}" for state in State) + ".")

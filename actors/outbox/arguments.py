@@ -1,0 +1,82 @@
+"""What the commands take on their command lines, each kind with an error that says what it is."""
+
+import re
+from argparse import ArgumentTypeError
+from datetime import UTC, datetime, time, timedelta
+
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+LARGEST_ID = 2**63 - 1
+LONGEST_SECONDS = 3_600
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def row_id(text: str) -> int:
+    """Return the id of a row.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) <= LARGEST_ID:
+        raise ArgumentTypeError(f"{text!r} is no id of a row: a whole number from 1 on")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Return how many are wanted.
+
+    Raises:
+        ArgumentTypeError: it is no such number.
+    """
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ArgumentTypeError(f"{text!r} is no number of rows, or more than there can be")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds, up to an hour.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) or float(text) > LONGEST_SECONDS:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds, up to an hour")
+    return float(text)
+
+
+def word(text: str) -> str:
+    """Return a text that is not empty: an unset variable of a script's is no condition.
+
+    Raises:
+        ArgumentTypeError: it is empty.
+    """
+    if not text.strip():
+        raise ArgumentTypeError("it is empty")
+    return text
+
+
+def moment(text: str) -> datetime:
+    """Return a moment, such as 2026-01-31, 2026-01-31T12:00, or ago: 90m, 12h, 7d.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        found = _ago(text) or parse_datetime(text) or _midnight(text)
+        if found is not None:
+            aware = found if timezone.is_aware(found) else timezone.make_aware(found)
+            return aware.astimezone(UTC)  # fails for what no database could be asked about
+    except (ValueError, OverflowError):
+        pass
+    raise ArgumentTypeError(f"{text!r} is no time, such as 2026-01-31, 2026-01-31T12:00, 90m, 12h or 7d")
+
+
+def _ago(text: str) -> datetime | None:
+    ago = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    return timezone.now() - timedelta(**{UNITS[ago[2]]: int(ago[1])}) if ago else None
+
+
+def _midnight(text: str) -> datetime | None:
+    day = parse_date(text)
+    return datetime.combine(day, time.min) if day else None
