@@ -158,7 +158,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
 
     @admin.display(description=_("earlier decisions"))
     def decisions(self, row: OutboxMessage) -> str:
-        found = DeadLetterDecision.objects.filter(row_id=row.pk).order_by("pk").defer("body")
+        found = DeadLetterDecision.objects.filter(row_id=row.pk).order_by("pk").defer("body", "edited_body")
         lines = (
             (
                 reverse("admin:outbox_deadletterdecision_change", args=[one.pk]),
@@ -294,10 +294,11 @@ class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
         "reason",
         "what_went_wrong",
         "message",
+        "edited_message",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetterDecision]:
-        return super().get_queryset(request).defer("body", "error")
+        return super().get_queryset(request).defer("body", "edited_body", "error")
 
     @admin.display(description=_("why"))
     def short_why(self, decision: DeadLetterDecision) -> str:
@@ -310,6 +311,10 @@ class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
     @admin.display(description=_("message"))
     def message(self, decision: DeadLetterDecision) -> str:
         return _preformatted(contents.legible(bytes(decision.body)))
+
+    @admin.display(description=_("sent in its place"))
+    def edited_message(self, decision: DeadLetterDecision) -> str:
+        return "-" if decision.edited_body is None else _preformatted(contents.legible(bytes(decision.edited_body)))
 
 
 def _preformatted(text: str) -> str:

@@ -7,6 +7,7 @@ writes the deaths that a worker sees, `collector` those that RabbitMQ sees; `rel
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -51,7 +52,8 @@ def replay(rows: QuerySet[OutboxMessage], *, by: Decider, why: str, body: bytes 
     """
     assert body is None or len(rows) == 1
     kind = Decision.REPLAYED if body is None else Decision.EDITED
-    return _decide(rows, lambda row: _revive(row, body), kind=kind, by=by, why=why)
+    record = partial(_record, kind=kind, by=by, why=why, edited=body)
+    return _decide(rows, lambda row: _revive(row, body), record)
 
 
 def discard(rows: QuerySet[OutboxMessage], *, by: Decider, why: str) -> Decided:
@@ -60,28 +62,30 @@ def discard(rows: QuerySet[OutboxMessage], *, by: Decider, why: str) -> Decided:
     def delete(row: OutboxMessage) -> None:
         OutboxMessage.objects.filter(pk=row.pk).delete()
 
-    return _decide(rows, delete, kind=Decision.DISCARDED, by=by, why=why)
+    return _decide(rows, delete, partial(_record, kind=Decision.DISCARDED, by=by, why=why, edited=None))
 
 
 def _decide(
-    rows: QuerySet[OutboxMessage], do: Callable[[OutboxMessage], None], *, kind: Decision, by: Decider, why: str
+    rows: QuerySet[OutboxMessage],
+    do: Callable[[OutboxMessage], None],
+    record: Callable[[OutboxMessage], DeadLetterDecision],
 ) -> Decided:
     decided = Decided()
     for batch in _batches(sorted(rows.values_list("pk", flat=True))):
         with transaction.atomic():
             # Locked: of two who decide at once the second finds nothing dead any more.
             for row in OutboxMessage.objects.filter(pk__in=batch, state=State.DEAD).order_by("pk").select_for_update():
-                record = _record(row, kind=kind, by=by, why=why)
+                decision = record(row)
                 try:
                     do(row)
                 except UnfitMessage as error:
                     decided.refused[row.pk] = str(error)
                     continue
-                record.save(force_insert=True)
-                decided.decisions.append(record)
+                decision.save(force_insert=True)
+                decided.decisions.append(decision)
             _wake_relay_on_commit()
-    for record in decided.decisions:
-        logger.warning("dead letter %s row=%d by=%r", record.decision, record.row_id, record.decided_by)
+    for decision in decided.decisions:
+        logger.warning("dead letter %s row=%d by=%r", decision.decision, decision.row_id, decision.decided_by)
     return decided
 
 
@@ -90,7 +94,7 @@ def _batches(ids: list[int]) -> Iterator[list[int]]:
         yield ids[start : start + BATCH]
 
 
-def _record(row: OutboxMessage, *, kind: Decision, by: Decider, why: str) -> DeadLetterDecision:
+def _record(row: OutboxMessage, *, kind: Decision, by: Decider, why: str, edited: bytes | None) -> DeadLetterDecision:
     return DeadLetterDecision(
         row_id=row.pk,
         message_id=row.message_id,
@@ -100,6 +104,7 @@ def _record(row: OutboxMessage, *, kind: Decision, by: Decider, why: str) -> Dea
         reason=row.reason,
         error=row.error,
         body=bytes(row.body),
+        edited_body=edited,
         decision=kind,
         decided_by=plain(by.name, 200),
         decided_by_id=by.user_id,

@@ -116,6 +116,8 @@ class DeadLetterDecision(models.Model):
     error = models.TextField(_("error"), blank=True, default="")
     body = models.BinaryField(_("body"))
     """The message as it died: what was discarded can still be read, and what was edited compared."""
+    edited_body = models.BinaryField(_("edited body"), null=True)
+    """The message that was sent in its place, if it was edited."""
     decision = models.CharField(_("decision"), max_length=9, choices=Decision.choices)
     decided_by = models.CharField(_("decided by"), max_length=200)
     decided_by_id = models.BigIntegerField(_("decided by (id)"), null=True)

@@ -389,7 +389,9 @@ def test_an_edited_message_is_run_in_the_place_of_the_old(bench: Bench, actor: D
     kill(the_row())
     body = contents.edit(the_row(), {"args": ["right"]})
     deadletters.replay(all_rows(), by=SOMEBODY, why="a typing error", body=body)
-    assert DeadLetterDecision.objects.get().decision == "edited"
+    decision = DeadLetterDecision.objects.get()
+    sent = dramatiq.Message.decode(bytes(decision.edited_body or b""))
+    assert (decision.decision, sent.args) == ("edited", ("right",))
     bench.deliver_all()
     assert [group.name for group in Group.objects.all()] == ["right"]
 

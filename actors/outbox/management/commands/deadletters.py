@@ -99,6 +99,9 @@ class Command(BaseCommand):
             f"{_printable(decision.why)}\nit had died of {_printable(decision.reason)}: {_printable(decision.error)}\n"
             f"{_printable(contents.legible(bytes(decision.body)), lines=True)}"
         )
+        if decision.edited_body is not None:
+            edited = _printable(contents.legible(bytes(decision.edited_body)), lines=True)
+            self.stdout.write(f"sent in its place:\n{edited}")
 
     def _replay(self, options: dict[str, Any]) -> None:
         rows, body = _chosen(options), None
