@@ -39,7 +39,7 @@ class OutboxMixin(Broker):
         transaction has ended. One that is dead stands in nobody's way.
 
         Raises:
-            NotSupported: the transaction is a manual one, or the message has a priority.
+            NotSupported: the transaction is a manual one, or the message has a priority, a group's callbacks or an eta.
             TypeError: the message cannot be encoded.
         """
         from actors.outbox.models import State

@@ -16,7 +16,6 @@ from django.db import connection, transaction
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
-from actors.outbox.envelope import Ticket
 from actors.outbox.models import OutboxMessage
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ def end_of_hold() -> CombinedExpression:
 class Hold(NamedTuple):
     """What is held, and by which run of it."""
 
-    ticket: Ticket
+    row_id: int
 
     run: UUID
 
@@ -44,7 +43,7 @@ def extend(holds: Collection[Hold]) -> None:
     A row that is locked is passed over, lest the other holds lapse: the next round comes before its hold ends.
     """
     held = OutboxMessage.objects.filter(
-        pk__in=[hold.ticket.row_id for hold in holds], held_by__in=[hold.run for hold in holds]
+        pk__in=[hold.row_id for hold in holds], held_by__in=[hold.run for hold in holds]
     )
     with transaction.atomic():
         mine = list(held.select_for_update(skip_locked=True).values_list("pk", flat=True))

@@ -187,7 +187,11 @@ class Settling:
         return [], result
 
     def _hold(self) -> AbstractContextManager[None]:
-        return self.worker.holds.keeping(Hold(self.delivery.ticket, self.run_id)) if self.is_holding else nullcontext()
+        return (
+            self.worker.holds.keeping(Hold(self.delivery.ticket.row_id, self.run_id))
+            if self.is_holding
+            else nullcontext()
+        )
 
     def _on_behalf_of(self, row: OutboxMessage) -> AbstractContextManager[None]:
         """Make what is sent meanwhile carry the origin of this message."""

@@ -11,7 +11,7 @@ from dramatiq import Message, MessageProxy
 from dramatiq.worker import WorkerThread
 
 from actors.outbox import envelope
-from actors.outbox.middleware import Settlement
+from actors.outbox.middleware import Settlement, settlement_of
 from actors.outbox.models import OutboxMessage
 
 QUEUE = "tests"
@@ -55,8 +55,7 @@ class Bench:
 
     @property
     def _settlement(self) -> Settlement:
-        [settlement] = [each for each in self.worker.broker.middleware if isinstance(each, Settlement)]
-        return settlement
+        return settlement_of(self.worker.broker)
 
     def deliver_all(self) -> None:
         """Run what is waiting, and what that sends, until nothing waits."""

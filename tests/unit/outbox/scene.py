@@ -14,6 +14,9 @@ from django.db.models.functions import Now
 from actors.outbox import relay
 from actors.outbox.models import OutboxMessage, State
 
+# The ways in which an actor may say that it settles.
+HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
+
 
 def add(name: str = "effect") -> None:
     Group.objects.create(name=name)

@@ -14,7 +14,6 @@ from django.db.models.functions import Now
 from dramatiq.middleware import Shutdown
 
 from actors.outbox import holds, starts
-from actors.outbox.envelope import Ticket
 from actors.outbox.errors import Unsettled
 from actors.outbox.holds import Hold
 from actors.outbox.models import OutboxMessage, State
@@ -82,11 +81,11 @@ def test_holds_are_extended_while_their_actors_run(
 def test_a_hold_that_has_ended_is_not_taken_up_again(actor: Declare) -> None:
     actor(lambda: None, outside_effects=True).send()
     row, run = the_row(), uuid4()
-    mine = Hold(Ticket(row_id=row.pk, attempt=0), run)
+    mine = Hold(row.pk, run)
     holds.extend({mine})
     assert the_row().held_until is None
     hold(row, seconds=1, by=run)
-    holds.extend({Hold(mine.ticket, uuid4())})
+    holds.extend({Hold(row.pk, uuid4())})
     held_until = the_row().held_until
     holds.extend({mine})
     assert held_until is not None
@@ -190,7 +189,7 @@ def test_a_row_that_is_locked_lets_no_other_hold_lapse(actor: Declare, database:
         hold(row, seconds=1, by=run)
     before = OutboxMessage.objects.get(pk=other.pk).held_until
     with locked_until(threading.Event(), locked):
-        holds.extend([Hold(Ticket(row_id=row.pk, attempt=0), run) for row in (locked, other)])
+        holds.extend([Hold(row.pk, run) for row in (locked, other)])
     after = OutboxMessage.objects.get(pk=other.pk).held_until
     assert before is not None
     assert after is not None

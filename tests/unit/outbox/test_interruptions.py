@@ -13,13 +13,11 @@ from actors.outbox.interruptions import LiftableShutdown, LiftableTimeLimit
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.settlement import Settling
 from tests.unit.outbox.conftest import Bench
-from tests.unit.outbox.scene import add, effects, the_row
+from tests.unit.outbox.scene import HOW_TO_SETTLE, add, effects, the_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
 Declare = Callable[..., dramatiq.Actor[Any, Any]]
-
-HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
 
 
 def end_all_deadlines() -> None:
@@ -43,8 +41,12 @@ def give_it_time_to_strike() -> None:
         pass
 
 
-@pytest.mark.parametrize("options", HOW_TO_SETTLE)
-@pytest.mark.parametrize("strike", [end_all_deadlines, shut_all_down])
+however_it_settles = pytest.mark.parametrize("options", HOW_TO_SETTLE)
+whatever_strikes = pytest.mark.parametrize("strike", [end_all_deadlines, shut_all_down])
+
+
+@however_it_settles
+@whatever_strikes
 def test_nothing_strikes_while_an_effect_is_settled(
     bench: Bench,
     actor: Declare,
@@ -64,8 +66,8 @@ def test_nothing_strikes_while_an_effect_is_settled(
     assert (bench.consumer.errors, OutboxMessage.objects.count()) == ([], 0)
 
 
-@pytest.mark.parametrize("options", HOW_TO_SETTLE)
-@pytest.mark.parametrize("strike", [end_all_deadlines, shut_all_down])
+@however_it_settles
+@whatever_strikes
 def test_nothing_strikes_while_a_failure_is_written_down(
     bench: Bench,
     actor: Declare,
@@ -86,14 +88,14 @@ def test_nothing_strikes_while_a_failure_is_written_down(
     assert (the_row().state, the_row().error) == (State.SCHEDULED, "ValueError: wrong")
 
 
-@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+@however_it_settles
 def test_a_deadline_strikes_the_actor(bench: Bench, actor: Declare, options: dict[str, bool]) -> None:
     actor(end_all_deadlines, **options).send()
     bench.deliver(the_row())
     assert the_row().error.startswith("TimeLimitExceeded")
 
 
-@pytest.mark.parametrize("options", HOW_TO_SETTLE)
+@however_it_settles
 def test_a_shutdown_strikes_the_actor_that_asked_for_it(bench: Bench, actor: Declare, options: dict[str, bool]) -> None:
     actor(shut_all_down, notify_shutdown=True, **options).send()
     bench.deliver(the_row())

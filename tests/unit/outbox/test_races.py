@@ -25,18 +25,16 @@ from actors.outbox.context import Context, sent_by
 from actors.outbox.errors import Unsettled
 from actors.outbox.group_commit import GroupCommit, Work
 from actors.outbox.holds import Hold, HoldKeeper
-from actors.outbox.middleware import Settlement
+from actors.outbox.middleware import settlement_of
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.settlement import MOST_CUTS
 from project.servers.process import wait_until
 from tests.unit.outbox.conftest import Bench
-from tests.unit.outbox.scene import add, effects, elsewhere, locked_until, lose_database, the_row
+from tests.unit.outbox.scene import HOW_TO_SETTLE, add, effects, elsewhere, locked_until, lose_database, the_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
 Declare = Callable[..., dramatiq.Actor[Any, Any]]
-
-HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
 
 
 @pytest.fixture
@@ -211,7 +209,7 @@ def test_what_a_group_s_leader_sends_for_another_carries_that_one_s_origin(bench
     for name in ("alice", "bob"):
         with sent_by(Context(changed_by=name)):
             one.send()
-    [settlement] = [each for each in dramatiq.get_broker().middleware if isinstance(each, Settlement)]
+    settlement = settlement_of(dramatiq.get_broker())
     group = settlement.worker.group_commit
 
     def run(row: OutboxMessage) -> None:
@@ -249,7 +247,7 @@ def test_holds_are_extended_whatever_went_wrong_the_last_time(monkeypatch: pytes
 
     monkeypatch.setattr(holds, "EXTEND_SECONDS", 0.01)
     monkeypatch.setattr(holds, "extend", fail)
-    with HoldKeeper().keeping(Hold(envelope.Ticket(row_id=1, attempt=0), uuid4())):
+    with HoldKeeper().keeping(Hold(1, uuid4())):
         assert wait_until(lambda: len(calls) > 2, timeout_seconds=30)
 
 

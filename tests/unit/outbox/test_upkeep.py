@@ -174,6 +174,17 @@ def test_whoever_cannot_reach_rabbitmq_lets_another_process_try(running: UpkeepT
     assert Upkeep(connect=Rabbitmq().connect).step()
 
 
+def test_an_outage_that_another_process_sees_the_end_of_is_no_open_one(
+    running: UpkeepThread, rabbitmq: Rabbitmq, told: Callable[[], list[str]]
+) -> None:
+    rabbitmq.failure = AMQPConnectionError("refused")
+    running.step()
+    assert Upkeep(connect=Rabbitmq().connect).step()
+    for _ in range(3):
+        running.step()
+    assert [line.split(" for=")[0] for line in told()] == ["rabbitmq away", "rabbitmq seen to by another process"]
+
+
 def test_an_outage_of_the_database_is_told_of_once_and_survived(
     running: UpkeepThread, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]], rabbitmq: Rabbitmq
 ) -> None:
