@@ -1,26 +1,75 @@
-"""The actors that keep the log of what happened to tasks. Run by `manage.py rundramatiq`."""
+"""The actors that keep the log of what happened to tasks. Run by `manage.py rundramatiq`.
+
+Guarantee: one row an event, exactly once. The line of a creation is written before its row is committed; those of
+updates and deletions are the web's, which waits for no worker (`tasks.signals`).
+"""
 
 import logging
+from typing import Any, TypedDict
 
 import dramatiq
 from dramatiq.middleware import CurrentMessage
 
 from actors.lines import task_line
-from actors.models import Activity, Event
+from actors.models import SYSTEM, Activity, Event
+from actors.outbox.context import current_context, current_trail
 
 logger = logging.getLogger(__name__)
 
 
+class Details(TypedDict, total=False):
+    """What a message tells of a change beside the task's id, title and owner; older messages tell nothing."""
+
+    owner_id: int
+
+    version: int
+
+    changes: dict[str, list[Any]]
+    """`{field: [old, new]}`."""
+
+
 @dramatiq.actor(queue_name="activity", returns_rows=True)
-def log_task_creation(task_id: int, task_title: str, owner_username: str) -> Activity:
-    """Log a new task: one activity row, and the line that tells of it, which is written before the row is committed."""
+def log_task_creation(
+    task_id: int, task_title: str, owner_username: str, details: Details | None = None
+) -> Activity:
+    """Log a new task: one activity row, and the line that tells of it."""
     line = task_line("created", task_id=task_id, title=task_title, owner=owner_username)
     logger.info("[Dramatiq] %s", line)
-    message = CurrentMessage.get_current_message()
-    return Activity(
+    return _activity(Event.TASK_CREATED, task_id, task_title, owner_username, details or {})
+
+
+@dramatiq.actor(queue_name="activity", returns_rows=True)
+def log_task_update(task_id: int, task_title: str, owner_username: str, details: Details) -> Activity:
+    """Log the change of a task."""
+    return _activity(Event.TASK_UPDATED, task_id, task_title, owner_username, details)
+
+
+@dramatiq.actor(queue_name="activity", returns_rows=True)
+def log_task_deletion(task_id: int, task_title: str, owner_username: str, details: Details) -> Activity:
+    """Log the deletion of a task."""
+    return _activity(Event.TASK_DELETED, task_id, task_title, owner_username, details)
+
+
+EVENT_OF_ACTOR = {
+    log_task_creation.actor_name: Event.TASK_CREATED,
+    log_task_update.actor_name: Event.TASK_UPDATED,
+    log_task_deletion.actor_name: Event.TASK_DELETED,
+}
+
+
+def _activity(event: Event, task_id: int, title: str, owner: str, details: Details) -> Activity:
+    message, trail, context = CurrentMessage.get_current_message(), current_trail(), current_context()
+    row = Activity(
         message_id=message.message_id if message else None,
-        event=Event.TASK_CREATED,
+        event=event,
         task_id=task_id,
-        title=task_title,
-        owner=owner_username,
+        title=title,
+        owner=owner,
+        changed_by=context.changed_by or SYSTEM,
+        changed_by_id=context.changed_by_id,
+        request_id=context.request_id,
+        **{"version": 1, **details},
     )
+    if trail is not None:
+        row.occurred_at, row.published_at, row.attempts = trail.sent_at, trail.published_at, trail.attempts
+    return row

@@ -1,11 +1,13 @@
 """What a task is."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
+from tasks.history import Changes, changes_between, tracked_fields
 from tasks.querysets import TaskQuerySet
 
 
@@ -20,6 +22,14 @@ class Task(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    version = models.PositiveIntegerField(_("version"), default=1, db_default=1, editable=False)
+    """How often it was changed, its creation included. Each number is an event of that number."""
+
+    changes: Changes = {}
+    """What the last `save()` of this instance changed."""
+
+    deleted: "Task | None" = None
+    """What is being deleted: the row, locked, as it is."""
 
     objects = TaskQuerySet.as_manager()
 
@@ -39,12 +49,49 @@ class Task(models.Model):
         return self.title
 
     # The receivers of a task's signals send messages: a change and what tells of it are one transaction, wherever
-    # the change is made.
+    # the change is made. The row is locked first, so that versions are counted without gap or repeat.
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        with transaction.atomic():
-            super().save(*args, **kwargs)
+    def save(
+        self,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Save the task as its next version; a save that changes nothing writes nothing and tells of nothing."""
+        using = using or router.db_for_write(Task, instance=self)
+        with transaction.atomic(using=using):
+            before = None if force_insert else TaskQuerySet(Task, using=using).locked(self.pk)
+            if before is None:
+                TaskQuerySet(Task, using=using).number_new([self])
+            elif not self._number_change(before, update_fields):
+                return
+            if update_fields is not None:
+                update_fields = {*update_fields, "version"}
+            super().save(
+                force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields
+            )
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         with transaction.atomic():
             return super().delete(*args, **kwargs)
+
+    def _number_change(self, before: "Task", update_fields: Iterable[str] | None) -> bool:
+        """Note what changes and give it its number; return False if nothing does."""
+        wanted = set(tracked_fields(self)) - self.get_deferred_fields()
+        if update_fields is not None:
+            wanted &= {self._meta.get_field(name).name for name in update_fields}
+        self._evaluate(wanted, before)
+        self.changes = changes_between(before, self, wanted)
+        self.version = before.version + 1 if self.changes else before.version
+        return bool(self.changes)
+
+    def _evaluate(self, names: Iterable[str], before: "Task") -> None:
+        """Put values in the place of expressions such as `F("title")`: what they come to is what changes."""
+        expressions = {
+            f"value_of_{name}": getattr(self, name) for name in names if hasattr(self.__dict__.get(name), "as_sql")
+        }
+        if expressions:
+            rows = TaskQuerySet(Task, using=before._state.db).filter(pk=before.pk)
+            for name, value in rows.values(**expressions).get().items():
+                setattr(self, name.removeprefix("value_of_"), value)

@@ -7,8 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import NotSupportedError, connections, models, transaction
-from django.db.models import prefetch_related_objects
+from django.db.models import F, prefetch_related_objects
 from django.db.models.signals import post_save
+
+from actors.history import last_versions
+from actors.outbox.broker import sent_together
+from tasks.history import changes_between, tracked_fields
 
 if TYPE_CHECKING:
     from tasks.models import Task
@@ -39,21 +43,25 @@ class TaskQuerySet(models.QuerySet["Task"]):
         if ignore_conflicts or update_conflicts:
             raise NotSupportedError("bulk_create() of tasks takes no conflicts: it could not tell what was created.")
         self._for_write = True
+        tasks = list(objs)
         with transaction.atomic(using=self.db):
-            created = super().bulk_create(objs, batch_size)
+            self.number_new(tasks)
+            created = super().bulk_create(tasks, batch_size)
             for chunk in _chunks(created):
                 prefetch_related_objects(chunk, "owner")
                 self._tell(chunk, created=True, fields=None)
         return created
 
     def update(self, **values: Any) -> int:
-        """Update the tasks that match, and tell of each; return how many they are.
+        """Update the tasks that match, and tell of each that changes; return how many match.
 
         Raises:
-            NotSupportedError: ids are to change, or many annotated tasks so that others match meanwhile.
+            NotSupportedError: ids or versions are to change, or many annotated tasks so that others match meanwhile.
         """
         if values.keys() & {"pk", "id"}:
             raise NotSupportedError("update() of tasks does not change ids: it could not tell which tasks changed.")
+        if "version" in values:
+            raise NotSupportedError("update() of tasks takes no version: it counts what is changed.")
         self._for_write = True
         super(TaskQuerySet, self.none()).update(**values)  # raises what Django refuses, also where nothing matches
         with transaction.atomic(using=self.db):
@@ -63,6 +71,20 @@ class TaskQuerySet(models.QuerySet["Task"]):
                 self._update_chunk(chunk, values)
         self._result_cache = None
         return len(matching)
+
+    def locked(self, pk: int | None) -> "Task | None":
+        """Return a task, with its owner, locked until the end of the transaction; None if there is no such task."""
+        if pk is None:
+            return None
+        rows = self._rows().select_related("owner").select_for_update(of=("self",), no_key=True)
+        return rows.filter(pk=pk).first()
+
+    def number_new(self, tasks: Sequence["Task"]) -> None:
+        """Give tasks that are to be created their first version: 1, or the next, if their id has a history."""
+        chosen = [task.pk for task in tasks if task.pk is not None]
+        last = last_versions(chosen) if chosen else {}
+        for task in tasks:
+            task.version = last.get(task.pk, 0) + 1
 
     def _lock_matching(self) -> list[int]:
         # In the order of ids, so that two updates never wait for each other. From outside this query, because a
@@ -80,17 +102,30 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def _update_chunk(self, pks: Sequence[int], values: dict[str, Any]) -> None:
         # What is assigned may refer to an annotation, which only this query has.
         rows = self if self.query.annotations else self._rows()
+        before = {task.pk: task for task in self._read(pks)}
         if super(TaskQuerySet, rows.filter(pk__in=pks)).update(**values) != len(pks):
             raise NotSupportedError("update() of annotated tasks must not change which of the others match.")
-        updated = self._rows().filter(pk__in=pks).select_related("owner").order_by("pk")
-        self._tell(updated, created=False, fields=frozenset(values))
+        changed = [task for task in self._read(pks) if self._note_changes(task, before[task.pk])]
+        super(TaskQuerySet, self._rows().filter(pk__in=[task.pk for task in changed])).update(version=F("version") + 1)
+        self._tell(changed, created=False, fields=frozenset(values))
+
+    def _read(self, pks: Sequence[int]) -> "TaskQuerySet":
+        return self._rows().filter(pk__in=pks).select_related("owner").order_by("pk")
+
+    def _note_changes(self, task: "Task", before: "Task") -> bool:
+        task.changes = changes_between(before, task, tracked_fields(task))
+        task.version += 1
+        return bool(task.changes)
 
     def _rows(self) -> "TaskQuerySet":
         return TaskQuerySet(self.model, using=self.db)
 
     def _tell(self, tasks: Iterable["Task"], *, created: bool, fields: frozenset[str] | None) -> None:
-        for task in tasks:
-            post_save.send(self.model, instance=task, created=created, raw=False, using=self.db, update_fields=fields)
+        with sent_together():
+            for task in tasks:
+                post_save.send(
+                    self.model, instance=task, created=created, raw=False, using=self.db, update_fields=fields
+                )
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

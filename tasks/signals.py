@@ -1,19 +1,23 @@
-"""Tells of every change of a task, wherever it was made: REST, admin or shell.
+"""Tells of every change of a task, wherever it was made: REST, admin, shell or command.
 
-Guarantee: nothing is told of a change that was rolled back. A creation's line is a worker's; the lines of an update
-and a deletion are written here, on commit.
+Guarantee: each version of a task is one message to the actors, sent in the transaction of the change; nothing is told of
+a change that was rolled back. A creation's line is a worker's; the lines of an update and a deletion are written here,
+on commit.
 """
 
 import logging
 from functools import partial
 from typing import Any, Literal
 
+import dramatiq
 from django.db import transaction
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
-from actors.activity import log_task_creation
+from actors.activity import Details, log_task_creation, log_task_deletion, log_task_update
+from actors.history import subject_of
 from actors.lines import task_line
+from tasks.history import Changes, creation_of, deletion_of
 from tasks.models import Task
 
 logger = logging.getLogger(__name__)
@@ -24,16 +28,37 @@ def tell_of_save(instance: Task, created: bool, raw: bool, **kwargs: Any) -> Non
     if raw:  # a fixture restores history, it makes none
         return
     if created:
-        log_task_creation.send_with_options(
-            args=(instance.pk, instance.title, instance.owner.get_username()), subject=f"task:{instance.pk}"
-        )
+        send(log_task_creation, instance, creation_of(instance))
     else:
+        send(log_task_update, instance, instance.changes)
         _log_on_commit("updated", instance)
+
+
+@receiver(pre_delete, sender=Task)
+def lock_before_deletion(instance: Task, using: str, **kwargs: Any) -> None:
+    # As it is, not as it was when somebody read it; and nobody may change it any more.
+    instance.deleted = Task.objects.using(using).locked(instance.pk)
 
 
 @receiver(post_delete, sender=Task)
 def tell_of_deletion(instance: Task, **kwargs: Any) -> None:
-    _log_on_commit("deleted", instance)
+    task, instance.deleted = instance.deleted, None
+    if task is None:  # somebody else was faster, and told of it
+        return
+    task.version += 1
+    send(log_task_deletion, task, deletion_of(task))
+    _log_on_commit("deleted", task)
+
+
+def send(actor: dramatiq.Actor[..., Any], task: Task, changes: Changes) -> None:
+    """Tell an actor of the change that made a task what it is."""
+    details = Details(owner_id=task.owner_id, version=task.version, changes=changes)
+    actor.send_with_options(
+        args=(task.pk, task.title, task.owner.get_username()),
+        kwargs={"details": details},
+        subject=subject_of(task.pk),
+        sequence=task.version,
+    )
 
 
 def _log_on_commit(event: Literal["updated", "deleted"], task: Task) -> None:

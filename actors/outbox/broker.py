@@ -4,6 +4,8 @@ Guarantee: a message exists if and only if its change was committed. `relay` car
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pika
@@ -28,6 +30,31 @@ GROUP_CALLBACKS_NOT_SUPPORTED = (
 )
 
 
+_gathered: ContextVar[list[dict[str, Any]] | None] = ContextVar("outbox_gathered", default=None)
+
+
+@contextmanager
+def sent_together() -> Iterator[None]:
+    """Write what is sent inside at the end, in one round trip to the database; inside a transaction, so all or none.
+
+    Messages with a `dedupe_key` are written at once: whether another waits has to be known at the send.
+    """
+    from actors.outbox.statements import insert_many
+
+    assert connection.in_atomic_block, "what is written later has to be written with the change that it tells of"
+    if _gathered.get() is not None:  # the outer one writes
+        yield
+        return
+    rows: list[dict[str, Any]] = []
+    token = _gathered.set(rows)
+    try:
+        yield
+    finally:
+        _gathered.reset(token)
+    if rows:
+        insert_many(rows)
+
+
 class OutboxMixin(Broker):
     """Turns `enqueue` into an insert. Mixed into a broker that consumes."""
 
@@ -43,7 +70,6 @@ class OutboxMixin(Broker):
             TypeError: the message cannot be encoded.
         """
         from actors.outbox.models import State
-        from actors.outbox.statements import insert
         from actors.outbox.thread import process_relay
 
         _refuse_what_cannot_be_kept(message)
@@ -51,23 +77,35 @@ class OutboxMixin(Broker):
         self.declare_queue(message.queue_name)
         self.emit_before("enqueue", message, delay)
         context = current_context()
-        insert(
-            message_id=message.message_id,
-            queue=message.queue_name,
-            actor=message.actor_name,
-            body=message.encode(),
-            state=State.SCHEDULED.value if delay else State.PENDING.value,
-            delay_ms=delay or 0,
-            subject=message.options.get("subject", ""),
-            dedupe_key=message.options.get("dedupe_key") or None,
-            request_id=context.request_id,
-            changed_by=context.changed_by,
-            changed_by_id=context.changed_by_id,
-        )
+        row = {
+            "message_id": message.message_id,
+            "queue": message.queue_name,
+            "actor": message.actor_name,
+            "body": message.encode(),
+            "state": State.SCHEDULED.value if delay else State.PENDING.value,
+            "delay_ms": delay or 0,
+            "subject": message.options.get("subject", ""),
+            "sequence": message.options.get("sequence"),
+            "dedupe_key": message.options.get("dedupe_key") or None,
+            "request_id": context.request_id,
+            "changed_by": context.changed_by,
+            "changed_by_id": context.changed_by_id,
+        }
+        _write(row)
         # robust: the change is committed; that nobody could be woken turns no answer into an error.
         transaction.on_commit(process_relay.wake, robust=True)
         self.emit_after("enqueue", message, delay)
         return message
+
+
+def _write(row: dict[str, Any]) -> None:
+    from actors.outbox.statements import insert
+
+    gathered = _gathered.get()
+    if gathered is None or row["dedupe_key"] is not None:
+        insert(**row)
+    else:
+        gathered.append(row)
 
 
 def _refuse_what_cannot_be_kept(message: Message[Any]) -> None:

@@ -1,4 +1,5 @@
-"""Who changes something, in which request: known where the change is made, carried along to where it is logged.
+"""Who changes something, in which request: known where the change is made, carried along to where it is logged. And,
+there, the trail of the message that brought the work.
 
 Guarantee: whoever is asked is asked when a message is sent, not earlier: a web request learns who its user is
 halfway. Entered by the web's middleware and by `settlement`, read by `broker`.
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,12 +28,26 @@ NOBODY = Context()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Trail:
+    """How the message that is worked on came here; times are the database's."""
+
+    sent_at: datetime
+
+    published_at: datetime | None
+    """When RabbitMQ had confirmed it; where a worker was faster than that stamp, when a relay took it up."""
+
+    attempts: int
+    """How often it was begun to be worked on in earnest: 1 at first, one more after each retry and replay."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Origin:
     request_id: str
 
     ask: Callable[[], Context]
 
 
+_trail: ContextVar[Trail | None] = ContextVar("outbox_trail", default=None)
 _current: ContextVar[_Origin | None] = ContextVar("outbox_origin", default=None)
 
 
@@ -45,6 +61,21 @@ def current_request_id() -> str:
     """Return the id of the request that is served, or whose work is done, without asking who sent it."""
     origin = _current.get()
     return origin.request_id if origin else ""
+
+
+def current_trail() -> Trail | None:
+    """Return the trail of the message whose actor runs; None where an actor is called as a function."""
+    return _trail.get()
+
+
+@contextmanager
+def brought_by(trail: Trail) -> Iterator[None]:
+    """Make `trail` that of the work inside."""
+    token = _trail.set(trail)
+    try:
+        yield
+    finally:
+        _trail.reset(token)
 
 
 @contextmanager

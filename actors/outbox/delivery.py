@@ -19,7 +19,10 @@ from actors.outbox.outage import RowIsLocked, lock_was_not_available
 # A lock that outlasts this is not the relay's, which holds one for milliseconds: whoever waits does so at leisure.
 LOCK_TIMEOUT_MS = 2_000
 # What settling needs of a row; its body is not among it.
-NEEDED = ("starts", "held_until", "request_id", "changed_by", "changed_by_id")
+NEEDED = (
+    *("starts", "held_until", "state", "attempt", "request_id", "changed_by", "changed_by_id"),
+    *("created_at", "claimed_at", "published_at"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -62,6 +62,8 @@ class OutboxMessage(models.Model):
     held_until = models.DateTimeField(_("held until"), null=True)
     held_by = models.UUIDField(_("held by"), null=True)
     """The run that holds it: one run of one copy, in one worker's hands."""
+    claimed_at = models.DateTimeField(_("claimed at"), null=True)
+    """When a relay last took it up to publish it."""
     published_at = models.DateTimeField(_("published at"), null=True)
 
     reason = models.CharField(_("reason"), max_length=40, blank=True, default="", db_default="")
@@ -72,6 +74,8 @@ class OutboxMessage(models.Model):
 
     subject = models.CharField(_("subject"), max_length=100, blank=True, default="")
     """What the message is about, such as `task:1`."""
+    sequence = models.PositiveBigIntegerField(_("sequence"), null=True)
+    """Which of the messages about its subject it is, where the sender counts them."""
     request_id = models.CharField(_("request id"), max_length=100, blank=True, default="")
     changed_by = models.CharField(_("changed by"), max_length=200, blank=True, default="")
     changed_by_id = models.BigIntegerField(_("changed by (id)"), null=True)

@@ -7,8 +7,8 @@ that fail, `group_commit` settles for actors that return rows, `holds` keeps a r
 
 import logging
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -18,13 +18,13 @@ from django.db import OperationalError, connection, transaction
 from dramatiq import Message
 from dramatiq.middleware import Shutdown, SkipMessage
 
-from actors.outbox.context import Context, sent_by
+from actors.outbox.context import Context, Trail, brought_by, sent_by
 from actors.outbox.delivery import Delivery
 from actors.outbox.errors import Unsettled
 from actors.outbox.failures import NOT_HANDLED, call_back, describe, die, trace_of, write_failure
 from actors.outbox.group_commit import GroupCommit, Work, rows_of
 from actors.outbox.holds import Hold, HoldKeeper
-from actors.outbox.models import OutboxMessage
+from actors.outbox.models import OutboxMessage, State
 from actors.outbox.outage import connection_was_lost, database_answers, database_is_away
 from actors.outbox.patience import patiently
 from actors.outbox.starts import begin, forget
@@ -193,10 +193,12 @@ class Settling:
             else nullcontext()
         )
 
-    def _on_behalf_of(self, row: OutboxMessage) -> AbstractContextManager[None]:
-        """Make what is sent meanwhile carry the origin of this message."""
+    @contextmanager
+    def _on_behalf_of(self, row: OutboxMessage) -> Iterator[None]:
+        """Make what is sent meanwhile carry the origin of this message, and let the actor know its trail."""
         context = Context(request_id=row.request_id, changed_by=row.changed_by, changed_by_id=row.changed_by_id)
-        return sent_by(context)
+        with sent_by(context), brought_by(trail_of(row)):
+            yield
 
     def _counted(self, row: OutboxMessage) -> OutboxMessage:
         if row.starts and not self.has_begun:
@@ -241,6 +243,16 @@ class Settling:
 
     def _patiently(self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_away) -> T:
         return patiently(do, stopping=self.worker.stopping, what=self.delivery.ticket, may_pass=may_pass)
+
+
+def trail_of(row: OutboxMessage) -> Trail:
+    """Return the trail of a row, as far as it is known."""
+    is_stamped = row.state == State.PUBLISHED
+    return Trail(
+        sent_at=row.created_at,
+        published_at=row.published_at if is_stamped else row.claimed_at,
+        attempts=row.attempt + 1,
+    )
 
 
 def is_operational(error: BaseException) -> bool:

@@ -19,9 +19,9 @@ LEASE_SECONDS = 30
 # Of two with one key the second says nothing new, as long as the first is on its way.
 INSERT = """
 INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt, starts, due_at, error, traceback,
-                                  subject, dedupe_key, request_id, changed_by, changed_by_id)
+                                  subject, sequence, dedupe_key, request_id, changed_by, changed_by_id)
 VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, %(state)s, 0, 0, {due_at}, '', '',
-        %(subject)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
+        %(subject)s, %(sequence)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
 ON CONFLICT (dedupe_key) DO NOTHING
 """
 # It must not begin before what this transaction has changed can be seen. Others who send the same do not wait.
@@ -35,7 +35,8 @@ WITH ready AS (
     WHERE state IN ('pending', 'scheduled') AND due_at <= {now} AND (lease_until IS NULL OR lease_until < {now})
     ORDER BY due_at, id LIMIT %s {skipping_locked}
 )
-UPDATE outbox_outboxmessage SET state = 'pending', lease_token = %s, lease_until = {lease_end}
+UPDATE outbox_outboxmessage
+SET state = 'pending', lease_token = %s, lease_until = {lease_end}, claimed_at = {now}
 WHERE id IN (SELECT id FROM ready)
 RETURNING {claimed}
 """
@@ -79,6 +80,16 @@ def insert(**values: Any) -> None:
         while not cursor.rowcount and not _keeps_waiting(cursor, values):
             # The one that waited has begun meanwhile.
             cursor.execute(_in_dialect(INSERT), values)
+
+
+def insert_many(rows: Collection[dict[str, Any]]) -> None:
+    """Write messages down that have no `dedupe_key`, in one round trip.
+
+    Raises:
+        DatabaseError: a value does not fit, as above.
+    """
+    with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
+        cursor.executemany(_in_dialect(INSERT), rows)
 
 
 def claim(token: UUID, limit: int) -> list[OutboxMessage]:
