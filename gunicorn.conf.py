@@ -4,12 +4,13 @@ import os
 import time
 from typing import Any
 
+from settings.api import STREAM_CLIENTS
 from settings.environment import env
 from settings.logging import LOGGING
 
 bind = env.str("BIND", "127.0.0.1:8000")
 workers = env.int("WEB_CONCURRENCY", 1)
-threads = env.int("WEB_THREADS", 8)
+threads = env.int("WEB_THREADS", 8) + STREAM_CLIENTS
 worker_class = "gthread"
 logconfig_dict = LOGGING
 access_log_format = "%(m)s %({raw_uri}e)s %(s)s %(M)sms %(h)s request_id=%({x-request-id}o)s"
@@ -24,5 +25,8 @@ time.tzset()
 def post_worker_init(worker: Any) -> None:
     """Start the relay with the process: one that replaced another may not wait for a request, with messages owed."""
     from actors.outbox.thread import process_relay
+    from actors.stream import process_tail
 
+    # Whoever follows the activity would otherwise keep a process that is to end until it is killed.
+    process_tail.is_stopping = lambda: not worker.alive
     process_relay.start()

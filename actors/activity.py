@@ -29,9 +29,7 @@ class Details(TypedDict, total=False):
 
 
 @dramatiq.actor(queue_name="activity", returns_rows=True)
-def log_task_creation(
-    task_id: int, task_title: str, owner_username: str, details: Details | None = None
-) -> Activity:
+def log_task_creation(task_id: int, task_title: str, owner_username: str, details: Details | None = None) -> Activity:
     """Log a new task: one activity row, and the line that tells of it."""
     line = task_line("created", task_id=task_id, title=task_title, owner=owner_username)
     logger.info("[Dramatiq] %s", line)

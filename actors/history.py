@@ -7,7 +7,7 @@ transaction; the outbox is read first, so that what moves on meanwhile is not mi
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from dramatiq import Message
 from dramatiq.errors import DecodeError
 
@@ -47,7 +47,7 @@ def as_pending(row: OutboxMessage) -> Activity:
     """Return what a message will have logged, unsaved, as far as can be said before: an edited one may be illegible."""
     title, owner, details = _told(row)
     trail = trail_of(row)
-    return Activity(
+    activity = Activity(
         message_id=row.message_id,
         event=EVENT_OF_ACTOR[row.actor],
         task_id=int(row.subject.removeprefix(SUBJECT)),
@@ -61,9 +61,31 @@ def as_pending(row: OutboxMessage) -> Activity:
         request_id=row.request_id,
         occurred_at=trail.sent_at,
         published_at=trail.published_at,
-        logged_at=None,
         attempts=trail.attempts,
     )
+    activity.state = row.state
+    activity.logged_at = None  # type: ignore[assignment]  # not yet
+    return activity
+
+
+def read(
+    logged: QuerySet[Activity], owed: OutboxMessages, *, bounds: dict[str, int], upwards: bool, limit: int
+) -> list[Activity]:
+    """Return events of one task in the order of versions, each once.
+
+    Args:
+        logged: those in the log to choose from.
+        owed: the messages of those that are not.
+        bounds: lookups on the version, such as `{"lt": 12}`.
+        upwards: whether the smallest versions are wanted, first, or the largest.
+        limit: at most so many.
+    """
+    sign = "" if upwards else "-"
+    waiting = owed.filter(**{f"sequence__{lookup}": value for lookup, value in bounds.items()})
+    done = logged.filter(**{f"version__{lookup}": value for lookup, value in bounds.items()})
+    found = {row.version: row for row in map(as_pending, waiting.order_by(f"{sign}sequence")[:limit])}
+    found |= {row.version: row for row in done.order_by(f"{sign}version")[:limit]}
+    return [found[version] for version in sorted(found, reverse=not upwards)][:limit]
 
 
 def _told(row: OutboxMessage) -> tuple[str, str, dict[str, Any]]:

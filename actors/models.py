@@ -77,6 +77,9 @@ class Activity(models.Model):
     transaction = models.BigIntegerField(_("transaction"), db_default=CurrentTransaction(), editable=False)
     """In which rows become visible: see `commit_order`."""
 
+    state: str | None = None
+    """Where its message is, as long as no worker has logged it: such a one is no row yet (`history`)."""
+
     objects = Activities.as_manager()
 
     class Meta:

@@ -6,6 +6,7 @@ that ends with the transaction.
 """
 
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -30,5 +31,5 @@ def prune(before: datetime) -> int:
     return deleted
 
 
-def _adapted(moment: datetime) -> object:
+def _adapted(moment: datetime) -> Any:
     return connection.ops.adapt_datetimefield_value(moment)

@@ -9,6 +9,7 @@ from rest_framework.views import APIView
 
 PLACES = {
     "tasks": "task-list",
+    "activity": "activity",
     "token": "token_obtain_pair",
     "docs": "docs",
     "schema": "schema",

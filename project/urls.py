@@ -10,6 +10,7 @@ from project.root import RootView
 urlpatterns = [
     path("", RootView.as_view(), name="root"),
     path("", include("tasks.urls")),
+    path("", include("actors.urls")),
     path("api/token/", TokenObtainPairView.as_view(), name="token_obtain_pair"),
     path("api/token/refresh/", TokenRefreshView.as_view(), name="token_refresh"),
     path("api/token/verify/", TokenVerifyView.as_view(), name="token_verify"),

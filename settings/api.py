@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from environs import ValidationError
+from environs import ValidationError, validate
 
 from settings.environment import env
 
@@ -21,6 +21,15 @@ NUM_PROXIES = env.int("NUM_PROXIES", 0)
 # The largest request body, in bytes. Task titles and descriptions are text: a mebibyte is a long book chapter.
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+# Whether a change or deletion of a task has to say, by If-Match, which state of it is meant.
+REQUIRE_IF_MATCH = env.bool("REQUIRE_IF_MATCH", False)
+
+# How long a create with an Idempotency-Key is remembered, in hours.
+IDEMPOTENCY_HOURS = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min=1))
+
+# How many clients may follow the activity in each web process; each has a thread there.
+STREAM_CLIENTS = env.int("STREAM_CLIENTS", 16, validate=validate.Range(min=0))
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

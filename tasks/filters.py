@@ -17,9 +17,9 @@ from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from actors.filters import IdFilter
 from tasks.models import Task
 
-LARGEST_ID = 2**63 - 1
 LONGEST_SEARCH = 200  # characters: a whole title can be searched for
 
 
@@ -43,14 +43,9 @@ class StrictBooleanFilter(django_filters.Filter):
     field_class = StrictBooleanField
 
 
-@extend_schema_field(OpenApiTypes.INT)
-class IdFilter(django_filters.Filter):
-    field_class = forms.IntegerField
-
-
 class TaskFilter(django_filters.FilterSet):
     completed = StrictBooleanFilter(label=gettext_lazy("completed"))
-    owner = IdFilter(label=gettext_lazy("owner (id)"), min_value=1, max_value=LARGEST_ID)
+    owner = IdFilter(label=gettext_lazy("owner (id)"))
     owner_username = django_filters.CharFilter(field_name="owner__username", label=gettext_lazy("owner (username)"))
 
     class Meta:

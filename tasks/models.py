@@ -68,9 +68,7 @@ class Task(models.Model):
                 return
             if update_fields is not None:
                 update_fields = {*update_fields, "version"}
-            super().save(
-                force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields
-            )
+            super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         with transaction.atomic():
@@ -95,3 +93,25 @@ class Task(models.Model):
             rows = TaskQuerySet(Task, using=before._state.db).filter(pk=before.pk)
             for name, value in rows.values(**expressions).get().items():
                 setattr(self, name.removeprefix("value_of_"), value)
+
+
+class IdempotencyKey(models.Model):
+    """A request that was carried out, and the answer to give when it comes again. Written by `idempotency`."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    """A digest of what was asked for."""
+    status = models.PositiveSmallIntegerField()
+    headers = models.JSONField(default=dict)
+    body = models.TextField()
+    """JSON, as it was answered."""
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
+        constraints = (models.UniqueConstraint(fields=("user", "key"), name="idempotency_key_of_user"),)
+
+    def __str__(self) -> str:
+        return self.key

@@ -26,5 +26,5 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
 
     class Meta:
         model = Task
-        fields = ("id", "title", "description", "completed", "owner", "owner_id", "created_at", "updated_at")
-        read_only_fields = ("created_at", "updated_at")
+        fields = ("id", "title", "description", "completed", "owner", "owner_id", "version", "created_at", "updated_at")
+        read_only_fields = ("version", "created_at", "updated_at")

@@ -1,8 +1,8 @@
 """Tells of every change of a task, wherever it was made: REST, admin, shell or command.
 
-Guarantee: each version of a task is one message to the actors, sent in the transaction of the change; nothing is told of
-a change that was rolled back. A creation's line is a worker's; the lines of an update and a deletion are written here,
-on commit.
+Guarantee: each version of a task is one message to the actors, sent in the transaction of the change; nothing is told
+of a change that was rolled back. A creation's line is a worker's; the lines of an update and a deletion are written
+here, on commit.
 """
 
 import logging
@@ -53,11 +53,16 @@ def tell_of_deletion(instance: Task, **kwargs: Any) -> None:
 def send(actor: dramatiq.Actor[..., Any], task: Task, changes: Changes) -> None:
     """Tell an actor of the change that made a task what it is."""
     details = Details(owner_id=task.owner_id, version=task.version, changes=changes)
+    tell(actor, task.pk, task.title, task.owner.get_username(), details)
+
+
+def tell(actor: dramatiq.Actor[..., Any], task_id: int, title: str, owner: str, details: Details) -> None:
+    """Tell an actor of a change, in plain values: its task may be gone."""
     actor.send_with_options(
-        args=(task.pk, task.title, task.owner.get_username()),
+        args=(task_id, title, owner),
         kwargs={"details": details},
-        subject=subject_of(task.pk),
-        sequence=task.version,
+        subject=subject_of(task_id),
+        sequence=details["version"],
     )
 
 

@@ -1,10 +1,27 @@
-"""The routes of tasks, mounted at the root."""
+"""The routes of tasks and of what happened to them, mounted at the root."""
 
+from django.urls import path, register_converter
+from django.urls.converters import IntConverter
 from rest_framework.routers import SimpleRouter
 
-from tasks.views import TaskViewSet
+from actors.filters import LARGEST_ID
+from tasks.views import TaskHistoryView, TaskViewSet
+
+
+class IdConverter(IntConverter):
+    """An id that a database could have."""
+
+    regex = "[0-9]{1,19}"
+
+    def to_python(self, value: str) -> int:
+        if (number := int(value)) > LARGEST_ID:
+            raise ValueError
+        return number
+
+
+register_converter(IdConverter, "id")
 
 router = SimpleRouter()
 router.register("tasks", TaskViewSet)
 
-urlpatterns = router.urls
+urlpatterns = [*router.urls, path("tasks/<id:task_id>/activity/", TaskHistoryView.as_view(), name="task-activity")]

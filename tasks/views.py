@@ -1,18 +1,52 @@
 """The REST API of tasks."""
 
-from django_filters.rest_framework import DjangoFilterBackend
-from rest_framework.permissions import IsAuthenticated
-from rest_framework.serializers import BaseSerializer
-from rest_framework.viewsets import ModelViewSet
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
+from django.http import StreamingHttpResponse
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import status
+from rest_framework.decorators import action
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+
+from actors.renderers import JsonErrors
+from actors.views import TaskActivityView
+from tasks import bulk, export, idempotency
+from tasks.conditional import ConditionalRequests
 from tasks.filters import BoundedSearchFilter, StableOrderingFilter, TaskFilter
 from tasks.models import Task
 from tasks.pagination import TaskPagination
 from tasks.permissions import IsOwnerOrReadOnly
 from tasks.serializers import TaskSerializer
 
+IDEMPOTENCY_KEY = OpenApiParameter(
+    idempotency.HEADER,
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="Makes the request safe to repeat: the same key and body are answered alike, and create nothing.",
+)
+IF_MATCH = OpenApiParameter(
+    "If-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The ETag of the state that is meant."
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The ETag of the state that is known."
+)
 
-class TaskViewSet(ModelViewSet[Task]):
+
+@extend_schema_view(
+    create=extend_schema(parameters=[IDEMPOTENCY_KEY]),
+    retrieve=extend_schema(parameters=[IF_NONE_MATCH]),
+    update=extend_schema(parameters=[IF_MATCH]),
+    partial_update=extend_schema(parameters=[IF_MATCH]),
+    destroy=extend_schema(parameters=[IF_MATCH]),
+)
+class TaskViewSet(JsonErrors, ConditionalRequests):
     """Tasks: every signed-in user reads them all, only a task's owner changes it."""
 
     queryset = Task.objects.select_related("owner")
@@ -25,5 +59,49 @@ class TaskViewSet(ModelViewSet[Task]):
     ordering_fields = ("created_at", "completed")
     ordering = ("created_at",)
 
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return idempotency.once(request, partial(super().create, request, *args, **kwargs))
+
     def perform_create(self, serializer: BaseSerializer[Task]) -> None:
         serializer.save(owner=self.request.user)
+
+    @extend_schema(
+        parameters=[IDEMPOTENCY_KEY],
+        request=TaskSerializer(many=True),
+        responses={201: TaskSerializer(many=True)},
+    )
+    @action(detail=False, methods=["post"], url_path="bulk", pagination_class=None, filter_backends=())
+    def bulk(self, request: Request) -> Response:
+        """Create up to 500 tasks, all of them or none."""
+        return idempotency.once(request, partial(self._create_many, request))
+
+    def _create_many(self, request: Request) -> Response:
+        wanted = bulk.validated(request.data, TaskSerializer(data=request.data, many=True))
+        assert request.user.is_authenticated
+        tasks = Task.objects.bulk_create([Task(owner=request.user, **values) for values in wanted])
+        return Response(self.get_serializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        parameters=[OpenApiParameter("format", OpenApiTypes.STR, enum=["csv", "jsonl"])],
+        responses={(200, "text/csv"): OpenApiTypes.STR, (200, "application/x-ndjson"): OpenApiTypes.STR},
+    )
+    @action(
+        detail=False,
+        url_path="export",
+        pagination_class=None,
+        renderer_classes=(export.JsonLinesRenderer, export.CsvRenderer),
+    )
+    def export(self, request: Request) -> StreamingHttpResponse:
+        """All tasks that the filters leave, as a file."""
+        tasks = self.filter_queryset(self.get_queryset()).iterator(chunk_size=export.CHUNK)
+        serializer = TaskSerializer()
+        rows: Iterator[dict[str, Any]] = map(serializer.to_representation, tasks)
+        return export.stream(rows, request.accepted_renderer, list(serializer.fields))
+
+
+class TaskHistoryView(TaskActivityView):
+    """What happened to one task, the latest first, and what of it is not logged yet; also after its deletion."""
+
+    def exists(self, task_id: int) -> bool:
+        # One that was loaded from a fixture has no history.
+        return super().exists(task_id) or Task.objects.filter(pk=task_id).exists()

@@ -6,7 +6,7 @@ in the database has to be named here too.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -82,7 +82,7 @@ def insert(**values: Any) -> None:
             cursor.execute(_in_dialect(INSERT), values)
 
 
-def insert_many(rows: Collection[dict[str, Any]]) -> None:
+def insert_many(rows: Sequence[dict[str, Any]]) -> None:
     """Write messages down that have no `dedupe_key`, in one round trip.
 
     Raises:

@@ -1,0 +1,269 @@
+"""The activity log as it grows, for any number of clients: one reader in a process, a thread for each client.
+
+Guarantee: a client gets every event after the one it names, each once, in commit order, whenever it comes back; the
+log itself is what is resumed from. What a client costs is bounded: a thread, a place among `STREAM_CLIENTS`, a page of
+events while it catches up; all of it is given back when the client goes, which the next heartbeat finds out.
+"""
+
+import json
+import logging
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db import Error, connection
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from rest_framework import status
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.request import Request
+from rest_framework.utils.encoders import JSONEncoder
+
+from actors.commit_order import IN_COMMIT_ORDER, comes_after, is_complete
+from actors.models import Activity, Event
+from actors.serializers import ActivitySerializer
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+HEARTBEAT_SECONDS = 10.0
+# A client that comes back every so often is asked for its token again, and a user who was shut out stays out.
+LONGEST_SECONDS = 600.0
+RETRY_MS = 1_000
+PAGE = 50
+# What the process remembers of the log's end: who is not further behind needs no database.
+REMEMBERED_BYTES = 8 * 1024 * 1024
+HEARTBEAT = ": heartbeat\n\n"
+
+
+class TooManyStreams(APIException):
+    """Raised when this process has no place for another client."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = gettext_lazy("Too many clients follow the activity. Try again in a few seconds.")
+    default_code = "too_many_streams"
+    wait = 5  # seconds, sent as Retry-After
+
+
+class Position(NamedTuple):
+    """Of an event in the log, in commit order."""
+
+    transaction: int
+
+    row_id: int
+
+
+BEGINNING = Position(0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """An event as it goes to clients."""
+
+    position: Position
+
+    task_id: int
+
+    event: str
+
+    text: str
+
+    @classmethod
+    def of(cls, row: Activity) -> "Sent":
+        data = json.dumps(ActivitySerializer(row).data, cls=JSONEncoder, ensure_ascii=False)
+        text = f"id: {row.pk}\nevent: {row.event}\ndata: {data}\n\n"
+        return cls(position=Position(row.transaction, row.pk), task_id=row.task_id, event=row.event, text=text)
+
+
+def read_after(position: Position, limit: int = PAGE) -> list[Sent]:
+    """Return the next events of the log, as far as nothing can appear between them any more."""
+    rows = Activity.objects.filter(is_complete(), comes_after(*position)).order_by(*IN_COMMIT_ORDER)
+    return [Sent.of(row) for row in rows[:limit]]
+
+
+def end_of_log() -> Position:
+    """Return the position of the last event before which nothing can appear any more."""
+    last = Activity.objects.filter(is_complete()).order_by("-transaction", "-pk").first()
+    return Position(last.transaction, last.pk) if last else BEGINNING
+
+
+def position_of(row_id: int) -> Position:
+    """Return where to go on after an event; if it was pruned, where what is left begins."""
+    row = Activity.objects.filter(pk=row_id).only("transaction").first()
+    return Position(row.transaction, row_id) if row else BEGINNING
+
+
+class Tail:
+    """The end of the log, read once for all clients of a process, as long as there are any."""
+
+    def __init__(self) -> None:
+        self.news = threading.Condition()
+        self.clients = 0
+        self.is_stopping: Callable[[], bool] = lambda: False
+        """Whether the process is to end, and its clients are to come back to another one."""
+        self._recent: deque[Sent] = deque()
+        self._end = BEGINNING
+        self._floor: Position | None = None
+        """After which `_recent` has everything; None as long as nobody reads."""
+        self._thread: threading.Thread | None = None
+
+    def enter(self) -> None:
+        """Take a client's place.
+
+        Raises:
+            TooManyStreams: there is none.
+        """
+        with self.news:
+            if self.clients >= settings.STREAM_CLIENTS:
+                raise TooManyStreams
+            self.clients += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._read, name="activity-tail", daemon=True)
+                self._thread.start()
+
+    def leave(self) -> None:
+        """Give a client's place back."""
+        with self.news:
+            self.clients -= 1
+            self.news.notify_all()
+
+    def after(self, position: Position) -> list[Sent] | None:
+        """Return what is remembered after a position; None if not all of it is."""
+        with self.news:
+            if self._floor is None or position < self._floor:
+                return None
+            return [each for each in self._recent if each.position > position][:PAGE]
+
+    def wait(self, seconds: float) -> None:
+        """Wait for news, a short while at most."""
+        with self.news:
+            self.news.wait(min(seconds, POLL_SECONDS))
+
+    def _read(self) -> None:
+        try:
+            while not self._ends():
+                self._step()
+        finally:
+            connection.close()
+
+    def _ends(self) -> bool:
+        with self.news:
+            if self.clients and not self.is_stopping():
+                return False
+            self._thread, self._floor = None, None
+            self._recent.clear()
+            return True
+
+    def _step(self) -> None:
+        try:
+            if self._floor is None:
+                self._end = end_of_log()
+                with self.news:
+                    self._floor = self._end
+            found = read_after(self._end)
+        except Error as error:
+            logger.warning("stream: database unavailable: %s", error)
+            connection.close()
+            found = []
+        self._remember(found)
+        if len(found) < PAGE:
+            time.sleep(POLL_SECONDS)
+
+    def _remember(self, found: Sequence[Sent]) -> None:
+        if not found:
+            return
+        self._end = found[-1].position
+        with self.news:
+            self._recent.extend(found)
+            while sum(len(each.text) for each in self._recent) > REMEMBERED_BYTES:
+                self._floor = self._recent.popleft().position
+            self.news.notify_all()
+
+
+class Client:
+    """What one client is sent: an iterator, because one that was never begun must be closed as well."""
+
+    def __init__(self, tail: Tail, *, position: Position, wanted: Callable[[Sent], bool]) -> None:
+        tail.enter()
+        self._tail = tail
+        self._position = position
+        self._wanted = wanted
+        self._is_open = True
+        self._pieces = self._stream()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Give everything back; to do so again does nothing."""
+        if self._is_open:
+            self._is_open = False
+            self._tail.leave()
+
+    def _stream(self) -> Iterator[str]:
+        yield f"retry: {RETRY_MS}\n\n"
+        ends_at = time.monotonic() + LONGEST_SECONDS
+        quiet_since = time.monotonic()
+        while self._is_open and time.monotonic() < ends_at and not self._tail.is_stopping():
+            found = self._next()
+            for each in filter(self._wanted, found):
+                yield each.text
+                quiet_since = time.monotonic()
+            if found:
+                self._position = found[-1].position
+            elif time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
+                yield HEARTBEAT
+                quiet_since = time.monotonic()
+            else:
+                self._tail.wait(HEARTBEAT_SECONDS)
+
+    def _next(self) -> list[Sent]:
+        found = self._tail.after(self._position)
+        if found is not None:
+            return found
+        try:
+            return read_after(self._position)
+        except Error as error:
+            logger.warning("stream: database unavailable: %s", error)
+            return []
+        finally:
+            connection.close()  # a thread that waits for hours needs none
+
+
+process_tail = Tail()
+
+
+def open_client(request: Request) -> Client:
+    """Return a stream of what the request asks for, from its `Last-Event-ID` on or from now.
+
+    Raises:
+        TooManyStreams: this process has no place for another client.
+        ValidationError: an id or an event is none.
+    """
+    task_id = _number(request.query_params.get("task"), name="task")
+    event = request.query_params.get("event")
+    if event is not None and event not in Event.values:
+        raise ValidationError({"event": [_("Choose from: %(allowed)s.") % {"allowed": ", ".join(Event.values)}]})
+    last = _number(request.headers.get("Last-Event-ID") or None, name="Last-Event-ID")
+
+    def is_wanted(sent: Sent) -> bool:
+        return (task_id is None or sent.task_id == task_id) and (event is None or sent.event == event)
+
+    position = end_of_log() if last is None else position_of(last)
+    return Client(process_tail, position=position, wanted=is_wanted)
+
+
+def _number(text: str | None, *, name: str) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise ValidationError({name: [_("Enter a whole number.")]})
+    return int(text)

@@ -1,0 +1,26 @@
+"""Many tasks in one request: all of them or none."""
+
+from typing import Any
+
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import ValidationError
+from rest_framework.serializers import BaseSerializer
+
+MOST = 500
+
+
+def validated(data: Any, serializer: BaseSerializer[Any]) -> list[dict[str, Any]]:
+    """Return what tasks are to be made of.
+
+    Raises:
+        ValidationError: its detail has the errors of each task that has any, by its index in the list.
+    """
+    if not isinstance(data, list):
+        raise ValidationError({"detail": _("Send a list of tasks.")})
+    if not 0 < len(data) <= MOST:
+        message = _("Send 1 to %(most)d tasks at a time, not %(count)d.") % {"most": MOST, "count": len(data)}
+        raise ValidationError({"detail": message})
+    if not serializer.is_valid():
+        raise ValidationError({str(index): errors for index, errors in enumerate(serializer.errors) if errors})
+    values: list[dict[str, Any]] = serializer.validated_data
+    return values

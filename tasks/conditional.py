@@ -1,0 +1,110 @@
+"""Conditional reads and writes: an `ETag` on every task, 304 for who has it already, 412 for who would overwrite more.
+
+Guarantee: a write compares and changes under a lock on the task's row, so of two that saw the same task one is refused.
+"""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils.cache import get_conditional_response
+from django.utils.http import parse_etags
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from rest_framework import status
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.encoders import JSONEncoder
+from rest_framework.viewsets import ModelViewSet
+
+from tasks.models import Task
+
+TAG_LISTS = {"If-Match": "HTTP_IF_MATCH", "If-None-Match": "HTTP_IF_NONE_MATCH"}
+
+
+class PreconditionFailed(APIException):
+    """Raised when the task is not the one that the client has seen; nothing was changed."""
+
+    status_code = status.HTTP_412_PRECONDITION_FAILED
+    default_detail = gettext_lazy("The task has changed since you read it. Read it again, then decide.")
+    default_code = "precondition_failed"
+
+
+class PreconditionRequired(APIException):
+    """Raised when a write has to say which state of the task it means (`REQUIRE_IF_MATCH`)."""
+
+    status_code = status.HTTP_428_PRECONDITION_REQUIRED
+    default_detail = gettext_lazy("Say which state of the task you mean: send its ETag as If-Match.")
+    default_code = "precondition_required"
+
+
+def etag_of(data: Mapping[str, Any]) -> str:
+    """Return the entity tag of a task's representation: its version and a digest of all that is shown."""
+    digest = sha256(json.dumps(data, cls=JSONEncoder).encode()).hexdigest()[:16]
+    return f'"{data["version"]}-{digest}"'
+
+
+class ConditionalRequests(ModelViewSet[Task]):
+    """Views of single tasks that heed the client's conditions (RFC 9110, section 13)."""
+
+    is_writing = False
+
+    def get_queryset(self) -> QuerySet[Task]:
+        tasks = super().get_queryset()
+        return tasks.select_for_update(of=("self",), no_key=True) if self.is_writing else tasks
+
+    def get_object(self) -> Task:
+        task = super().get_object()
+        if self.is_writing:
+            _require_match(self.request, etag_of(self.get_serializer(task).data))
+        return task
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        response = super().retrieve(request, *args, **kwargs)
+        etag = response.headers["ETag"] = etag_of(response.data)
+        if request.accepted_renderer.format == "json":
+            _refuse_garbage(request)
+            unchanged = get_conditional_response(request._request, etag=etag)
+            if unchanged is not None and unchanged.status_code == status.HTTP_304_NOT_MODIFIED:
+                return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag})
+            if unchanged is not None:
+                raise PreconditionFailed
+        return response
+
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        response = super().create(request, *args, **kwargs)
+        response.headers["ETag"] = etag_of(response.data)
+        return response
+
+    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        self.is_writing = True
+        with transaction.atomic():
+            response = super().update(request, *args, **kwargs)
+        response.headers["ETag"] = etag_of(response.data)
+        return response
+
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        self.is_writing = True
+        with transaction.atomic():
+            return super().destroy(request, *args, **kwargs)
+
+
+def _require_match(request: Request, etag: str) -> None:
+    if settings.REQUIRE_IF_MATCH and "If-Match" not in request.headers:
+        raise PreconditionRequired
+    _refuse_garbage(request)
+    if get_conditional_response(request._request, etag=etag) is not None:
+        raise PreconditionFailed
+
+
+def _refuse_garbage(request: Request) -> None:
+    """Refuse a condition that Django would take for none, and so let pass."""
+    for name in TAG_LISTS:
+        if name in request.headers and not parse_etags(request.headers[name]):
+            detail = _("%(header)s takes entity tags as they were sent, in quotes, or *.") % {"header": name}
+            raise ParseError(detail)

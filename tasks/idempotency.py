@@ -1,0 +1,126 @@
+"""Creates that are safe to repeat: what has an `Idempotency-Key` is carried out once, and answered alike each time.
+
+Guarantee: the key and what was created are one transaction, so a client that got no answer, whatever died, asks again
+with the same key and creates nothing twice. Keys are each user's own, and are kept for `IDEMPOTENCY_HOURS`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from rest_framework import status
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks.models import IdempotencyKey
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+WELL_FORMED = re.compile(r"[\x21-\x7e]{1,255}")
+KEPT_HEADERS = ("ETag", "Location")
+
+
+class StillRunning(APIException):
+    """Raised when another request with this key is being carried out."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = gettext_lazy("A request with this Idempotency-Key is still being carried out. Repeat it later.")
+    default_code = "still_running"
+    wait = 1  # seconds, sent as Retry-After
+
+
+class KeyReused(APIException):
+    """Raised when a key comes again with another request."""
+
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+    default_detail = gettext_lazy(
+        "This Idempotency-Key was used for another request. Take a new key for a new request."
+    )
+    default_code = "key_reused"
+
+
+def once(request: Request, do: Callable[[], Response]) -> Response:
+    """Carry out a request that creates something, or replay the answer that its key got before.
+
+    What is refused is not kept: it created nothing, and the mended request may have the same key.
+
+    Args:
+        request: of a signed-in user.
+        do: carries it out; it raises for whatever is refused.
+
+    Raises:
+        KeyReused: the key was used for another request.
+        ParseError: it is no key.
+        StillRunning: another one with this key is being carried out.
+    """
+    if HEADER not in request.headers:
+        return do()
+    key, fingerprint, user_id = _key(request), _fingerprint(request), request.user.pk
+    assert user_id is not None, "permissions let only signed-in users create"
+    with transaction.atomic():
+        if not _lock(f"{user_id}:{key}"):
+            raise StillRunning
+        keys = IdempotencyKey.objects.filter(user_id=user_id, key=key)
+        kept = keys.exclude(pk__in=expired().values("pk")).first()
+        if kept is not None:
+            return _replay(kept, fingerprint)
+        keys.delete()
+        response = do()
+        IdempotencyKey.objects.create(
+            user_id=user_id,
+            key=key,
+            fingerprint=fingerprint,
+            status=response.status_code,
+            headers={name: response.headers[name] for name in KEPT_HEADERS if name in response.headers},
+            body=JSONRenderer().render(response.data).decode(),
+        )
+    return response
+
+
+def expired() -> QuerySet[IdempotencyKey]:
+    """Return the keys that mean nothing any more."""
+    return IdempotencyKey.objects.filter(created_at__lt=timezone.now() - timedelta(hours=settings.IDEMPOTENCY_HOURS))
+
+
+def _replay(kept: IdempotencyKey, fingerprint: str) -> Response:
+    if kept.fingerprint != fingerprint:
+        raise KeyReused
+    headers = {**kept.headers, REPLAYED: "true"}
+    return Response(json.loads(kept.body), status=kept.status, headers=headers)
+
+
+def _key(request: Request) -> str:
+    key = request.headers[HEADER]
+    if not WELL_FORMED.fullmatch(key):
+        raise ParseError(_("Idempotency-Key takes 1 to 255 visible ASCII characters, such as a UUID."))
+    return key
+
+
+def _fingerprint(request: Request) -> str:
+    """Return a digest of what is asked for: not of its bytes, which differ in forms with each new boundary."""
+    data: Any = request.data
+    content = dict(data.lists()) if isinstance(data, QueryDict) else data
+    asked = [request.method, request.path, content]
+    return sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def _lock(name: str) -> bool:
+    """Lock a name until the end of the transaction; on SQLite the transaction itself is the lock, and is waited for."""
+    if connection.vendor != "postgresql":
+        return True
+    number = int.from_bytes(sha256(name.encode()).digest()[:8], "big", signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+        return bool(cursor.fetchone()[0])

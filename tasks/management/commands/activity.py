@@ -1,0 +1,63 @@
+"""`manage.py activity verify`: is every version of every task logged exactly once?"""
+
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from actors.outbox import arguments
+from tasks import audit
+
+SHOWN = 100
+
+
+class Command(BaseCommand):
+    help = "Proves that the activity log is complete."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        jobs = parser.add_subparsers(dest="job", required=True, metavar="verify")
+        verify = jobs.add_parser(
+            "verify", help="tasks, activity and outbox against each other; exits with 1 if it fails"
+        )
+        verify.add_argument("--task", type=arguments.row_id, metavar="N", help="only this task")
+        verify.add_argument("--repair", action="store_true", help="send again what is missing, as far as it is known")
+
+    def handle(self, *args: Any, task: int | None, repair: bool, **options: Any) -> None:
+        totals = audit.Totals()
+        left = 0
+        for finding, sent in self._findings(task, totals, repair=repair):
+            if sent:
+                self.stdout.write(f"task {finding.task_id}: sent again: {', '.join(map(str, sent))}")
+            if finding:
+                left += 1
+                if left <= SHOWN:
+                    self.stdout.write(f"{finding}{' – cannot be sent again' if repair and finding.missing else ''}")
+        self.stdout.write(
+            f"{totals.tasks} tasks, {totals.logged} versions logged, {totals.waiting} on their way, {totals.dead} dead."
+        )
+        if left:
+            more = f", {SHOWN} of them shown" if left > SHOWN else ""
+            hint = " Dead letters: manage.py deadletters." if totals.dead else ""
+            raise CommandError(f"{left} tasks are not logged completely{more}.{hint}")
+        self.stdout.write(self.style.SUCCESS("Every version of every task is logged once, or is on its way."))
+
+    def _findings(
+        self, task: int | None, totals: audit.Totals, *, repair: bool
+    ) -> Iterable[tuple[audit.Finding, list[int]]]:
+        for first, last in self._ranges(task):
+            for task_id in audit.judge(first, last, totals):
+                if repair:
+                    sent, finding = audit.repair(task_id)
+                    yield finding, sent
+                else:
+                    yield audit.examine(task_id), []
+
+    def _ranges(self, task: int | None) -> Iterable[tuple[int, int]]:
+        if task is not None:
+            return [(task, task)]
+        firsts = range(1, audit.last_task_id() + 1, audit.RANGE)
+        # Shown where somebody looks: not in a log, and not once it is over.
+        bar = tqdm(firsts, desc="verify", unit_scale=audit.RANGE, unit="task", disable=None, leave=False)
+        return ((first, first + audit.RANGE - 1) for first in bar)
