@@ -37,9 +37,7 @@ WITH known AS (
     UNION ALL
     SELECT task_id, sequence, 0, CASE WHEN state = 'dead' THEN 0 ELSE 1 END, CASE WHEN state = 'dead' THEN 1 ELSE 0 END,
            CASE WHEN actor = 'log_task_deletion' THEN sequence ELSE 0 END
-    FROM (SELECT {task_id} AS task_id, sequence, state, actor FROM outbox_outboxmessage
-          WHERE subject LIKE 'task:%%' AND sequence IS NOT NULL) AS owed
-    WHERE task_id BETWEEN %(first)s AND %(last)s
+    FROM ({owed}) AS owed WHERE task_id BETWEEN %(first)s AND %(last)s
 ), history AS (
     SELECT task_id, min(version) AS lowest, max(version) AS highest, count(DISTINCT version) AS versions,
            sum(logged) AS logged, count(DISTINCT CASE WHEN logged = 1 THEN version END) AS logged_versions,
@@ -51,7 +49,7 @@ WITH known AS (
 ), judged AS (
     SELECT coalesce(task.id, task_id) AS id, coalesce(logged, 0) AS logged, coalesce(waiting, 0) AS waiting,
            coalesce(dead, 0) AS dead,
-           CASE WHEN task_id IS NULL THEN NOT is_quiet
+           CASE WHEN task_id IS NULL THEN coalesce(NOT is_quiet, TRUE)
                 ELSE versions <> highest - lowest + 1 OR logged <> logged_versions OR dead > 0
                      OR lowest <> 1 AND NOT coalesce(is_old, %(is_pruned)s)
                      OR highest <> coalesce(version, deleted_at) OR deleted_at = coalesce(version, 0)
@@ -62,9 +60,21 @@ SELECT 0, count(*), coalesce(sum(logged), 0), coalesce(sum(waiting), 0), coalesc
 UNION ALL
 SELECT id, 0, 0, 0, 0 FROM judged WHERE is_suspect
 """
+OWED = """
+    SELECT {task_id} AS task_id, sequence, state, actor FROM outbox_outboxmessage
+    WHERE actor IN ('log_task_creation', 'log_task_update', 'log_task_deletion') AND sequence IS NOT NULL
+"""
+NEXT = """
+SELECT min(id) FROM (
+    SELECT min(id) AS id FROM tasks_task WHERE id >= %(first)s
+    UNION ALL SELECT min(task_id) FROM actors_activity WHERE task_id >= %(first)s
+    UNION ALL SELECT min(task_id) FROM ({owed}) AS owed WHERE task_id >= %(first)s
+) AS known
+"""
 TASK_ID = {
     "postgresql": "CASE WHEN subject ~ '^task:[0-9]{1,18}$' THEN substr(subject, 6)::bigint END",
-    "sqlite": "CAST(substr(subject, 6) AS integer)",
+    "sqlite": "CASE WHEN subject GLOB 'task:[0-9]*' AND substr(subject, 6) NOT GLOB '*[^0-9]*' "
+    "AND length(subject) < 24 THEN CAST(substr(subject, 6) AS integer) END",
 }
 
 
@@ -113,17 +123,23 @@ class Finding:
         return f"task {self.task_id}: {told}{' (the deletion)' if self.is_deletion_missing else ''}"
 
 
-def last_task_id() -> int:
-    """Return the largest id of which anything may be known."""
-    tasks = Task.objects.aggregate(last=Max("pk"))["last"] or 0
-    logged = Activity.objects.aggregate(last=Max("task_id"))["last"] or 0
+def ranges() -> Iterator[tuple[int, int]]:
+    """Yield ranges of ids, first and last, in which something is known; together they hold all that is."""
+    last = 0
+    while (first := _next_known(last + 1)) is not None:
+        last = first + RANGE - 1
+        yield first, last
+
+
+def _next_known(first: int) -> int | None:
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT max({TASK_ID[connection.vendor]}) FROM outbox_outboxmessage "  # noqa: S608 – our own constant
-            "WHERE subject LIKE 'task:%%' AND sequence IS NOT NULL",
-            [],
-        )
-        return max(tasks, logged, cursor.fetchone()[0] or 0)
+        cursor.execute(_in_dialect(NEXT), {"first": first})
+        found: int | None = cursor.fetchone()[0]
+        return found
+
+
+def _in_dialect(statement: str) -> str:
+    return statement.replace("{owed}", OWED).replace("{task_id}", TASK_ID[connection.vendor])
 
 
 def judge(first: int, last: int, totals: Totals) -> list[int]:
@@ -131,7 +147,7 @@ def judge(first: int, last: int, totals: Totals) -> list[int]:
     horizon = ActivityHorizon.objects.aggregate(last=Max("before"))["last"]
     values = {"first": first, "last": last, "horizon": _adapted(horizon), "is_pruned": horizon is not None}
     with connection.cursor() as cursor:
-        cursor.execute(JUDGE.replace("{task_id}", TASK_ID[connection.vendor]), values)
+        cursor.execute(_in_dialect(JUDGE), values)
         suspects = []
         for task_id, tasks, logged, waiting, dead in cursor.fetchall():
             if task_id:

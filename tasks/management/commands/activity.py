@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from actors.outbox import arguments
 from tasks import audit
+from tasks.models import Task
 
 SHOWN = 100
 
@@ -46,18 +47,14 @@ class Command(BaseCommand):
     def _findings(
         self, task: int | None, totals: audit.Totals, *, repair: bool
     ) -> Iterable[tuple[audit.Finding, list[int]]]:
-        for first, last in self._ranges(task):
-            for task_id in audit.judge(first, last, totals):
-                if repair:
-                    sent, finding = audit.repair(task_id)
-                    yield finding, sent
-                else:
-                    yield audit.examine(task_id), []
-
-    def _ranges(self, task: int | None) -> Iterable[tuple[int, int]]:
-        if task is not None:
-            return [(task, task)]
-        firsts = range(1, audit.last_task_id() + 1, audit.RANGE)
         # Shown where somebody looks: not in a log, and not once it is over.
-        bar = tqdm(firsts, desc="verify", unit_scale=audit.RANGE, unit="task", disable=None, leave=False)
-        return ((first, first + audit.RANGE - 1) for first in bar)
+        with tqdm(total=Task.objects.count(), desc="verify", unit="task", disable=None, leave=False) as bar:
+            for first, last in [(task, task)] if task else audit.ranges():
+                suspects = audit.judge(first, last, totals)
+                bar.update(totals.tasks - bar.n)
+                for task_id in suspects:
+                    if repair:
+                        sent, finding = audit.repair(task_id)
+                        yield finding, sent
+                    else:
+                        yield audit.examine(task_id), []

@@ -40,7 +40,11 @@ class Bench:
 
     def deliver(self, row: OutboxMessage, *, redelivered: bool = False) -> str:
         """Run a copy of the row's message and return how it ended: `ack` or `nack`."""
-        proxy = MessageProxy(Message.decode(envelope.seal(row).body))
+        return self.deliver_copy(envelope.seal(row).body, redelivered=redelivered)
+
+    def deliver_copy(self, body: bytes, *, redelivered: bool = False) -> str:
+        """Run a copy that was made before and return how it ended."""
+        proxy = MessageProxy(Message.decode(body))
         proxy.redelivered = redelivered  # type: ignore[attr-defined]
         self.worker.work_queue.put(None)  # type: ignore[arg-type]  # process_message says that it is done with one
         self.worker.process_message(proxy)
@@ -63,16 +67,21 @@ class Bench:
             self.deliver(row)
 
 
-@pytest.fixture
-def bench() -> Iterator[Bench]:
+def make_bench() -> Bench:
+    """Return a worker for the queues of tests and of the activity."""
     consumer = FakeConsumer()
     worker = WorkerThread(
         broker=dramatiq.get_broker(),
-        consumers={QUEUE: consumer},  # type: ignore[dict-item]
+        consumers={QUEUE: consumer, "activity": consumer},  # type: ignore[dict-item]
         work_queue=Queue(),  # type: ignore[arg-type]  # in order, for one thread
         worker_timeout=1,
     )
-    bench = Bench(consumer=consumer, worker=worker)
+    return Bench(consumer=consumer, worker=worker)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = make_bench()
     yield bench
     bench.start()
 
