@@ -94,6 +94,7 @@ def stack(
             "LOG_FILE": str(stack_log),
             "THROTTLE_ANON": "10000/minute",
             "THROTTLE_USER": "10000/minute",
+            "STREAM_CLIENTS": "64",
         },
     )
     with stack:
