@@ -7,7 +7,7 @@ open could add to what lies before: that is what `pg_snapshot_xmin` says. SQLite
 
 from typing import Any
 
-from django.db import connection, models
+from django.db import models
 from django.db.models import F, Func, Q
 from django.utils.deconstruct import deconstructible
 
@@ -37,18 +37,6 @@ class OldestOpenTransaction(Func):
         return self.as_sql(compiler, connection, template=template, **context)
 
 
-class NextTransaction(Func):
-    """The smallest number that no transaction has had yet; no row can have it, but one restored from elsewhere."""
-
-    output_field = models.BigIntegerField()
-    template = "1"
-    arity = 0
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        template = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-        return self.as_sql(compiler, connection, template=template, **context)
-
-
 def is_complete() -> Q:
     """Match the rows before which nothing can appear any more."""
     return Q(transaction__lt=OldestOpenTransaction())
@@ -60,8 +48,3 @@ def comes_after(transaction: int, row_id: int) -> Q:
 
 
 IN_COMMIT_ORDER = (F("transaction").asc(), F("pk").asc())
-
-
-def has_snapshots() -> bool:
-    """Say whether rows of several transactions can overtake each other at all."""
-    return connection.vendor == "postgresql"

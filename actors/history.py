@@ -4,6 +4,7 @@ Guarantee: an event is seen once. It is in the outbox or in the log, because a w
 transaction; the outbox is read first, so that what moves on meanwhile is not missed.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ from actors.outbox.models import OutboxMessage, OutboxMessages
 from actors.outbox.settlement import trail_of
 
 SUBJECT = "task:"
+ILLEGIBLE = (DecodeError, AttributeError, TypeError, ValueError, RecursionError)
 
 
 def subject_of(task_id: int) -> str:
@@ -45,23 +47,19 @@ def is_known(task_id: int) -> bool:
 
 def as_pending(row: OutboxMessage) -> Activity:
     """Return what a message will have logged, unsaved, as far as can be said before: an edited one may be illegible."""
-    title, owner, details = _told(row)
     trail = trail_of(row)
     activity = Activity(
         message_id=row.message_id,
         event=EVENT_OF_ACTOR[row.actor],
         task_id=int(row.subject.removeprefix(SUBJECT)),
         version=row.sequence or 1,
-        title=title,
-        owner=owner,
-        owner_id=details.get("owner_id"),
-        changes=details.get("changes", {}),
         changed_by=row.changed_by or SYSTEM,
         changed_by_id=row.changed_by_id,
         request_id=row.request_id,
         occurred_at=trail.sent_at,
-        published_at=trail.published_at,
+        published_at=row.published_at,  # not the trail's: taken up is not yet confirmed
         attempts=trail.attempts,
+        **_told(row),
     )
     activity.state = row.state
     activity.logged_at = None  # type: ignore[assignment]  # not yet
@@ -88,14 +86,25 @@ def read(
     return [found[version] for version in sorted(found, reverse=not upwards)][:limit]
 
 
-def _told(row: OutboxMessage) -> tuple[str, str, dict[str, Any]]:
+def _told(row: OutboxMessage) -> dict[str, Any]:
     try:
         message: Message[Any] = Message.decode(bytes(row.body))
         _task_id, title, owner, *rest = message.args
-    except (DecodeError, TypeError, ValueError):
-        return "", "", {}
-    details = rest[0] if rest else message.kwargs.get("details")
-    return str(title), str(owner), details if isinstance(details, dict) else {}
+        details = rest[0] if rest else message.kwargs.get("details")
+        # Python takes NaN and halves of surrogate pairs for JSON; who is to be shown them does not.
+        json.dumps([title, owner, details], ensure_ascii=False, allow_nan=False).encode()
+    except ILLEGIBLE:
+        return {"title": "", "owner": ""}
+    return {"title": str(title), "owner": str(owner), **_told_in(details if isinstance(details, dict) else {})}
+
+
+def _told_in(details: dict[str, Any]) -> dict[str, Any]:
+    owner_id, changes = details.get("owner_id"), details.get("changes")
+    pairs = changes.items() if isinstance(changes, dict) else ()
+    return {
+        "owner_id": owner_id if type(owner_id) is int else None,
+        "changes": {name: pair for name, pair in pairs if isinstance(pair, list)},
+    }
 
 
 def _last(rows: Any, group: str, number: str) -> Any:

@@ -4,7 +4,7 @@ Guarantee: each version of a task is logged once, and what is logged stays as it
 deleted, but by `retention`. Written by `activity`, read by `history` and `stream`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -40,10 +40,18 @@ class Activities(models.QuerySet["Activity"]):
     def delete(self) -> NoReturn:
         raise AppendOnly
 
-    def bulk_create(self, objs: Iterable["Activity"], *args: Any, **kwargs: Any) -> list["Activity"]:
-        if kwargs.get("update_conflicts"):
+    def bulk_create(  # noqa: PLR0913, PLR0917 – Django's signature
+        self,
+        objs: Iterable["Activity"],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Collection[str] | None = None,
+        unique_fields: Collection[str] | None = None,
+    ) -> list["Activity"]:
+        if update_conflicts:
             raise AppendOnly
-        return super().bulk_create(objs, *args, **kwargs)
+        return super().bulk_create(objs, batch_size, ignore_conflicts)
 
     def _raw_delete(self, using: str | None) -> NoReturn:
         raise AppendOnly

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound, ValidationError
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
@@ -36,12 +36,16 @@ class ActivityPagination(CursorPagination):
             raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
         return min(int(wanted), LARGEST)
 
-    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
-        try:
-            return super().paginate_queryset(queryset, request, view)
-        except ValueError:
-            # A cursor that is none of ours: DRF hands on what it says to the database.
-            raise NotFound(self.invalid_cursor_message) from None
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """Return where the page begins.
+
+        Raises:
+            NotFound: the cursor is none of ours: DRF would skip what is no base64, and ask the database for any text.
+        """
+        cursor = super().decode_cursor(request)
+        if cursor is not None and not re.fullmatch(r"[0-9]{1,18}", str(cursor.position)):
+            raise NotFound(self.invalid_cursor_message)
+        return cursor
 
 
 class HistoryPagination(ActivityPagination):
@@ -58,7 +62,7 @@ class HistoryPagination(ActivityPagination):
         """
         size = self.get_page_size(request)
         cursor = request.query_params.get(self.cursor_query_param, "")
-        match = re.fullmatch(r"(lt|gt)-([0-9]{1,9})", cursor) if cursor else None
+        match = re.fullmatch(r"(lt|gt)-([0-9]{1,18})", cursor) if cursor else None
         if cursor and match is None:
             raise NotFound(self.invalid_cursor_message)
         upwards = bool(match and match[1] == "gt")

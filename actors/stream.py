@@ -1,19 +1,23 @@
 """The activity log as it grows, for any number of clients: one reader in a process, a thread for each client.
 
 Guarantee: a client gets every event after the one it names, each once, in commit order, whenever it comes back; the
-log itself is what is resumed from. What a client costs is bounded: a thread, a place among `STREAM_CLIENTS`, a page of
-events while it catches up; all of it is given back when the client goes, which the next heartbeat finds out.
+log itself is what is resumed from. What a client costs is bounded: a thread, a place among `STREAM_CLIENTS`, a page
+of events while it catches up. All of it is given back when the client goes, which is seen at once where the web server
+lets its socket be seen (gunicorn does), and otherwise by the next heartbeat.
 """
 
 import json
 import logging
 import re
+import socket
+import ssl
 import threading
 import time
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import Error, connection
@@ -37,8 +41,7 @@ LONGEST_SECONDS = 600.0
 RETRY_MS = 1_000
 PAGE = 50
 # What the process remembers of the log's end: who is not further behind needs no database.
-REMEMBERED_BYTES = 8 * 1024 * 1024
-HEARTBEAT = ": heartbeat\n\n"
+REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
 
 class TooManyStreams(APIException):
@@ -59,6 +62,11 @@ class Position(NamedTuple):
 
 
 BEGINNING = Position(0, 0)
+
+
+def heartbeat(position: Position) -> str:
+    """Return what is sent when there is nothing to send: by its id, who comes back goes on from here."""
+    return f"id: {position.row_id}\n: heartbeat\n\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,9 +101,24 @@ def end_of_log() -> Position:
 
 
 def position_of(row_id: int) -> Position:
-    """Return where to go on after an event; if it was pruned, where what is left begins."""
-    row = Activity.objects.filter(pk=row_id).only("transaction").first()
-    return Position(row.transaction, row_id) if row else BEGINNING
+    """Return where to go on after an event.
+
+    After one that was pruned, that is where what is left begins. One that somebody has seen elsewhere, before the
+    stream may tell of it, may come once more: what comes before it has not been seen.
+    """
+    row = Activity.objects.filter(is_complete(), pk=row_id).only("transaction").first()
+    if row is not None:
+        return Position(row.transaction, row_id)
+    end = end_of_log()
+    return end if row_id > end.row_id else BEGINNING
+
+
+def _position(sent: Sent) -> Position:
+    return sent.position
+
+
+def _size(sent: Sent) -> int:
+    return len(sent.text)
 
 
 class Tail:
@@ -106,7 +129,8 @@ class Tail:
         self.clients = 0
         self.is_stopping: Callable[[], bool] = lambda: False
         """Whether the process is to end, and its clients are to come back to another one."""
-        self._recent: deque[Sent] = deque()
+        self._recent: list[Sent] = []
+        self._recent_size = 0
         self._end = BEGINNING
         self._floor: Position | None = None
         """After which `_recent` has everything; None as long as nobody reads."""
@@ -137,12 +161,13 @@ class Tail:
         with self.news:
             if self._floor is None or position < self._floor:
                 return None
-            return [each for each in self._recent if each.position > position][:PAGE]
+            first = bisect_right(self._recent, position, key=_position)
+            return self._recent[first : first + PAGE]
 
     def wait(self, seconds: float) -> None:
-        """Wait for news, a short while at most."""
+        """Wait for news, so long at most."""
         with self.news:
-            self.news.wait(min(seconds, POLL_SECONDS))
+            self.news.wait(seconds)
 
     def _read(self) -> None:
         try:
@@ -156,7 +181,7 @@ class Tail:
             if self.clients and not self.is_stopping():
                 return False
             self._thread, self._floor = None, None
-            self._recent.clear()
+            self._recent, self._recent_size = [], 0
             return True
 
     def _step(self) -> None:
@@ -179,17 +204,30 @@ class Tail:
             return
         self._end = found[-1].position
         with self.news:
-            self._recent.extend(found)
-            while sum(len(each.text) for each in self._recent) > REMEMBERED_BYTES:
-                self._floor = self._recent.popleft().position
+            self._recent += found
+            self._recent_size += sum(map(_size, found))
+            forgotten = 0
+            while self._recent_size > REMEMBERED_CHARACTERS:
+                self._floor = self._recent[forgotten].position
+                self._recent_size -= _size(self._recent[forgotten])
+                forgotten += 1
+            del self._recent[:forgotten]
             self.news.notify_all()
 
 
 class Client:
     """What one client is sent: an iterator, because one that was never begun must be closed as well."""
 
-    def __init__(self, tail: Tail, *, position: Position, wanted: Callable[[Sent], bool]) -> None:
+    def __init__(
+        self,
+        tail: Tail,
+        *,
+        position: Position,
+        wanted: Callable[[Sent], bool],
+        has_gone: Callable[[], bool] = lambda: False,
+    ) -> None:
         tail.enter()
+        self._has_gone = has_gone
         self._tail = tail
         self._position = position
         self._wanted = wanted
@@ -209,33 +247,36 @@ class Client:
             self._tail.leave()
 
     def _stream(self) -> Iterator[str]:
-        yield f"retry: {RETRY_MS}\n\n"
+        yield f"retry: {RETRY_MS}\nid: {self._position.row_id}\n\n"
         ends_at = time.monotonic() + LONGEST_SECONDS
         quiet_since = time.monotonic()
-        while self._is_open and time.monotonic() < ends_at and not self._tail.is_stopping():
+        while self._is_open and time.monotonic() < ends_at and not (self._tail.is_stopping() or self._has_gone()):
             found = self._next()
             for each in filter(self._wanted, found):
                 yield each.text
                 quiet_since = time.monotonic()
             if found:
                 self._position = found[-1].position
-            elif time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
-                yield HEARTBEAT
+            if time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
+                yield heartbeat(self._position)
                 quiet_since = time.monotonic()
-            else:
-                self._tail.wait(HEARTBEAT_SECONDS)
+            elif not found:
+                self._tail.wait(POLL_SECONDS)
 
     def _next(self) -> list[Sent]:
         found = self._tail.after(self._position)
-        if found is not None:
-            return found
+        if found is None:
+            found = self._read_log()
+        if len(found) < PAGE:
+            connection.close()  # a thread that waits for hours needs none
+        return found
+
+    def _read_log(self) -> list[Sent]:
         try:
             return read_after(self._position)
         except Error as error:
             logger.warning("stream: database unavailable: %s", error)
             return []
-        finally:
-            connection.close()  # a thread that waits for hours needs none
 
 
 process_tail = Tail()
@@ -258,7 +299,20 @@ def open_client(request: Request) -> Client:
         return (task_id is None or sent.task_id == task_id) and (event is None or sent.event == event)
 
     position = end_of_log() if last is None else position_of(last)
-    return Client(process_tail, position=position, wanted=is_wanted)
+    return Client(process_tail, position=position, wanted=is_wanted, has_gone=partial(_has_hung_up, request.META))
+
+
+def _has_hung_up(environment: dict[str, Any]) -> bool:
+    """Say whether nobody is at the other end any more, as far as that can be seen without writing to it."""
+    line = environment.get("gunicorn.socket")
+    if not isinstance(line, socket.socket) or isinstance(line, ssl.SSLSocket):
+        return False
+    try:
+        return line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _number(text: str | None, *, name: str) -> int | None:

@@ -67,7 +67,7 @@ class Task(models.Model):
             elif not self._number_change(before, update_fields):
                 return
             if update_fields is not None:
-                update_fields = {*update_fields, "version"}
+                update_fields = {*update_fields, "version", "updated_at"}
             super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import NotSupportedError, connections, models, transaction
 from django.db.models import F, prefetch_related_objects
 from django.db.models.signals import post_save
+from django.utils import timezone
 
 from actors.history import last_versions
 from actors.outbox.broker import sent_together
@@ -106,7 +107,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
         if super(TaskQuerySet, rows.filter(pk__in=pks)).update(**values) != len(pks):
             raise NotSupportedError("update() of annotated tasks must not change which of the others match.")
         changed = [task for task in self._read(pks) if self._note_changes(task, before[task.pk])]
-        super(TaskQuerySet, self._rows().filter(pk__in=[task.pk for task in changed])).update(version=F("version") + 1)
+        numbered = self._rows().filter(pk__in=[task.pk for task in changed])
+        super(TaskQuerySet, numbered).update(
+            version=F("version") + 1, updated_at=values.get("updated_at", timezone.now())
+        )
         self._tell(changed, created=False, fields=frozenset(values))
 
     def _read(self, pks: Sequence[int]) -> "TaskQuerySet":

@@ -146,15 +146,15 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
 
     @admin.display(description=_("message"))
     def message(self, row: OutboxMessage) -> str:
-        return _preformatted(contents.legible(bytes(row.body)))
+        return preformatted(contents.legible(bytes(row.body)))
 
     @admin.display(description=_("error"))
     def what_went_wrong(self, row: OutboxMessage) -> str:
-        return _preformatted(row.error)
+        return preformatted(row.error)
 
     @admin.display(description=_("traceback"))
     def where_it_went_wrong(self, row: OutboxMessage) -> str:
-        return _preformatted(row.traceback)
+        return preformatted(row.traceback)
 
     @admin.display(description=_("earlier decisions"))
     def decisions(self, row: OutboxMessage) -> str:
@@ -306,18 +306,19 @@ class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
 
     @admin.display(description=_("error"))
     def what_went_wrong(self, decision: DeadLetterDecision) -> str:
-        return _preformatted(decision.error)
+        return preformatted(decision.error)
 
     @admin.display(description=_("message"))
     def message(self, decision: DeadLetterDecision) -> str:
-        return _preformatted(contents.legible(bytes(decision.body)))
+        return preformatted(contents.legible(bytes(decision.body)))
 
     @admin.display(description=_("sent in its place"))
     def edited_message(self, decision: DeadLetterDecision) -> str:
-        return "-" if decision.edited_body is None else _preformatted(contents.legible(bytes(decision.edited_body)))
+        return "-" if decision.edited_body is None else preformatted(contents.legible(bytes(decision.edited_body)))
 
 
-def _preformatted(text: str) -> str:
+def preformatted(text: str) -> str:
+    """Return a text as the admin shows it: as it is, escaped, its beginning if it is very long."""
     if not text:
         return "-"
     shown = truncatechars(text, LONGEST_SHOWN)

@@ -1,11 +1,17 @@
-"""Clients that create tasks over HTTP while something breaks, and remember what they were answered."""
+"""Clients that create, change and delete tasks over HTTP while something breaks, and remember what they were answered.
+
+Each create has an Idempotency-Key. One that was not answered is repeated once everything is whole again: then each key
+has been answered with a task of its own, whatever was lost between a commit and its answer.
+"""
 
 import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 import httpx
 
@@ -14,6 +20,7 @@ from project.servers.process import wait_until
 from project.stack import Stack
 
 CLIENTS = 4
+TASK = {"title": "HTTP"}
 REQUEST_TIMEOUT_SECONDS = 30.0
 ANSWER_TIMEOUT_SECONDS = 60.0
 # The long pass asks for thousands: half a minute is not much.
@@ -30,6 +37,8 @@ class Load:
         """The statuses of all other answers."""
         self.cut = 0
         """Requests without an answer: whether their tasks are there is for the database to say."""
+        self.unanswered: list[str] = []
+        """The keys of all creates that were not answered with 201."""
         self.seconds: list[float] = []
         """How long each of the created took."""
         self._stack = stack
@@ -57,6 +66,25 @@ class Load:
         in_time = wait_until(lambda: len(self.created) >= enough, timeout_seconds=ENOUGH_TIMEOUT_SECONDS)
         assert in_time, f"created={len(self.created)} of {enough} refused={self.refused[-5:]} cut={self.cut}"
 
+    def repeat_unanswered(self) -> None:
+        """Repeat each create that was not answered, until it is."""
+        assert not self.unanswered or wait_until(self._logs_in, timeout_seconds=ANSWER_TIMEOUT_SECONDS)
+        headers = {"Authorization": f"Bearer {self._token}"}
+        with httpx.Client(base_url=self._stack.url, headers=headers, timeout=REQUEST_TIMEOUT_SECONDS) as client:
+            for key in self.unanswered:
+                in_time = wait_until(lambda key=key: self._is_answered(client, key), timeout_seconds=60)  # type: ignore[misc]
+                assert in_time, f"the create {key} is not answered"
+        self.unanswered.clear()
+
+    def _is_answered(self, client: httpx.Client, key: str) -> bool:
+        try:
+            answer = client.post("tasks/", json=TASK, headers={"Idempotency-Key": key})
+        except httpx.TransportError:
+            return False
+        if answer.status_code == httpx.codes.CREATED:
+            self.created.add(answer.json()["id"])
+        return answer.status_code == httpx.codes.CREATED
+
     def go_on(self, *, seconds: float, count: int) -> None:
         """Wait until that many seconds have passed and that many more tasks were created."""
         until = time.monotonic() + seconds
@@ -80,17 +108,29 @@ class Load:
                 self._create(client)
 
     def _create(self, client: httpx.Client) -> None:
-        begun = time.monotonic()
+        begun, key = time.monotonic(), uuid4().hex
         try:
-            answer = client.post("tasks/", json={"title": "Yuk"})
+            answer = client.post("tasks/", json=TASK, headers={"Idempotency-Key": key})
         except httpx.TransportError:
             self.cut += 1
+            self.unanswered.append(key)
             return
-        if answer.status_code == httpx.codes.CREATED:
-            self.seconds.append(time.monotonic() - begun)
-            self.created.add(answer.json()["id"])
-        else:
+        if answer.status_code != httpx.codes.CREATED:
             self.refused.append(answer.status_code)
+            self.unanswered.append(key)
+            return
+        self.seconds.append(time.monotonic() - begun)
+        task = answer.json()["id"]
+        self.created.add(task)
+        self._change(client, task)
+
+    def _change(self, client: httpx.Client, task: int) -> None:
+        """Change one task in three and delete one in nine; whether it was done is for the database to say."""
+        with suppress(httpx.TransportError):
+            if task % 3 == 0:
+                client.patch(f"tasks/{task}/", json={"completed": True})
+            if task % 9 == 0:
+                client.delete(f"tasks/{task}/")
 
 
 def percentiles(seconds: list[float]) -> str:

@@ -17,6 +17,13 @@ from tests.chaos.service import Service
 
 QUEUES_TIMEOUT_SECONDS = 60.0
 QUEUES = ("activity", "activity.XQ")
+LAST: LiteralString = """
+SELECT coalesce(greatest((SELECT max(id) FROM tasks_task), (SELECT max(task_id) FROM actors_activity)), 0)
+"""
+COMMITTED: LiteralString = """
+SELECT id FROM tasks_task WHERE id > %s
+UNION SELECT task_id FROM actors_activity WHERE event = 'task.deleted' AND task_id > %s
+"""
 LINE = re.compile(r"\[Dramatiq\] .*\(ID: (\d+), Owner: user1\)")
 
 
@@ -38,7 +45,7 @@ class Scenario:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        self._last_task = self.service.count("SELECT coalesce(max(id), 0) FROM tasks_task")
+        self._last_task = self.service.count(LAST)
         self._log_begins_at = self.service.log.stat().st_size if self.service.log.exists() else 0
 
     def load(self) -> Load:
@@ -57,10 +64,12 @@ class Scenario:
 
     def assert_all_is_logged(self) -> None:
         """The fault is over: wait until nothing is owed, and compare what was created with what was logged."""
+        for load in self.loads:
+            load.repeat_unanswered()
         over_at = time.monotonic()
         drained = wait_until(self._owes_nothing, timeout_seconds=self.length.recovery_timeout_seconds)
         recovery = time.monotonic() - over_at if drained else None
-        committed = self._ids("SELECT id FROM tasks_task WHERE id > %s")
+        committed = self._ids(COMMITTED)
         activities = self._ids("SELECT task_id FROM actors_activity WHERE event = 'task.created' AND task_id > %s")
         logged = set(activities) & self._lines()
         line = Line(
@@ -75,10 +84,16 @@ class Scenario:
         self.report.lines.append(line)
         assert drained, f"the outbox is not empty: {self.service.states()}, queues {self.service.queues()}"
         assert self.dead_letters() == [], "healthy messages have died"
-        assert {task for load in self.loads for task in load.created} <= set(committed), "created, and not committed"
+        created = {task for load in self.loads for task in load.created}
+        assert created <= set(committed), "created, and not committed"
+        over_http = self._ids(
+            "SELECT task_id FROM actors_activity WHERE title = 'HTTP' AND version = 1 AND task_id > %s"
+        )
+        assert set(over_http) == created, "of one key two tasks were made"
         assert line.lost == 0, sorted(set(committed) - logged)[:10]
         assert line.doubled == 0, "an activity was logged twice"
         assert set(activities) <= set(committed), "an activity of a task that was not committed"
+        self.service.stack.manage("activity", "verify")
         self.assert_queues_are_empty()
 
     def assert_queues_are_empty(self) -> None:
@@ -154,7 +169,7 @@ class Scenario:
             return False
 
     def _ids(self, statement: LiteralString) -> list[int]:
-        return [row[0] for row in self.service.query(statement, self._last_task)]
+        return [row[0] for row in self.service.query(statement, *[self._last_task] * statement.count("%s"))]
 
     def _lines(self) -> set[int]:
         with self.service.log.open("rb") as log:

@@ -18,7 +18,8 @@ def openapi() -> dict[str, Any]:
 @cache
 def documented_statuses(path: str, method: str) -> frozenset[int] | None:
     """Which statuses the schema says `method` may answer at `path`; None where there is no such operation."""
-    for template, operations in openapi()["paths"].items():
+    # An address that is spelt out goes before one with an id in it, as it does in the routes.
+    for template, operations in sorted(openapi()["paths"].items(), key=lambda item: "{" in item[0]):
         if re.fullmatch(re.sub(r"{\w+}", "[^/.]+", template), path) and method.lower() in operations:
             return frozenset(int(status) for status in operations[method.lower()]["responses"])
     return None

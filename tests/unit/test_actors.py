@@ -1,20 +1,22 @@
 """The actors: all of them are found by the workers, and they do what they are named after."""
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import dramatiq
 import pytest
 from django_dramatiq.management.commands.rundramatiq import Command
 from dramatiq.middleware import Retries
 
-from actors.activity import log_task_creation
-from actors.models import Activity
+from actors.activity import log_task_creation, log_task_deletion, log_task_update
+from actors.models import Activity, Event
 from actors.outbox.interruptions import LiftableTimeLimit
 
 
 def test_workers_find_exactly_our_actors() -> None:
     assert Command().discover_tasks_modules() == ["django_dramatiq.setup", "actors.activity"]
-    assert dramatiq.get_broker().get_declared_actors() == {"log_task_creation"}
+    assert dramatiq.get_broker().get_declared_actors() == {"log_task_creation", "log_task_update", "log_task_deletion"}
 
 
 @pytest.mark.django_db
@@ -35,6 +37,29 @@ def test_a_large_id_is_written_as_it_is(caplog: pytest.LogCaptureFixture) -> Non
     caplog.set_level(logging.INFO, logger="actors.activity")
     log_task_creation(1234567, "100 %s", "user1")
     assert caplog.messages == ["[Dramatiq] Yangi vazifa yaratildi: 100 %s (ID: 1234567, Owner: user1)"]
+
+
+@pytest.mark.django_db
+def test_what_older_messages_do_not_tell_is_left_open() -> None:
+    log_task_creation(1, "Yangi vazifa", "user1")
+    row = Activity.objects.get()
+    assert (row.version, row.owner_id, row.changes) == (1, None, {})
+    assert (row.changed_by, row.changed_by_id, row.request_id, row.message_id) == ("system", None, "", None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("actor", "event"), [(log_task_update, Event.TASK_UPDATED), (log_task_deletion, Event.TASK_DELETED)]
+)
+def test_a_later_change_is_logged_with_its_details_and_its_line_is_not_a_workers(
+    caplog: pytest.LogCaptureFixture, actor: Callable[..., Any], event: Event
+) -> None:
+    caplog.set_level(logging.INFO, logger="actors.activity")
+    actor(1, "Yangi vazifa", "user1", {"owner_id": 7, "version": 2, "changes": {"completed": [False, True]}})
+    assert caplog.messages == []
+    row = Activity.objects.get()
+    assert (row.event, row.task_id, row.title, row.owner) == (event, 1, "Yangi vazifa", "user1")
+    assert (row.owner_id, row.version, row.changes) == (7, 2, {"completed": [False, True]})
 
 
 def test_retries_are_on_and_time_limit_does_not_strike_inside_them() -> None:

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:No directory at:UserWarning")
 
 PLACES = {
     "tasks": "/tasks/",
+    "activity": "/activity/",
     "token": "/api/token/",
     "docs": "/api/docs/",
     "schema": "/api/schema/",
@@ -39,7 +40,7 @@ def test_a_browser_sees_a_page_of_links() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize(("name", "path"), PLACES.items())
 def test_every_place_is_there(name: str, path: str) -> None:
-    expected = {"tasks": 401, "token": 405, "admin": 302}.get(name, 200)
+    expected = {"tasks": 401, "activity": 401, "token": 405, "admin": 302}.get(name, 200)
 
     assert Client().get(path, headers={"accept": "*/*"}).status_code == expected
 

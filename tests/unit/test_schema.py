@@ -21,11 +21,16 @@ OPERATIONS = [
     ("/api/token/refresh/", "post", {200, 401}),
     ("/api/token/verify/", "post", {200, 401}),
     ("/tasks/", "get", {200, 401}),
-    ("/tasks/", "post", {201, 401, 403}),
-    ("/tasks/{id}/", "get", {200, 401}),
-    ("/tasks/{id}/", "put", {200, 401, 403}),
-    ("/tasks/{id}/", "patch", {200, 401, 403}),
-    ("/tasks/{id}/", "delete", {204, 401, 403}),
+    ("/tasks/", "post", {201, 401, 403, 409, 422}),
+    ("/tasks/{id}/", "get", {200, 304, 401, 412}),
+    ("/tasks/{id}/", "put", {200, 401, 403, 412, 428}),
+    ("/tasks/{id}/", "patch", {200, 401, 403, 412, 428}),
+    ("/tasks/{id}/", "delete", {204, 401, 403, 412, 428}),
+    ("/tasks/bulk/", "post", {201, 401, 403, 409, 422}),
+    ("/tasks/export/", "get", {200, 401}),
+    ("/tasks/{task_id}/activity/", "get", {200, 401}),
+    ("/activity/", "get", {200, 401}),
+    ("/activity/stream/", "get", {200, 401}),
 ]
 OF_ALL = {400, 404, 406, 411, 413, 415, 429, 503}
 
@@ -60,15 +65,58 @@ def test_where_a_client_is_to_come_again_it_is_told_when(
     assert "Retry-After" in openapi()["paths"][path][method]["responses"][status]["headers"]
 
 
+@pytest.mark.parametrize("path", ["/tasks/", "/tasks/bulk/"])
+def test_a_client_whose_first_try_still_runs_is_told_when_to_come_again(path: str) -> None:
+    assert "Retry-After" in openapi()["paths"][path]["post"]["responses"]["409"]["headers"]
+
+
+def test_that_nothing_is_new_is_answered_without_a_body() -> None:
+    unchanged = openapi()["paths"]["/tasks/{id}/"]["get"]["responses"]["304"]
+
+    assert "content" not in unchanged
+    assert "ETag" in unchanged["headers"]
+
+
+def test_errors_of_many_tasks_are_described_by_the_index_of_each() -> None:
+    refused = openapi()["paths"]["/tasks/bulk/"]["post"]["responses"]["400"]["content"]["application/json"]["schema"]
+
+    assert refused == {"$ref": "#/components/schemas/ErrorsOfMany"}
+    assert openapi()["components"]["schemas"]["ErrorsOfMany"]["additionalProperties"]["oneOf"] == [
+        {"type": "string"},
+        {"$ref": "#/components/schemas/FieldErrors"},
+    ]
+
+
+def test_an_event_is_described_as_it_is_answered() -> None:
+    event = openapi()["components"]["schemas"]["Activity"]
+
+    assert list(event["properties"]) == [
+        *("id", "event", "task_id", "version", "title", "owner", "owner_id", "changed_by", "changed_by_id"),
+        *("changes", "request_id", "message_id", "status", "state"),
+        *("occurred_at", "published_at", "logged_at", "attempts"),
+    ]
+
+
+@pytest.mark.parametrize(("path", "of_task"), [("/activity/", set()), ("/tasks/{task_id}/activity/", {"task_id"})])
+def test_the_parameters_of_the_activity_are_described(path: str, of_task: set[str]) -> None:
+    parameters = {parameter["name"] for parameter in openapi()["paths"][path]["get"]["parameters"]}
+
+    filters = {"event", "changed_by", "since", "until"}
+    assert parameters == filters | {"cursor", "page_size"} | (of_task or {"task"})
+
+
 def test_a_task_is_described_as_it_is_answered() -> None:
     fields = openapi()["components"]["schemas"]["Task"]["properties"]
 
-    assert list(fields) == ["id", "title", "description", "completed", "owner", "owner_id", "created_at", "updated_at"]
+    assert list(fields) == [
+        *("id", "title", "description", "completed", "owner", "owner_id", "version", "created_at", "updated_at")
+    ]
     assert fields["title"]["maxLength"] == 200
     assert {name for name, field in fields.items() if field.get("readOnly")} == {
         "id",
         "owner",
         "owner_id",
+        "version",
         "created_at",
         "updated_at",
     }

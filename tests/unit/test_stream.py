@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from actors import stream
 from actors.models import Activity, Event
+from actors.retention import prune
 from actors.stream import BEGINNING, Client, Sent, Tail
 from project.servers.process import wait_until
 from tests.unit.outbox.scene import elsewhere
@@ -50,7 +51,8 @@ def ids(pieces: Any, count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
         text = next(pieces)
-        found += [int(line.removeprefix("id: ")) for line in text.splitlines() if line.startswith("id: ")]
+        if "\ndata: " in text:
+            found.append(int(text.partition("\n")[0].removeprefix("id: ")))
     return found
 
 
@@ -138,8 +140,20 @@ def test_a_head_request_keeps_no_place(client1: APIClient, tail: Tail) -> None:
 @pytest.mark.usefixtures("on_its_own")
 def test_a_quiet_stream_has_heartbeats(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0)
-    client = Client(tail, position=BEGINNING, wanted=every)
-    assert [next(client), next(client), next(client)] == ["retry: 1000\n\n", stream.HEARTBEAT, stream.HEARTBEAT]
+    last = log()
+    client = Client(tail, position=stream.end_of_log(), wanted=every)
+    expected = f"id: {last}\n: heartbeat\n\n"
+    assert [next(client), next(client), next(client)] == [f"retry: 1000\nid: {last}\n\n", expected, expected]
+    client.close()
+
+
+@pytest.mark.usefixtures("on_its_own")
+def test_who_heard_of_nothing_goes_on_where_it_was(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0)
+    client = Client(tail, position=stream.end_of_log(), wanted=lambda sent: False)
+    next(client)
+    last = [log() for _ in range(3)][-1]
+    assert wait_until(lambda: next(client).startswith(f"id: {last}\n"), timeout_seconds=30)
     client.close()
 
 
@@ -147,13 +161,15 @@ def test_a_quiet_stream_has_heartbeats(tail: Tail, monkeypatch: pytest.MonkeyPat
 def test_a_stream_ends_when_its_process_does_and_after_a_while(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "LONGEST_SECONDS", 0)
     client = Client(tail, position=BEGINNING, wanted=every)
-    assert list(client) == ["retry: 1000\n\n"]
+    assert list(client) == ["retry: 1000\nid: 0\n\n"]
     client.close()
 
 
 def test_a_pruned_event_is_resumed_from_where_what_is_left_begins(tail: Tail) -> None:
-    left = log()
-    assert [sent.position.row_id for sent in stream.read_after(stream.position_of(left + 1_000))] == [left]
+    left = [log() for _ in range(3)]
+    prune(Activity.objects.get(pk=left[1]).occurred_at)
+    assert stream.position_of(left[0]) == BEGINNING
+    assert stream.position_of(left[2] + 1_000) == stream.end_of_log() == stream.position_of(left[2])
 
 
 @pytest.fixture
@@ -193,7 +209,7 @@ def test_what_a_slow_writer_has_begun_is_waited_for(tail: Tail, commits: bool) -
 
 @pytest.mark.usefixtures("postgresql_only")
 def test_who_lags_behind_what_is_remembered_reads_the_log(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "REMEMBERED_BYTES", 1)
+    monkeypatch.setattr(stream, "REMEMBERED_CHARACTERS", 1)
     begin = stream.end_of_log()
     slow, fast = (Client(tail, position=begin, wanted=every) for _ in range(2))
     logged = [log() for _ in range(stream.PAGE + 5)]

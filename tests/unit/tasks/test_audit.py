@@ -11,13 +11,13 @@ from django.core import serializers
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
+from dramatiq import Message
 
 from actors.models import Activity
 from actors.outbox import deadletters
 from actors.outbox.deadletters import Decider
 from actors.outbox.models import OutboxMessage
 from actors.retention import prune
-from tasks import audit
 from tasks.models import Task
 from tests.unit.outbox.conftest import Bench, make_bench
 from tests.unit.outbox.scene import elsewhere
@@ -88,7 +88,7 @@ def test_one_missing_version_is_found_and_follows_from_the_others(
 
     assert COMPLETE in verify()
     sent_again = next(row for row in logged() if row[0] == version)
-    told = audit.Message.decode(body)
+    told = Message.decode(body)
     assert sent_again[2:] == (told.args[1], told.kwargs["details"]["changes"])
     assert Activity.objects.get(version=version).changed_by == "activity verify"
 

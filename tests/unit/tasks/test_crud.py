@@ -11,7 +11,7 @@ from tests.unit.documented import DocumentedClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
-FIELDS = ["id", "title", "description", "completed", "owner", "owner_id", "created_at", "updated_at"]
+FIELDS = ["id", "title", "description", "completed", "owner", "owner_id", "version", "created_at", "updated_at"]
 LONG_AGO = "2001-01-01T00:00:00Z"
 
 WRITES = [
@@ -42,6 +42,7 @@ def test_a_task_is_created_with_a_title_alone(owner: APIClient, user1: User) -> 
         "completed": False,
         "owner": "user1",
         "owner_id": user1.pk,
+        "version": 1,
         "created_at": None,
         "updated_at": None,
     }
@@ -90,6 +91,7 @@ def test_what_is_not_a_clients_to_say_is_ignored(
         "id": 12345,
         "owner": "user2",
         "owner_id": user2.pk,
+        "version": 99,
         "created_at": LONG_AGO,
         "updated_at": LONG_AGO,
         "color": "red",
@@ -101,6 +103,7 @@ def test_what_is_not_a_clients_to_say_is_ignored(
     assert list(answer) == FIELDS
     assert (answer["title"], answer["owner"], answer["owner_id"]) == ("Meniki", "user1", user1.pk)
     assert answer["id"] != 12345
+    assert answer["version"] == (1 if method == "post" else 2)
     assert not answer["created_at"].startswith("2001")
     assert not answer["updated_at"].startswith("2001")
 
@@ -134,6 +137,23 @@ def test_a_change_moves_updated_at_and_not_created_at(owner: APIClient, task: Ta
 
     assert after["created_at"] == before["created_at"]
     assert datetime.fromisoformat(after["updated_at"]) > datetime.fromisoformat(before["updated_at"])
+
+
+def test_a_change_is_the_next_version(owner: APIClient, task: Task) -> None:
+    assert owner.patch(f"/tasks/{task.pk}/", {"completed": True}, format="json").json()["version"] == 2
+    assert owner.put(f"/tasks/{task.pk}/", {"title": "Boshqa"}, format="json").json()["version"] == 3
+
+
+@pytest.mark.parametrize(("method", "body"), [("put", {"title": "Yangi vazifa"}), ("patch", {})])
+def test_a_change_that_changes_nothing_is_no_version(
+    owner: APIClient, task: Task, method: str, body: dict[str, object]
+) -> None:
+    before = owner.get(f"/tasks/{task.pk}/").json()
+
+    answer = getattr(owner, method)(f"/tasks/{task.pk}/", body, format="json")
+
+    assert (answer.status_code, answer.json()) == (200, before)
+    assert owner.get(f"/tasks/{task.pk}/").json() == before
 
 
 def test_a_deleted_task_is_gone(owner: APIClient, task: Task) -> None:

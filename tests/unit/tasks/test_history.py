@@ -21,7 +21,7 @@ from tests.unit.outbox.conftest import make_bench
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
 TITLES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=5)
-Event = tuple[str, dict[str, list[Any]]]
+Event = tuple[str, Any]
 
 
 class Histories(RuleBasedStateMachine):

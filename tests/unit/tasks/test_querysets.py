@@ -247,10 +247,12 @@ def test_each_of_a_bulk_update_is_logged_once(three: list[Task], lines: Lines, b
 
 def test_a_saved_task_is_told_of_once(user1: User, sent: Sent, lines: Lines) -> None:
     task = Task.objects.create(title="Bir", owner=user1)
+    task.completed = True
     task.save()
+    task.title = "Ikki"
     task.save(update_fields=["title"])
-    assert sent() == [(task.pk, "Bir", "user1")]
-    assert lines() == updated(task, task)
+    assert sent() == [(task.pk, "Bir", "user1"), (task.pk, "Bir", "user1"), (task.pk, "Ikki", "user1")]
+    assert lines() == [*updated(task, title="Bir"), *updated(task)]
 
 
 def test_what_is_got_or_created_is_told_of_if_it_is_created(user1: User, sent: Sent, lines: Lines) -> None:
@@ -263,7 +265,7 @@ def test_what_is_got_or_created_is_told_of_if_it_is_created(user1: User, sent: S
 def test_what_is_updated_or_created_is_told_of_once_each_time(user1: User, sent: Sent, lines: Lines) -> None:
     for completed in (False, True):
         task, _created = Task.objects.update_or_create({"completed": completed}, title="Bir", owner=user1)
-    assert sent() == [(task.pk, "Bir", "user1")]
+    assert sent() == [(task.pk, "Bir", "user1")] * 2
     assert lines() == updated(task)
 
 
