@@ -18,7 +18,7 @@ class JsonErrors(APIView):
     """A view whose errors are JSON, whatever it would have answered otherwise."""
 
     def handle_exception(self, exc: Exception) -> Response:
-        if any(not isinstance(each, JSONRenderer) for each in self.get_renderers()[:1]):
+        if not isinstance(self.get_renderers()[0], JSONRenderer):
             request: Any = self.request
             request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
         return super().handle_exception(exc)

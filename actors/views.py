@@ -5,6 +5,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django_filters.rest_framework import DjangoFilterBackend
+from django_filters.utils import translate_validation
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
@@ -51,11 +52,10 @@ class TaskActivityView(GenericAPIView[Activity]):
         parameters=[OpenApiParameter("task_id", OpenApiTypes.INT, OpenApiParameter.PATH, description="Of the task.")],
     )
     def get(self, request: Request, task_id: int) -> Response:
-        owed = history.owed([task_id])
-        logged = self.filter_queryset(self.get_queryset())  # refuses what the next line would stumble over
-        chosen = TaskActivityFilter(request.query_params, queryset=self.get_queryset())
-        chosen.is_valid()
-        owed = chosen.filter_owed(owed)
+        chosen = DjangoFilterBackend().get_filterset(request, self.get_queryset(), self)
+        if not chosen.is_valid():
+            raise translate_validation(chosen.errors)
+        logged, owed = chosen.qs, chosen.filter_owed(history.owed([task_id]))
 
         def read(bounds: dict[str, int], upwards: bool, limit: int) -> list[Activity]:
             return history.read(logged, owed, bounds=bounds, upwards=upwards, limit=limit)

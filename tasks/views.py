@@ -82,6 +82,7 @@ class TaskViewSet(JsonErrors, ConditionalRequests):
         return Response(self.get_serializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(
+        filters=True,
         parameters=[OpenApiParameter("format", OpenApiTypes.STR, enum=["csv", "jsonl"])],
         responses={(200, "text/csv"): OpenApiTypes.STR, (200, "application/x-ndjson"): OpenApiTypes.STR},
     )

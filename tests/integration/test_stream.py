@@ -157,7 +157,10 @@ def test_a_pending_event_is_shown_with_its_state_while_the_workers_are_stopped(w
             rows = walk.client.get(f"tasks/{task}/activity/").json()["results"]
             return [(row["event"], row["status"], row["state"]) for row in rows]
 
-        waiting: list[tuple[str, str, str | None]] = [("task.updated", "pending", "published"), ("task.created", "pending", "published")]
+        waiting: list[tuple[str, str, str | None]] = [
+            ("task.updated", "pending", "published"),
+            ("task.created", "pending", "published"),
+        ]
         assert wait_until(lambda: trail() == waiting, timeout_seconds=TIMEOUT_SECONDS), trail()
     finally:
         walk.stack.supervisor.start_program("worker")
