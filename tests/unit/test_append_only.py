@@ -128,6 +128,13 @@ def test_pruning_deletes_the_beginning_and_records_until_when(days: list[Activit
     assert horizon.pruned_at > NOW - timedelta(minutes=1)
 
 
+def test_pruning_leaves_no_gap_after_an_event_that_is_kept(database: str) -> None:
+    ages = {1: 9, 2: 1, 3: 8}  # days; the second was sent again by a repair
+    Activity.objects.bulk_create(event(n, occurred_at=NOW - timedelta(days=age)) for n, age in ages.items())
+    assert retention.prune(NOW - timedelta(days=5)) == 1
+    assert list(Activity.objects.order_by("version").values_list("version", flat=True)) == [2, 3]
+
+
 def test_pruning_of_nothing_is_recorded_too(days: list[Activity]) -> None:
     assert retention.prune(days[0].occurred_at) == 0
     assert (Activity.objects.count(), ActivityHorizon.objects.get().deleted) == (4, 0)
