@@ -21,6 +21,7 @@ def validated(data: Any, serializer: BaseSerializer[Any]) -> list[dict[str, Any]
         message = _("Send 1 to %(most)d tasks at a time, not %(count)d.") % {"most": MOST, "count": len(data)}
         raise ValidationError({"detail": message})
     if not serializer.is_valid():
-        raise ValidationError({str(index): errors for index, errors in serializer.errors.items()})
+        by_index: Any = serializer.errors
+        raise ValidationError({str(index): errors for index, errors in by_index.items()})
     values: list[dict[str, Any]] = serializer.validated_data
     return values

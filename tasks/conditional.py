@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
+from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
@@ -69,7 +70,7 @@ class ConditionalRequests(ModelViewSet[Task]):
         etag = response.headers["ETag"] = etag_of(response.data)
         if request.accepted_renderer.format == "json":
             _refuse_garbage(request)
-            unchanged = get_conditional_response(request._request, etag=etag)
+            unchanged = _answer_to_conditions(request, etag)
             if unchanged is not None and unchanged.status_code == status.HTTP_304_NOT_MODIFIED:
                 return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag})
             if unchanged is not None:
@@ -98,8 +99,14 @@ def _require_match(request: Request, etag: str) -> None:
     if settings.REQUIRE_IF_MATCH and "If-Match" not in request.headers:
         raise PreconditionRequired
     _refuse_garbage(request)
-    if get_conditional_response(request._request, etag=etag) is not None:
+    if _answer_to_conditions(request, etag) is not None:
         raise PreconditionFailed
+
+
+def _answer_to_conditions(request: Request, etag: str) -> HttpResponseBase | None:
+    # Tasks have no Last-Modified: a condition on it is to be ignored (RFC 9110, 13.1.4), where Django takes it for unmet.
+    request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
+    return get_conditional_response(request._request, etag=etag)
 
 
 def _refuse_garbage(request: Request) -> None:
