@@ -104,7 +104,7 @@ def _require_match(request: Request, etag: str) -> None:
 
 
 def _answer_to_conditions(request: Request, etag: str) -> HttpResponseBase | None:
-    # Tasks have no Last-Modified: a condition on it is to be ignored (RFC 9110, 13.1.4), where Django takes it for unmet.
+    # Tasks have no Last-Modified: a condition on it is to be ignored (RFC 9110, 13.1.4); Django takes it for unmet.
     request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
     return get_conditional_response(request._request, etag=etag)
 

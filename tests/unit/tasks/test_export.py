@@ -1,102 +1,306 @@
-"""Tasks as a file: the list as it is filtered and ordered, whole, and never whole in memory."""
+"""Tasks as a file: what the list shows under the same filters, all of it, a chunk in memory at a time."""
 
 import csv
 import io
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models.sql import compiler
 from django.http import StreamingHttpResponse
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from rest_framework.test import APIClient
 
-from tasks import export
+from tasks.export import CHUNK
 from tasks.models import Task
-from tests.unit.documented import DocumentedClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
 EXPORT = "/tasks/export/"
+FIELDS = ["id", "title", "description", "completed", "owner", "owner_id", "version", "created_at", "updated_at"]
+FORMATS = [("csv", "text/csv; charset=utf-8"), ("jsonl", "application/x-ndjson; charset=utf-8")]
+QUERIES: list[dict[str, Any]] = [
+    {},
+    {"completed": "true"},
+    {"completed": "0", "owner_username": "user2"},
+    {"search": "Vazifa 1"},
+    {"search": "vazifa", "ordering": "-created_at"},
+    {"ordering": "completed,-created_at", "owner_username": "user1"},
+    {"search": "yoʻq bunday"},
+]
+TEXTS = [
+    "Oʻzbekcha, гʻалаба",
+    "Русский; «текст»",
+    "😀👩‍👩‍👧",
+    'He said "salom", twice: ""',
+    "'bir'",
+    "Bir\nikki\r\nuch\rtoʻrt",
+    "\n",
+    "a,b,,c;d\te",
+    "\\ \\n",
+    "\u2028 \u0085 \x0b",
+    "a=1, b+c, d-e, f@g",
+    "",
+]
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x","y")', "=", "-", "=1\n=2"]
 
 
 @pytest.fixture
-def tasks(user1: User, user2: User) -> list[Task]:
-    texts = ["Oʻzbekcha, русский 😀", 'a "b", c\nd', "=1+1", "+x", "-x", "@x", "oddiy"]
-    return [
-        Task.objects.create(title=text, description=text, completed=n % 2 == 0, owner=(user1, user2)[n % 2])
-        for n, text in enumerate(texts)
-    ]
+def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows were fetched each time that any were, of all queries that are read in chunks."""
+    sizes: list[int] = []
+    iterate: Callable[..., Iterator[list[Any]]] = compiler.cursor_iter
+
+    def note_sizes(*args: Any) -> Iterator[list[Any]]:
+        for rows in iterate(*args):
+            sizes.append(len(rows))
+            yield rows
+
+    monkeypatch.setattr(compiler, "cursor_iter", note_sizes)
+    return sizes
 
 
-def whole(response: Any) -> bytes:
-    return b"".join(response.streaming_content)
+@pytest.fixture
+def some_tasks(user1: User, user2: User) -> None:
+    """Twelve tasks of two owners, every third completed."""
+    for number in range(12):
+        owner = user2 if number % 2 else user1
+        Task.objects.create(title=f"Vazifa {number}", description=f"<{number}>", completed=number % 3 == 0, owner=owner)
 
 
-def lines(response: Any) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in whole(response).decode().split("\n") if line]
+def make_tasks(owner: User, count: int) -> None:
+    Task.objects.bulk_create(Task(title=f"Vazifa {number}", owner=owner) for number in range(count))
 
 
-@pytest.mark.usefixtures("tasks")
+def export(client: APIClient, **parameters: Any) -> Any:
+    return client.get(EXPORT, parameters)
+
+
+def text_of(response: Any) -> str:
+    assert response.status_code == 200, response.content
+    return b"".join(response.streaming_content).decode()
+
+
+def rows_of(response: Any) -> list[dict[str, str]]:
+    """Return what a program reads from csv, which must be as many columns in each row."""
+    names, *rows = csv.reader(io.StringIO(text_of(response), newline=""), strict=True)
+    assert names == FIELDS
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def objects_of(response: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text_of(response).split("\n")[:-1]]
+
+
+def in_csv(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+@pytest.mark.usefixtures("some_tasks")
+class TestContent:
+    @pytest.mark.parametrize("parameters", QUERIES)
+    def test_jsonl_is_what_the_list_shows(self, client1: APIClient, parameters: dict[str, Any]) -> None:
+        listed = client1.get("/tasks/", {**parameters, "page_size": 100}).json()["results"]
+
+        assert objects_of(export(client1, format="jsonl", **parameters)) == listed
+
+    @pytest.mark.parametrize("parameters", QUERIES)
+    def test_csv_is_what_the_list_shows(self, client1: APIClient, parameters: dict[str, Any]) -> None:
+        listed = client1.get("/tasks/", {**parameters, "page_size": 100}).json()["results"]
+
+        rows = rows_of(export(client1, format="csv", **parameters))
+
+        assert rows == [{name: in_csv(task[name]) for name in FIELDS} for task in listed]
+
+    def test_it_is_all_tasks_and_not_a_page(self, client1: APIClient) -> None:
+        assert len(rows_of(export(client1, format="csv", page=2, page_size=3))) == 12
+
+    def test_it_is_everybodys_tasks(self, client1: APIClient, client2: APIClient) -> None:
+        assert text_of(export(client1)) == text_of(export(client2))
+
+    def test_jsonl_names_things_in_the_order_of_the_api(self, client1: APIClient) -> None:
+        assert list(objects_of(export(client1))[0]) == FIELDS
+
+
+def test_no_tasks_are_a_line_of_names_in_csv_and_nothing_in_jsonl(client1: APIClient) -> None:
+    assert text_of(export(client1, format="csv")) == ",".join(FIELDS) + "\r\n"
+    assert text_of(export(client1, format="jsonl")) == ""
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_any_text_reads_back_as_it_is(client1: APIClient, user1: User, text: str) -> None:
+    Task.objects.create(title=f"a{text}"[:200], description=text, owner=user1)
+
+    for read in (rows_of(export(client1, format="csv")), objects_of(export(client1, format="jsonl"))):
+        assert [(task["title"], task["description"]) for task in read] == [(f"a{text}", text)]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_what_a_spreadsheet_would_calculate_is_text_in_csv_alone(client1: APIClient, user1: User, text: str) -> None:
+    Task.objects.create(title=text, description=text, owner=user1)
+
+    [row], [task] = rows_of(export(client1, format="csv")), objects_of(export(client1, format="jsonl"))
+
+    assert (row["title"], row["description"]) == (f"'{text}", f"'{text}")
+    assert (task["title"], task["description"]) == (text, text)
+
+
+@pytest.mark.parametrize("name", ["@user", "+user", "-user"])
+def test_a_username_is_no_formula_either(client1: APIClient, user1: User, name: str) -> None:
+    User.objects.filter(pk=user1.pk).update(username=name)
+    make_tasks(user1, 1)
+
+    assert [row["owner"] for row in rows_of(export(client1, format="csv"))] == [f"'{name}"]
+    assert [task["owner"] for task in objects_of(export(client1, format="jsonl"))] == [name]
+
+
+@pytest.mark.parametrize(("name", "content_type"), FORMATS)
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_it_is_a_file_of_today(client1: APIClient, user1: User, name: str, content_type: str, method: str) -> None:
+    make_tasks(user1, 2)
+
+    response = getattr(client1, method)(EXPORT, {"format": name})
+
+    assert (response.status_code, response["Content-Type"]) == (200, content_type)
+    assert response["Content-Disposition"] == f'attachment; filename="tasks-{timezone.localdate()}.{name}"'
+    assert bool(response.getvalue()) == (method == "get")
+
+
 @pytest.mark.parametrize(
-    "query", [{}, {"completed": "true"}, {"search": "x"}, {"ordering": "-created_at"}, {"owner_username": "user2"}]
+    ("accepted", "content_type"),
+    [("text/csv", FORMATS[0][1]), ("application/x-ndjson", FORMATS[1][1]), ("*/*", FORMATS[1][1])],
 )
-def test_json_lines_are_the_list_as_it_is_shown(owner: DocumentedClient, query: dict[str, str]) -> None:
-    response = owner.get(EXPORT, {**query, "format": "jsonl"})
-    assert response["Content-Type"] == "application/x-ndjson; charset=utf-8"
-    assert response["Content-Disposition"].startswith('attachment; filename="tasks-')
-    assert response["Content-Disposition"].endswith('.jsonl"')
-    assert lines(response) == owner.get("/tasks/", {**query, "page_size": "100"}).json()["results"]
+def test_the_format_may_be_asked_for_by_accept(client1: APIClient, accepted: str, content_type: str) -> None:
+    response = client1.get(EXPORT, headers={"Accept": accepted})
+
+    assert (response.status_code, response["Content-Type"]) == (200, content_type)
 
 
-def test_csv_reads_back_and_holds_no_formula(owner: DocumentedClient, tasks: list[Task]) -> None:
-    response = owner.get(EXPORT, {"format": "csv"})
-    assert response["Content-Type"] == "text/csv; charset=utf-8"
-    text = whole(response).decode()
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert [row["title"].removeprefix("'") for row in rows] == [task.title for task in tasks]
-    assert [row["title"][0] for row in rows if row["title"].removeprefix("'")[0] in "=+-@"] == ["'"] * 4
-    assert list(rows[0]) == list(owner.get(f"/tasks/{tasks[0].pk}/").json())
+@pytest.mark.parametrize("name", ["csv", "jsonl"])
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "parameters",
+        [{"completed": "perhaps"}, {"owner": "me"}, {"ordering": "color"}, {"search": "a" * 201}, {"search": "\0"}],
+    )
+    def test_a_filter_that_means_nothing_is_refused_as_by_the_list(
+        self, client1: APIClient, name: str, parameters: dict[str, str]
+    ) -> None:
+        response = export(client1, format=name, **parameters)
+
+        assert (response.status_code, response["Content-Type"]) == (400, "application/json")
+        assert response.json() == client1.get("/tasks/", parameters).json()
+        assert list(response.json()) == list(parameters)
+
+    def test_nobody_unsigned_gets_in(self, client1: APIClient, name: str) -> None:
+        response = export(APIClient(), format=name)
+
+        assert (response.status_code, response["Content-Type"]) == (401, "application/json")
+        assert response.json() == {"detail": "Authentication credentials were not provided."}
+        assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+
+    def test_only_get_reads(self, client1: APIClient, name: str) -> None:
+        response = client1.post(f"{EXPORT}?format={name}")
+
+        assert (response.status_code, response["Content-Type"]) == (405, "application/json")
+
+    @pytest.mark.usefixtures("database_away")
+    def test_a_database_away_is_told_before_a_file_begins(self, client1: APIClient, name: str) -> None:
+        response = export(client1, format=name)
+
+        assert (response.status_code, response["Content-Type"]) == (503, "application/json")
 
 
-def test_an_export_of_nothing_is_an_empty_file(owner: DocumentedClient) -> None:
-    assert lines(owner.get(EXPORT, {"format": "jsonl"})) == []
-    assert whole(owner.get(EXPORT, {"format": "csv"})).startswith(b"id,title,")
+@pytest.mark.parametrize("name", ["xml", "json", "api", "CSV", "csv "])
+def test_an_unknown_format_is_not_found(client1: APIClient, name: str) -> None:
+    response = export(client1, format=name)
+
+    assert (response.status_code, response["Content-Type"]) == (404, "application/json")
+    assert response.json() == {"detail": "Not found."}
 
 
-def test_without_a_format_it_is_json_lines_and_accept_chooses_too(owner: DocumentedClient) -> None:
-    assert owner.get(EXPORT)["Content-Type"].startswith("application/x-ndjson")
-    assert owner.get(EXPORT, HTTP_ACCEPT="text/csv")["Content-Type"].startswith("text/csv")
-    assert owner.get(EXPORT, HTTP_ACCEPT="image/png").status_code == 406
+def test_a_format_that_nobody_makes_is_not_acceptable(client1: APIClient) -> None:
+    response = client1.get(EXPORT, headers={"Accept": "image/png"})
+
+    assert (response.status_code, response["Content-Type"]) == (406, "application/json")
 
 
-@pytest.mark.parametrize(
-    ("query", "status"), [({"format": "xml"}, 404), ({"completed": "x"}, 400), ({"ordering": "color"}, 400)]
-)
-def test_errors_are_json(owner: DocumentedClient, query: dict[str, str], status: int) -> None:
-    response = owner.get(EXPORT, query)
-    assert (response.status_code, response["Content-Type"]) == (status, "application/json")
+@pytest.mark.parametrize("name", ["csv", "jsonl"])
+class TestStream:
+    def test_rows_are_fetched_as_they_are_sent(
+        self, client1: APIClient, user1: User, chunks: list[int], name: str
+    ) -> None:
+        make_tasks(user1, 3_000)
+        chunks.clear()
+
+        response = export(client1, format=name)
+        assert isinstance(response, StreamingHttpResponse)
+        assert chunks == [CHUNK]
+
+        lines = iter(response)
+        for _ in range(CHUNK):
+            next(lines)
+        assert chunks == [CHUNK]
+        for _ in range(CHUNK):
+            next(lines)
+        assert chunks == [CHUNK] * 2
+
+        sent = 2 * CHUNK + len(list(lines))
+        assert sent == 3_000 + (name == "csv")
+        assert chunks == [CHUNK] * 6
+
+    def test_it_is_one_query_however_many_tasks(self, client1: APIClient, user1: User, name: str) -> None:
+        make_tasks(user1, 2 * CHUNK + 1)
+
+        with CaptureQueriesContext(connection) as captured:
+            text_of(export(client1, format=name))
+
+        assert len(captured) == 1
+
+    def test_a_cursor_of_the_server_keeps_what_is_not_sent_yet(
+        self, client1: APIClient, user1: User, name: str, database: str
+    ) -> None:
+        if database == "sqlite":
+            pytest.skip("it has no server")
+        make_tasks(user1, CHUNK + 1)
+
+        response = export(client1, format=name)
+        assert open_cursors() == 1
+        text_of(response)
+        assert open_cursors() == 0
+
+    def test_a_cursor_ends_with_a_client_that_goes_away(
+        self, client1: APIClient, user1: User, name: str, database: str
+    ) -> None:
+        if database == "sqlite":
+            pytest.skip("it has no server")
+        make_tasks(user1, 2 * CHUNK)
+
+        response = export(client1, format=name)
+        next(iter(response))
+        response.close()
+        del response
+
+        assert open_cursors() == 0
+
+    def test_it_is_a_snapshot(self, client1: APIClient, user1: User, name: str, database: str) -> None:
+        if database == "sqlite":
+            pytest.skip("one connection of SQLite sees what it writes")
+        make_tasks(user1, 2 * CHUNK)
+
+        response = export(client1, format=name)
+        Task.objects.update(title="Boshqa")
+        Task.objects.order_by("-pk")[0].delete()
+
+        text = text_of(response)
+        assert "Boshqa" not in text
+        assert text.count("Vazifa ") == 2 * CHUNK
 
 
-def test_who_is_not_signed_in_is_refused_in_json(visitor: DocumentedClient) -> None:
-    response = visitor.get(EXPORT, {"format": "csv"})
-    assert (response.status_code, response["Content-Type"]) == (401, "application/json")
-
-
-def test_tasks_are_read_as_they_are_sent(owner: DocumentedClient, user1: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    Task.objects.bulk_create(Task(title=str(number), owner=user1) for number in range(100))
-    monkeypatch.setattr(export, "CHUNK", 10)
-    made: list[int] = []
-    from_db = Task.from_db
-
-    def count(*args: Any, **kwargs: Any) -> Task:
-        made.append(1)
-        return from_db(*args, **kwargs)
-
-    monkeypatch.setattr(Task, "from_db", count)
-    response = owner.get(EXPORT)
-    assert isinstance(response, StreamingHttpResponse)
-    pieces = iter(response.streaming_content)
-    assert len(made) <= 10
-    for _ in range(15):
-        next(pieces)
-    assert len(made) <= 20
-    response.close()
+def open_cursors() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_cursors WHERE name LIKE '\\_django\\_curs\\_%'")
+        return int(cursor.fetchone()[0])
