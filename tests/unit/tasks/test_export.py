@@ -96,10 +96,6 @@ def objects_of(response: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text_of(response).split("\n")[:-1]]
 
 
-def in_csv(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
 @pytest.mark.usefixtures("some_tasks")
 class TestContent:
     @pytest.mark.parametrize("parameters", QUERIES)
@@ -114,7 +110,7 @@ class TestContent:
 
         rows = rows_of(export(client1, format="csv", **parameters))
 
-        assert rows == [{name: in_csv(task[name]) for name in FIELDS} for task in listed]
+        assert rows == [{name: str(task[name]) for name in FIELDS} for task in listed]
 
     def test_it_is_all_tasks_and_not_a_page(self, client1: APIClient) -> None:
         assert len(rows_of(export(client1, format="csv", page=2, page_size=3))) == 12
@@ -207,8 +203,9 @@ class TestRefusals:
 
         assert (response.status_code, response["Content-Type"]) == (405, "application/json")
 
-    @pytest.mark.usefixtures("database_away")
-    def test_a_database_away_is_told_before_a_file_begins(self, client1: APIClient, name: str) -> None:
+    def test_a_database_away_is_told_before_a_file_begins(
+        self, client1: APIClient, database_away: None, name: str
+    ) -> None:
         response = export(client1, format=name)
 
         assert (response.status_code, response["Content-Type"]) == (503, "application/json")
