@@ -32,7 +32,7 @@ class ActivityPagination(CursorPagination):
             ValidationError: for anything but a positive whole number.
         """
         wanted = request.query_params.get("page_size", str(SIZE))
-        if not re.fullmatch(r"0*[1-9][0-9]{0,17}", wanted):
+        if not re.fullmatch(r"0{0,20}[1-9][0-9]{0,17}", wanted):
             raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
         return min(int(wanted), LARGEST)
 

@@ -17,8 +17,8 @@ class EventStreamRenderer(BaseRenderer):
 class JsonErrors(APIView):
     """A view whose errors are JSON, whatever it would have answered otherwise."""
 
-    def handle_exception(self, exc: Exception) -> Response:
-        if not isinstance(self.get_renderers()[0], JSONRenderer):
-            request: Any = self.request
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        # What is no stream is an error, or what OPTIONS answers.
+        if isinstance(response, Response) and not isinstance(self.get_renderers()[0], JSONRenderer):
             request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
-        return super().handle_exception(exc)
+        return super().finalize_response(request, response, *args, **kwargs)

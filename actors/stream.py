@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 from bisect import bisect_right
@@ -40,6 +41,10 @@ HEARTBEAT_SECONDS = 10.0
 LONGEST_SECONDS = 600.0
 RETRY_MS = 1_000
 PAGE = 50
+FEW = 5
+LARGEST_PAGE = 1024 * 1024  # characters, but for one event that is larger
+# Who reads nothing for so long is cut off, and its place is given back.
+SEND_TIMEOUT_SECONDS = 30
 # What the process remembers of the log's end: who is not further behind needs no database.
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
@@ -91,7 +96,15 @@ class Sent:
 def read_after(position: Position, limit: int = PAGE) -> list[Sent]:
     """Return the next events of the log, as far as nothing can appear between them any more."""
     rows = Activity.objects.filter(is_complete(), comes_after(*position)).order_by(*IN_COMMIT_ORDER)
-    return [Sent.of(row) for row in rows[:limit]]
+    page: list[Sent] = []
+    size = 0
+    # A few at a time: each may hold the whole texts of a task, twice.
+    for row in rows[:limit].iterator(chunk_size=FEW):
+        page.append(Sent.of(row))
+        size += _size(page[-1])
+        if size > LARGEST_PAGE:
+            break
+    return page
 
 
 def end_of_log() -> Position:
@@ -146,7 +159,8 @@ class Tail:
             if self.clients >= settings.STREAM_CLIENTS:
                 raise TooManyStreams
             self.clients += 1
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
+                self._floor, self._recent, self._recent_size = None, [], 0
                 self._thread = threading.Thread(target=self._read, name="activity-tail", daemon=True)
                 self._thread.start()
 
@@ -194,6 +208,9 @@ class Tail:
         except Error as error:
             logger.warning("stream: database unavailable: %s", error)
             connection.close()
+            found = []
+        except Exception:  # whatever it is: nobody else would read, and each client would wait for ever
+            logger.exception("stream: the log cannot be read")
             found = []
         self._remember(found)
         if len(found) < PAGE:
@@ -253,6 +270,8 @@ class Client:
         while self._is_open and time.monotonic() < ends_at and not (self._tail.is_stopping() or self._has_gone()):
             found = self._next()
             for each in filter(self._wanted, found):
+                if time.monotonic() >= ends_at or self._tail.is_stopping():
+                    return
                 yield each.text
                 quiet_since = time.monotonic()
             if found:
@@ -299,7 +318,15 @@ def open_client(request: Request) -> Client:
         return (task_id is None or sent.task_id == task_id) and (event is None or sent.event == event)
 
     position = end_of_log() if last is None else position_of(last)
+    _limit_sending(request.META)
     return Client(process_tail, position=position, wanted=is_wanted, has_gone=partial(_has_hung_up, request.META))
+
+
+def _limit_sending(environment: dict[str, Any]) -> None:
+    """Have the web server give up a client that does not read, as far as its socket can be had."""
+    line = environment.get("gunicorn.socket")
+    if isinstance(line, socket.socket):
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_TIMEOUT_SECONDS, 0))
 
 
 def _has_hung_up(environment: dict[str, Any]) -> bool:

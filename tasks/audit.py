@@ -20,6 +20,7 @@ from actors.models import Activity, ActivityHorizon, Event
 from actors.outbox.context import Context, sent_by
 from actors.outbox.models import DeadLetterDecision, State
 from tasks.history import state_of
+from tasks.locks import lock_history
 from tasks.models import Task
 from tasks.querysets import TaskQuerySet
 from tasks.signals import tell
@@ -187,7 +188,9 @@ class _History:
 
     def __init__(self, task_id: int) -> None:
         self.task_id = task_id
-        self.task = TaskQuerySet(Task).locked(task_id)
+        task = TaskQuerySet(Task).locked(task_id)
+        lock_history(task_id)
+        self.task = task or TaskQuerySet(Task).locked(task_id)  # which may have been made anew meanwhile
         # The outbox first: what is settled meanwhile is found in the log.
         self.owed = {row.sequence or 0: row for row in owed([task_id]).order_by("state")}
         self.logged = list(Activity.objects.filter(task_id=task_id).order_by("version"))
@@ -234,36 +237,43 @@ class _History:
         return min(self.events, default=1)
 
     def _state_before(self, version: int) -> dict[str, Any] | None:
-        state: dict[str, Any] = {}
+        state: dict[str, Any] | None = {}
         for number in range(1, version):
-            if number not in self.events:
-                return None
-            state = _moved(state, self.events[number].changes, to=1)
+            state = _moved(state, self.events.get(number), to=1)
         return state
 
     def _state_after(self, version: int) -> dict[str, Any] | None:
-        state = state_of(self.task) if self.task else {}
+        state: dict[str, Any] | None = state_of(self.task) if self.task else {}
         last = self.task.version if self.task else max(self.events, default=version)
         for number in range(last, version, -1):
-            if number not in self.events:
-                return None
-            state = _moved(state, self.events[number].changes, to=0)
+            state = _moved(state, self.events.get(number), to=0)
         return state
 
 
-def _moved(state: dict[str, Any], changes: dict[str, list[Any]], *, to: int) -> dict[str, Any]:
-    """Return a state after changes (`to=1`), or before them (`to=0`); of a task that is not there, nothing."""
-    moved = {**state, **{name: pair[to] for name, pair in changes.items()}}
-    return {} if moved.get("title") is None else moved
+def _moved(state: dict[str, Any] | None, event: Activity | None, *, to: int) -> dict[str, Any] | None:
+    """Return a state after an event (`to=1`), or before it (`to=0`); of a task that is not there, nothing.
+
+    None if it does not follow: the event is not known, tells of no change, or of one of another state.
+    """
+    if state is None or event is None or not event.changes:
+        return None
+    if any(state.get(name) != pair[1 - to] for name, pair in event.changes.items() if name != "owner"):
+        return None  # a name may have changed by itself
+    moved = {**state, **{name: pair[to] for name, pair in event.changes.items()}}
+    ends = event.event == (Event.TASK_DELETED if to else Event.TASK_CREATED)
+    if ends != (moved.get("title") is None):
+        return None
+    return {} if ends else moved
 
 
 def _send_discarded(task_id: int, version: int) -> bool:
     for decision in DeadLetterDecision.objects.filter(subject=subject_of(task_id)).order_by("-pk"):
         try:
             message: Message[Any] = Message.decode(bytes(decision.body))
-        except DecodeError:
+            is_it = message.options.get("sequence") == version
+        except (DecodeError, AttributeError, TypeError):
             continue
-        if message.options.get("sequence") == version:
+        if is_it:
             _broker().enqueue(message.copy(options={"subject": subject_of(task_id), "sequence": version}))
             return True
     return False

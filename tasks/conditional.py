@@ -57,7 +57,8 @@ class ConditionalRequests(ModelViewSet[Task]):
 
     def get_queryset(self) -> QuerySet[Task]:
         tasks = super().get_queryset()
-        return tasks.select_for_update(of=("self",), no_key=True) if self.is_writing else tasks
+        # Alone, as in `TaskQuerySet.locked`.
+        return tasks.select_related(None).select_for_update(of=("self",), no_key=True) if self.is_writing else tasks
 
     def get_object(self) -> Task:
         task = super().get_object()

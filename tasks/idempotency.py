@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import QueryDict
 from django.utils import timezone
@@ -24,6 +24,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from tasks.locks import try_lock
 from tasks.models import IdempotencyKey
 
 HEADER = "Idempotency-Key"
@@ -70,7 +71,7 @@ def once(request: Request, do: Callable[[], Response]) -> Response:
     key, fingerprint, user_id = _key(request), _fingerprint(request), request.user.pk
     assert user_id is not None, "permissions let only signed-in users create"
     with transaction.atomic():
-        if not _lock(f"{user_id}:{key}"):
+        if not try_lock(f"{user_id}:{key}"):
             raise StillRunning
         keys = IdempotencyKey.objects.filter(user_id=user_id, key=key)
         kept = keys.exclude(pk__in=expired().values("pk")).first()
@@ -114,13 +115,3 @@ def _fingerprint(request: Request) -> str:
     content = dict(data.lists()) if isinstance(data, QueryDict) else data
     asked = [request.method, request.path, content]
     return sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()
-
-
-def _lock(name: str) -> bool:
-    """Lock a name until the end of the transaction; on SQLite the transaction itself is the lock, and is waited for."""
-    if connection.vendor != "postgresql":
-        return True
-    number = int.from_bytes(sha256(name.encode()).digest()[:8], "big", signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
-        return bool(cursor.fetchone()[0])

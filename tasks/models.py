@@ -28,6 +28,9 @@ class Task(models.Model):
     changes: Changes = {}
     """What the last `save()` of this instance changed."""
 
+    told: "Task | None" = None
+    """What the last `save()` of this instance made of the row, where that was not all of the instance."""
+
     deleted: "Task | None" = None
     """What is being deleted: the row, locked, as it is."""
 
@@ -82,7 +85,14 @@ class Task(models.Model):
         self._evaluate(wanted, before)
         self.changes = changes_between(before, self, wanted)
         self.version = before.version + 1 if self.changes else before.version
+        self.told = self._merged_into(before, wanted)
         return bool(self.changes)
+
+    def _merged_into(self, before: "Task", names: Iterable[str]) -> "Task":
+        for attribute in (self._meta.get_field(name).attname for name in names):  # type: ignore[union-attr]
+            setattr(before, attribute, getattr(self, attribute))
+        before.version = self.version
+        return before
 
     def _evaluate(self, names: Iterable[str], before: "Task") -> None:
         """Put values in the place of expressions such as `F("title")`: what they come to is what changes."""

@@ -22,6 +22,6 @@ class TaskPagination(PageNumberPagination):
             ValidationError: for anything but a positive whole number, which DRF would silently replace by 5.
         """
         wanted = request.query_params.get(self.page_size_query_param, "1")
-        if not re.fullmatch(r"0*[1-9][0-9]{0,17}", wanted):
+        if not re.fullmatch(r"0{0,20}[1-9][0-9]{0,17}", wanted):
             raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
         return super().get_page_size(request)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from actors.history import last_versions
 from actors.outbox.broker import sent_together
 from tasks.history import changes_between, tracked_fields
+from tasks.locks import lock_history
 
 if TYPE_CHECKING:
     from tasks.models import Task
@@ -74,15 +75,16 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return len(matching)
 
     def locked(self, pk: int | None) -> "Task | None":
-        """Return a task, with its owner, locked until the end of the transaction; None if there is no such task."""
-        if pk is None:
-            return None
-        rows = self._rows().select_related("owner").select_for_update(of=("self",), no_key=True)
-        return rows.filter(pk=pk).first()
+        """Return a task, locked until the end of the transaction; None if there is no such task."""
+        # Alone: PostgreSQL judges a row that had to be waited for by the owner that it was joined with before, and one
+        # that was handed over meanwhile would not be found.
+        return None if pk is None else self._rows().select_for_update(no_key=True).filter(pk=pk).first()
 
     def number_new(self, tasks: Sequence["Task"]) -> None:
         """Give tasks that are to be created their first version: 1, or the next, if their id has a history."""
-        chosen = [task.pk for task in tasks if task.pk is not None]
+        chosen = sorted(task.pk for task in tasks if task.pk is not None)
+        for pk in chosen:
+            lock_history(pk)
         last = last_versions(chosen) if chosen else {}
         for task in tasks:
             task.version = last.get(task.pk, 0) + 1

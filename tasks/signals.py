@@ -18,6 +18,7 @@ from actors.activity import Details, log_task_creation, log_task_deletion, log_t
 from actors.history import subject_of
 from actors.lines import task_line
 from tasks.history import Changes, creation_of, deletion_of
+from tasks.locks import lock_history
 from tasks.models import Task
 
 logger = logging.getLogger(__name__)
@@ -30,14 +31,16 @@ def tell_of_save(instance: Task, created: bool, raw: bool, **kwargs: Any) -> Non
     if created:
         send(log_task_creation, instance, creation_of(instance))
     else:
-        send(log_task_update, instance, instance.changes)
-        _log_on_commit("updated", instance)
+        task = instance.told or instance
+        send(log_task_update, task, instance.changes)
+        _log_on_commit("updated", task)
 
 
 @receiver(pre_delete, sender=Task)
 def lock_before_deletion(instance: Task, using: str, **kwargs: Any) -> None:
     # As it is, not as it was when somebody read it; and nobody may change it any more.
     instance.deleted = Task.objects.using(using).locked(instance.pk)
+    lock_history(instance.pk)
 
 
 @receiver(post_delete, sender=Task)

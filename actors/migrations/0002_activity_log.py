@@ -29,6 +29,12 @@ def note_when_it_occurred(apps, schema_editor):
     apps.get_model("actors", "Activity")._base_manager.update(occurred_at=models.F("logged_at"))
 
 
+def number_creations(apps, schema_editor):
+    # Those that are on their way were sent before anybody counted.
+    messages = apps.get_model("outbox", "OutboxMessage").objects
+    messages.filter(actor="log_task_creation", sequence=None, subject__startswith="task:").update(sequence=1)
+
+
 def on_postgresql(sql):
     def run(apps, schema_editor):
         if schema_editor.connection.vendor == "postgresql":
@@ -41,6 +47,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('actors', '0001_initial'),
+        ('outbox', '0005_claimed_at_and_sequence'),
     ]
 
     operations = [
@@ -136,6 +143,7 @@ class Migration(migrations.Migration):
             model_name='activity',
             constraint=models.UniqueConstraint(fields=('task_id', 'version'), name='activity_once_a_version'),
         ),
+        migrations.RunPython(number_creations, migrations.RunPython.noop),
         migrations.RunPython(note_when_it_occurred, migrations.RunPython.noop),
         migrations.RunPython(on_postgresql(REFUSE), on_postgresql(ALLOW)),
     ]

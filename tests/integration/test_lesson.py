@@ -24,7 +24,17 @@ def task(walk: Walk) -> Iterator[dict[str, Any]]:
 
 
 def test_row_task_model_and_serializer_a_task_has_an_owner(task: dict[str, Any]) -> None:
-    assert set(task) == {"id", "title", "description", "completed", "owner", "owner_id", "created_at", "updated_at"}
+    assert set(task) == {
+        "id",
+        "title",
+        "description",
+        "completed",
+        "owner",
+        "owner_id",
+        "version",
+        "created_at",
+        "updated_at",
+    }
     assert task["owner"] == USERNAME
 
 

@@ -165,6 +165,19 @@ def test_a_stream_ends_when_its_process_does_and_after_a_while(tail: Tail, monke
     client.close()
 
 
+@pytest.mark.parametrize("path", [STREAM, "/tasks/export/"])
+def test_what_is_no_stream_is_json(client1: APIClient, path: str) -> None:
+    answer = client1.options(path)
+    assert (answer.status_code, answer["Content-Type"]) == (200, "application/json")
+    assert client1.post(path).status_code == 405
+
+
+def test_a_page_is_no_larger_than_a_few_texts(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "LARGEST_PAGE", 1)
+    logged = [log() for _ in range(3)]
+    assert [sent.position.row_id for sent in stream.read_after(BEGINNING)] == logged[:1]
+
+
 def test_a_pruned_event_is_resumed_from_where_what_is_left_begins(tail: Tail) -> None:
     left = [log() for _ in range(3)]
     prune(Activity.objects.get(pk=left[1]).occurred_at)
@@ -204,6 +217,24 @@ def test_what_a_slow_writer_has_begun_is_waited_for(tail: Tail, commits: bool) -
     for row_id in expected:
         resumed = stream.read_after(stream.position_of(row_id))
         assert [sent.position.row_id for sent in resumed] == expected[expected.index(row_id) + 1 :]
+    client.close()
+
+
+@pytest.mark.usefixtures("postgresql_only")
+def test_an_error_of_any_kind_ends_no_stream(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, has_failed = stream.read_after, threading.Event()
+
+    def fail_once(*args: Any) -> list[Sent]:
+        if not has_failed.is_set() and threading.current_thread().name == "activity-tail":
+            has_failed.set()
+            raise RuntimeError
+        return reading(*args)
+
+    monkeypatch.setattr(stream, "read_after", fail_once)
+    client = Client(tail, position=stream.end_of_log(), wanted=every)
+    assert has_failed.wait(30)
+    logged = log()
+    assert ids(client, 1) == [logged]
     client.close()
 
 

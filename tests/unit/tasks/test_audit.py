@@ -228,3 +228,25 @@ def test_nothing_seems_missing_while_everything_goes_on(database: str, user1: Us
     said.append(verify())
     assert [text for text in said if COMPLETE not in text] == []
     assert Activity.objects.count() == 10 + 40 + 1
+
+
+def test_what_does_not_follow_is_not_made_up(task: Task, bench: Bench) -> None:
+    OutboxMessage.objects.filter(sequence=2).update(state="dead", body=b"garbage")
+    lose(3)
+    assert "cannot be sent again" in verify("--repair")
+    assert list(OutboxMessage.objects.order_by("sequence").values_list("sequence", flat=True)) == [1, 2]
+
+
+def test_a_creation_that_was_logged_without_its_changes_tells_of_no_state(task: Task, bench: Bench) -> None:
+    bench.deliver(OutboxMessage.objects.get(sequence=3))
+    lose(1)
+    lose(2)
+    Activity.objects.create(event="task.created", task_id=task.pk, title="Bir", owner="user1")
+    assert "cannot be sent again" in verify("--repair")
+    assert not OutboxMessage.objects.exists()
+
+
+def test_what_is_not_logged_yet_is_not_left_behind_by_pruning(task: Task, bench: Bench) -> None:
+    bench.deliver(OutboxMessage.objects.get(sequence=2))
+    assert prune(timezone.now() + timedelta(seconds=1)) == 0
+    assert COMPLETE in verify()

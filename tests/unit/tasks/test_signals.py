@@ -131,3 +131,11 @@ def test_loading_a_fixture_tells_of_nothing(user1: User, sent: Sent, lines: Call
     assert Task.objects.get(pk=7).title == "Eski vazifa"
     assert sent() == []
     assert lines() == []
+
+
+def test_what_is_not_saved_is_not_told(user1: User, user2: User, sent: Sent, lines: Callable[[], list[str]]) -> None:
+    task = make_task(user1)
+    task.title, task.owner, task.completed = "Saqlanmagan", user2, True
+    task.save(update_fields=["completed"])
+    assert sent()[-1] == (task.pk, "Yangi vazifa", "user1")
+    assert lines() == [f"Vazifa yangilandi: Yangi vazifa (ID: {task.pk}, Owner: user1)"]
