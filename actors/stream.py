@@ -43,8 +43,8 @@ RETRY_MS = 1_000
 PAGE = 50
 FEW = 5
 LARGEST_PAGE = 1024 * 1024  # characters, but for one event that is larger
-# Who reads nothing for so long is cut off, and its place is given back.
-SEND_TIMEOUT_SECONDS = 30
+# Who reads nothing for twice as long (once for what fits the buffers, once for the rest) is cut off.
+SEND_TIMEOUT_SECONDS = 10
 # What the process remembers of the log's end: who is not further behind needs no database.
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
