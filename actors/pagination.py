@@ -17,6 +17,16 @@ SIZE = 20
 LARGEST = 100
 
 
+def require_page_size(request: Request) -> None:
+    """Demand that `page_size`, where it is asked for, is a positive whole number: DRF would take any other for none.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    if not re.fullmatch(r"0{0,20}[1-9][0-9]{0,17}", request.query_params.get("page_size", "1")):
+        raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
+
+
 class ActivityPagination(CursorPagination):
     """Pages of the log; `page_size` asks for up to 100."""
 
@@ -31,10 +41,8 @@ class ActivityPagination(CursorPagination):
         Raises:
             ValidationError: for anything but a positive whole number.
         """
-        wanted = request.query_params.get("page_size", str(SIZE))
-        if not re.fullmatch(r"0{0,20}[1-9][0-9]{0,17}", wanted):
-            raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
-        return min(int(wanted), LARGEST)
+        require_page_size(request)
+        return super().get_page_size(request) or SIZE
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         """Return where the page begins.

@@ -145,7 +145,7 @@ def _in_dialect(statement: str) -> str:
 
 def judge(first: int, last: int, totals: Totals) -> list[int]:
     """Return the ids of suspect tasks among those from `first` to `last`, and add what was seen to `totals`."""
-    horizon = ActivityHorizon.objects.aggregate(last=Max("before"))["last"]
+    horizon = _horizon()
     values = {"first": first, "last": last, "horizon": _adapted(horizon), "is_pruned": horizon is not None}
     with connection.cursor() as cursor:
         cursor.execute(_in_dialect(JUDGE), values)
@@ -229,7 +229,7 @@ class _History:
 
     def _first(self, last: int) -> int:
         """Return the first version that must be there: those before may have been pruned."""
-        horizon = ActivityHorizon.objects.aggregate(last=Max("before"))["last"]
+        horizon = _horizon()
         if horizon is None or (self.task and self.task.created_at >= horizon):
             return 1
         if not self.events and self.task and self.task.updated_at < horizon:
@@ -274,13 +274,11 @@ def _send_discarded(task_id: int, version: int) -> bool:
         except (DecodeError, AttributeError, TypeError):
             continue
         if is_it:
-            _broker().enqueue(message.copy(options={"subject": subject_of(task_id), "sequence": version}))
+            log_task_creation.broker.enqueue(
+                message.copy(options={"subject": subject_of(task_id), "sequence": version})
+            )
             return True
     return False
-
-
-def _broker() -> Any:
-    return log_task_creation.broker
 
 
 def _listed(versions: list[int]) -> str:
@@ -295,6 +293,12 @@ def _runs(versions: list[int]) -> Iterator[str]:
             continue
         yield str(first) if first == last else f"{first}–{last}"
         first = last = version or 0
+
+
+def _horizon() -> datetime | None:
+    """Return until when the log was pruned."""
+    last: datetime | None = ActivityHorizon.objects.aggregate(last=Max("before"))["last"]
+    return last
 
 
 def _adapted(moment: datetime | None) -> Any:

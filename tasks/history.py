@@ -25,8 +25,8 @@ def changes_between(before: "Task", after: "Task", fields: Iterable[str]) -> Cha
     """Return what differs between two states of a task, among `fields`."""
     changes: Changes = {}
     for name in fields:
-        old, new = _values(before, name), _values(after, name)
         if _attribute(before, name) != _attribute(after, name):
+            old, new = _values(before, name), _values(after, name)  # an owner's name is asked for only where it matters
             changes |= {key: [old[key], new[key]] for key in old}
     return changes
 

@@ -1,11 +1,9 @@
 """Pages of tasks."""
 
-import re
-
-from django.utils.translation import gettext as _
-from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
+
+from actors.pagination import require_page_size
 
 
 class TaskPagination(PageNumberPagination):
@@ -21,7 +19,5 @@ class TaskPagination(PageNumberPagination):
         Raises:
             ValidationError: for anything but a positive whole number, which DRF would silently replace by 5.
         """
-        wanted = request.query_params.get(self.page_size_query_param, "1")
-        if not re.fullmatch(r"0{0,20}[1-9][0-9]{0,17}", wanted):
-            raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
+        require_page_size(request)
         return super().get_page_size(request)
