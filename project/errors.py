@@ -3,8 +3,8 @@
 import logging
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.db import IntegrityError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from django.urls import is_valid_path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -14,6 +14,8 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
+
+from project.authentication import gone
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +33,17 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     """Answer `error` as DRF does, and a database that is away with 503."""
     if isinstance(error, Http404):
         error = NotFound()  # Django's own text names the model, in English
+    if isinstance(error, UnreadablePostError):
+        error = ParseError()  # the client stopped in the middle: no fault of ours
     if isinstance(error, (InterfaceError, OperationalError)):
         logger.error("database unavailable", exc_info=error)
         error = DatabaseUnavailable()
         # The page that browsers get asks the database for its user again.
         request: Request = context["request"]
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
+    if isinstance(error, IntegrityError) and (refusal := gone(context["request"])) is not None:
+        error = refusal
+        error.auth_header = context["view"].get_authenticate_header(context["request"])  # type: ignore[attr-defined]
     return exception_handler(error, context)
 
 

@@ -10,8 +10,12 @@ from settings.environment import env
 
 
 def _is_rate(rate: str) -> None:
-    if not re.fullmatch(r"[1-9]\d*/(s|sec|second|m|min|minute|h|hour|d|day)", rate):
-        raise ValidationError(f"{rate!r} is no rate; write a number and a period, such as 20/hour")
+    if not re.fullmatch(r"[1-9]\d*/(s|sec|second|m|min|minute|h|hour|d|day)|off", rate):
+        raise ValidationError(f"{rate!r} is no rate; write a number and a period, such as 20/hour, or off")
+
+
+def _or_off(rate: str) -> str | None:
+    return None if rate == "off" else rate
 
 
 # A client behind a proxy is told apart by the address which that many trusted proxies report; 0 trusts none of them,
@@ -31,9 +35,12 @@ IDEMPOTENCY_HOURS = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min
 # How many clients may follow the activity in each web process; each has a thread there.
 STREAM_CLIENTS = env.int("STREAM_CLIENTS", 16, validate=validate.Range(min=0))
 
+# How long a token's user is taken for what he was, in seconds; 0 asks the database at every request.
+USER_CACHE_SECONDS = env.float("USER_CACHE_SECONDS", 5.0, validate=validate.Range(min=0))
+
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework_simplejwt.authentication.JWTAuthentication",
+        "project.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -42,10 +49,14 @@ REST_FRAMEWORK: dict[str, Any] = {
         "project.throttles.UserRateThrottle",
     ],
     "DEFAULT_THROTTLE_RATES": {
-        "anon": env.str("THROTTLE_ANON", "60/minute", validate=_is_rate),
-        "user": env.str("THROTTLE_USER", "1000/minute", validate=_is_rate),
+        "anon": _or_off(env.str("THROTTLE_ANON", "60/minute", validate=_is_rate)),
+        "user": _or_off(env.str("THROTTLE_USER", "1000/minute", validate=_is_rate)),
     },
     "NUM_PROXIES": NUM_PROXIES,
+    "DEFAULT_RENDERER_CLASSES": [
+        "project.renderers.FastJSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
     "DEFAULT_PARSER_CLASSES": [
         "project.parsers.SafeJSONParser",
         "rest_framework.parsers.FormParser",

@@ -24,3 +24,6 @@ REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] = {"anon": None, "user": None}
 
 # Tests step a relay themselves.
 OUTBOX_RELAY_THREAD = False
+
+# A test that is about remembered users says so.
+USER_CACHE_SECONDS = 0

@@ -1,7 +1,18 @@
-"""Tasks as JSON."""
+"""Tasks as JSON.
+
+What is done for every task of every list is written by hand here: DRF's own way costs ten times as much. A test holds
+the two together.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache, cached_property
+from typing import Any
 
 from django.db import models
+from django.utils.timezone import get_current_timezone
 from rest_framework import serializers
+from rest_framework.utils.serializer_helpers import BindingDict
 
 from tasks.models import Task
 
@@ -15,7 +26,9 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class TaskSerializer(serializers.ModelSerializer[Task]):
+class DeclaredTaskSerializer(serializers.ModelSerializer[Task]):
+    """What a task looks like, as DRF is told."""
+
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
         models.CharField: TextField,
         models.TextField: TextField,
@@ -28,3 +41,46 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
         model = Task
         fields = ("id", "title", "description", "completed", "owner", "owner_id", "version", "created_at", "updated_at")
         read_only_fields = ("version", "created_at", "updated_at")
+        # None beside those of the fields; DRF would look through the model for them at each request.
+        validators = ()
+
+
+class TaskSerializer(DeclaredTaskSerializer):
+    """The same, with fields that are made once a process, not once a request: they keep nothing of one."""
+
+    @cached_property
+    def fields(self) -> BindingDict:
+        return _fields(partial=self.partial)
+
+    def to_representation(self, instance: Task) -> dict[str, Any]:
+        return representation_of(instance)
+
+    def create(self, validated_data: Mapping[str, Any]) -> Task:
+        return Task.objects.create(**validated_data)
+
+
+def representation_of(task: Task) -> dict[str, Any]:
+    """Return a task as the API shows it; its owner should have been read with it."""
+    return {
+        "id": task.pk,
+        "title": task.title,
+        "description": task.description,
+        "completed": task.completed,
+        "owner": task.owner.get_username(),
+        "owner_id": task.owner_id,
+        "version": task.version,
+        "created_at": in_local_time(task.created_at),
+        "updated_at": in_local_time(task.updated_at),
+    }
+
+
+def in_local_time(moment: datetime) -> str:
+    """Return a time as DRF writes it: ISO 8601 in the current time zone, UTC as Z."""
+    text = moment.astimezone(get_current_timezone()).isoformat()
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
+
+
+@cache
+def _fields(*, partial: bool) -> BindingDict:
+    # Fields ask the serializer that they are bound to whether it is a partial one.
+    return DeclaredTaskSerializer(partial=partial).fields

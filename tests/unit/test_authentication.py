@@ -1,0 +1,164 @@
+"""Remembered users: asked for once every few seconds, and never believed for longer than that."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+from rest_framework.test import APIClient
+from rest_framework_simplejwt.tokens import AccessToken
+
+from project.authentication import KnownTokens, known_tokens
+from tasks.models import Task
+
+SECONDS = 5.0
+
+
+@pytest.fixture(autouse=True)
+def cache(settings: Settings) -> Iterator[KnownTokens]:
+    settings.USER_CACHE_SECONDS = SECONDS
+    known_tokens.forget()
+    yield known_tokens
+    known_tokens.forget()
+
+
+@pytest.fixture
+def bearer(user1: User) -> APIClient:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user1)}")
+    return client
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class Examiner:
+    """Counts how often it is asked."""
+
+    def __init__(self, user: Any, token: Any) -> None:
+        self.answer = (user, token)
+        self.asked = 0
+
+    def __call__(self, raw: bytes) -> tuple[Any, Any]:
+        self.asked += 1
+        return self.answer
+
+
+class TestMemory:
+    def test_a_token_is_examined_once_in_its_seconds(self) -> None:
+        clock, examine = Clock(), Examiner(User(username="user1"), {"exp": 1000})
+        known = KnownTokens(clock=clock, wall=Clock())
+
+        for clock.seconds in (0.0, SECONDS - 0.1):
+            assert known.find(b"token", examine)[0].username == "user1"
+        assert examine.asked == 1
+
+        clock.seconds = SECONDS
+        known.find(b"token", examine)
+        assert examine.asked == 2
+
+    def test_an_expired_token_is_examined_again(self) -> None:
+        wall, examine = Clock(999), Examiner(User(), {"exp": 1000})
+        known = KnownTokens(clock=Clock(), wall=wall)
+        known.find(b"token", examine)
+
+        wall.seconds = 1000
+        known.find(b"token", examine)
+
+        assert examine.asked == 2
+
+    def test_each_caller_has_a_user_of_its_own(self) -> None:
+        known, examine = KnownTokens(clock=Clock(), wall=Clock()), Examiner(User(username="user1"), {"exp": 1})
+
+        for _ in range(2):
+            known.find(b"token", examine)[0].username = "changed"
+
+        assert known.find(b"token", Examiner(None, None))[0].username == "user1"
+
+    def test_who_is_examined_while_users_change_is_not_remembered(self) -> None:
+        known, examine = KnownTokens(clock=Clock(), wall=Clock()), Examiner(User(), {"exp": 1})
+
+        def examine_meanwhile(raw: bytes) -> tuple[Any, Any]:
+            known.forget()
+            return examine(raw)
+
+        known.find(b"token", examine_meanwhile)
+        known.find(b"token", examine)
+
+        assert examine.asked == 2
+
+    def test_it_does_not_grow_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("project.authentication.MOST_REMEMBERED", 10)
+        known, examine = KnownTokens(clock=Clock(), wall=Clock()), Examiner(User(), {"exp": 1})
+
+        for number in range(25):
+            known.find(b"%d" % number, examine)
+
+        assert len(known._known) <= 10
+
+
+@pytest.mark.django_db
+class TestRequests:
+    def test_the_second_request_does_not_ask_for_the_user(self, bearer: APIClient) -> None:
+        asked = []
+        for _ in range(2):
+            with CaptureQueriesContext(connection) as queries:
+                assert bearer.get("/activity/").status_code == 200
+            asked.append([query["sql"] for query in queries if "auth_user" in query["sql"]])
+
+        assert (len(asked[0]), len(asked[1])) == (1, 0)
+
+    def test_a_user_who_is_deactivated_is_shut_out_when_his_seconds_are_over(
+        self, bearer: APIClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = Clock()
+        monkeypatch.setattr(known_tokens, "_clock", clock)
+        assert bearer.get("/tasks/").status_code == 200
+        User.objects.update(is_active=False)  # as another process does: no signal is heard here
+
+        clock.seconds = SECONDS
+        answer = bearer.get("/tasks/")
+
+        assert (answer.status_code, answer.json()["detail"]) == (401, "User is inactive")
+
+    def test_this_process_knows_of_what_it_changed_itself(self, bearer: APIClient, user1: User) -> None:
+        assert bearer.get("/tasks/").status_code == 200
+
+        user1.is_active = False
+        user1.save()
+
+        assert bearer.get("/tasks/").status_code == 401
+
+    @pytest.mark.parametrize("token", ["", "x", "a.b.c"])
+    def test_what_is_no_token_is_refused_each_time(self, token: str) -> None:
+        client = APIClient()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+
+        assert [client.get("/tasks/").status_code for _ in range(2)] == [401, 401]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("database")
+class TestVanished:
+    @pytest.mark.parametrize("address", ["/tasks/", "/tasks/bulk/"])
+    def test_a_user_who_was_deleted_elsewhere_creates_nothing(self, bearer: APIClient, address: str) -> None:
+        assert bearer.get("/tasks/").status_code == 200
+        User.objects.all()._raw_delete("default")  # as another process does: no signal is heard here
+        task = {"title": "Yangi vazifa"}
+
+        answer = bearer.post(address, [task] if address.endswith("bulk/") else task, format="json")
+
+        assert (answer.status_code, answer.json()["detail"]) == (401, "User not found")
+        assert answer["WWW-Authenticate"] == 'Bearer realm="api"'
+        assert not Task.objects.exists()
+        assert bearer.get("/tasks/").status_code == 401
