@@ -40,13 +40,13 @@ MIDDLEWARE = [
     "project.health.HealthProbes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "project.browsers.Sessions",
     "django.middleware.locale.LocaleMiddleware",
     "project.limits.RequestLimits",
     "project.addresses.Addresses",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "project.browsers.Csrf",
+    "project.browsers.Authentication",
+    "project.browsers.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 

@@ -1,0 +1,46 @@
+"""What only browsers need: sessions, CSRF tokens, messages. Who comes to the API with a token is spared it.
+
+Guarantee: such a request is its token's or nobody's: authentication never falls back to a session, so there is none to
+protect.
+"""
+
+from typing import Any
+
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest
+from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.deprecation import MiddlewareMixin
+
+API = ("/tasks/", "/activity/")
+SCHEME = "Bearer "
+
+
+def has_token(request: HttpRequest) -> bool:
+    """Say whether a request is one to the API with a token in its header, good or bad."""
+    return request.META.get("HTTP_AUTHORIZATION", "").startswith(SCHEME) and request.path_info.startswith(API)
+
+
+class ForBrowsers(MiddlewareMixin):
+    """Mixed into a middleware that is to act where there is no token."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self.get_response(request) if has_token(request) else super().__call__(request)
+
+
+class Sessions(ForBrowsers, SessionMiddleware):
+    pass
+
+
+class Csrf(ForBrowsers, CsrfViewMiddleware):
+    def process_view(self, request: HttpRequest, *view: Any) -> Any:
+        return None if has_token(request) else super().process_view(request, *view)
+
+
+class Authentication(ForBrowsers, AuthenticationMiddleware):
+    pass
+
+
+class Messages(ForBrowsers, MessageMiddleware):
+    pass
