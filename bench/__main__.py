@@ -1,72 +1,113 @@
-"""Runs the figures, all or those that are named, and prints them as one table."""
+"""Runs the sections, all or those that are named, and prints their figures as one table."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench import cost, latency, outage, relay
-from bench.figures import Figure, machine, table
+from bench import create, curves, growth, latency, memory, outage, read, relay, results, work
+from bench.figures import Figure, table
 from bench.ground import Ground
-from project.servers.errors import ServerFailedToStart, ServerUnavailable
+from bench.load import LoadFailed
+from bench.redis import PrivateRedis
+from bench.redis import find_or_fetch as find_redis
+from bench.sizes import FULL, QUICK, Extent
+from project.servers.errors import ServerError
 from project.servers.postgresql import PrivatePostgresql
 from project.servers.postgresql import find_or_fetch as find_postgresql
 from project.servers.rabbitmq import PrivateRabbitmq
 from project.servers.rabbitmq import find_or_fetch as find_rabbitmq
 from settings.environment import VAR
 
-FIGURES: dict[str, Callable[[Ground], list[Figure]]] = {
+SECTIONS: dict[str, Callable[[Ground, Extent], list[Figure]]] = {
+    "create": create.measure,
+    "read": read.measure,
+    "work": work.measure,
     "relay": relay.measure,
-    "cost": cost.measure,
     "latency": latency.measure,
     "outage": outage.measure,
+    "growth": growth.measure,
+    "memory": memory.measure,
+    "curves": curves.measure,
 }
+QUICK_SECTIONS = ("create", "read", "work")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FIGURES)}; all, if none is given")
-    names = parser.parse_args().names or list(FIGURES)
-    if unknown := set(names) - set(FIGURES):
-        parser.error(f"there is no figure named {', '.join(sorted(unknown))}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SECTIONS)}; all, if none is given")
+    parser.add_argument("--quick", action="store_true", help="two minutes: ours beside one peer, in two rounds")
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(SECTIONS):
+        parser.error(f"there is no section named {', '.join(sorted(unknown))}")
+    names = given.names or list(QUICK_SECTIONS if given.quick else SECTIONS)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
-        figures = run(names)
-    except (ServerUnavailable, ServerFailedToStart) as error:
-        print(error, file=sys.stderr)
+        run(names, QUICK if given.quick else FULL, keeps=not (given.names or given.quick))
+    except (ServerError, LoadFailed, RuntimeError) as error:
+        print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
-    print(f"\n{table(figures)}\n\n{machine()}")
+    except KeyboardInterrupt:
+        print("interrupted; everything that was started is stopped", file=sys.stderr)
+        return 130
     return 0
 
 
-def run(names: list[str]) -> list[Figure]:
-    """Start the servers, measure, stop the servers."""
+def _interrupt(_number: int, _frame: object) -> None:
+    # Once: a second one would interrupt the stopping.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
+
+
+def run(names: Sequence[str], extent: Extent, *, keeps: bool) -> None:
+    """Start the servers, measure, stop the servers; print the figures and, of a whole run, keep them."""
     began = time.monotonic()
 
     def report(line: str) -> None:
         print(f"{time.monotonic() - began:5.0f} s  {line}", flush=True)
 
-    report(f"Starting PostgreSQL and RabbitMQ … ({machine()})")
-    with (
-        tempfile.TemporaryDirectory(prefix="vazifa-bench-") as directory,
-        PrivatePostgresql(
-            directory=Path(directory) / "postgresql", installation=find_postgresql(VAR / "cache", report)
-        ) as postgresql,
-        PrivateRabbitmq(
-            directory=Path(directory) / "rabbitmq", installation=find_rabbitmq(VAR / "cache", report), plugins=()
-        ) as rabbitmq,
-    ):
-        ground = Ground(directory=Path(directory), postgresql=postgresql, rabbitmq=rabbitmq)
-        ground.prepare()
+    with servers(report) as ground:
+        about = results.about(ground)
         figures = []
         for name in names:
-            report(f"{name}: {FIGURES[name].__module__.rpartition('.')[2]} …")
-            figures += FIGURES[name](ground)
-            for figure in figures[-3:]:
+            report(f"{name} …")
+            measured = SECTIONS[name](ground, extent)
+            for figure in measured:
                 report(f"  {' | '.join(figure.cells())}")
-        ground.database.close()
-        return figures
+            figures += measured
+        report("done")
+    print(f"\n{table(figures)}\n\n{about}")
+    if keeps:
+        results.write(figures, about)
+
+
+@contextmanager
+def servers(report: Callable[[str], None]) -> Iterator[Ground]:
+    """Start what everything is measured on, and stop it again."""
+    report("Starting PostgreSQL, RabbitMQ and Redis …")
+    cache = VAR / "cache"
+    with (
+        tempfile.TemporaryDirectory(prefix="vazifa-bench-") as scratch,
+        PrivatePostgresql(
+            directory=Path(scratch) / "postgresql", installation=find_postgresql(cache, report)
+        ) as postgresql,
+        PrivateRabbitmq(
+            directory=Path(scratch) / "rabbitmq", installation=find_rabbitmq(cache, report), plugins=()
+        ) as rabbitmq,
+        PrivateRedis(directory=Path(scratch) / "redis", installation=find_redis(cache, report)) as redis,
+    ):
+        ground = Ground(directory=Path(scratch), postgresql=postgresql, rabbitmq=rabbitmq, redis=redis, report=report)
+        try:
+            ground.prepare()
+            yield ground
+        finally:
+            ground.close()
 
 
 if __name__ == "__main__":

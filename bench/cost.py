@@ -1,73 +1,76 @@
-"""What the guarantee costs: POST /tasks/ through the outbox, beside the same view with a plain, unconfirmed send."""
+"""What one create costs, ours beside the lesson's: transactions and log of the database, traffic of the broker.
 
-from dataclasses import dataclass
+What it costs of a core is in `create`. PostgreSQL's counters of transactions are some seconds late: they are read once
+for both, after a pause.
+"""
 
-from bench.figures import Figure, median_of
-from bench.ground import PLAIN_VHOST, Ground, Web
-from bench.load import throughput
-from project.servers.process import wait_until
+import time
+from typing import Any
 
-REQUESTS = 300
-ROUNDS = 6
-DRAIN_TIMEOUT_SECONDS = 30.0
+from redis import Redis
 
+from bench import load
+from bench.figures import Figure, number
+from bench.ground import Ground, Running
+from bench.sites import LESSON, OURS, Site
+from bench.sizes import CLIENTS
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One server's part of a round."""
-
-    per_second: float
-
-    cpu_ms: float
-    """Of the web process, a request."""
+CREATES = 1_000
+WARM_UP = 200
+# An idle session tells of what it did after ten.
+LATE_SECONDS = 11.0
 
 
 def measure(ground: Ground) -> list[Figure]:
-    plain_url = ground.rabbitmq.url + PLAIN_VHOST
-    with (
-        ground.web("web-outbox") as outbox,
-        ground.web("web-plain", DJANGO_SETTINGS_MODULE="bench.settings_plain", RABBITMQ_URL=plain_url) as plain,
-    ):
-        for web in (outbox, plain):
-            throughput(web.port, requests=100)  # connections are made, modules are loaded
-        rounds = [_round(ground, [outbox, plain], first=number % 2) for number in range(ROUNDS)]
-    with_outbox, without = ([one[web] for one in rounds] for web in (outbox, plain))
-    return [_throughput(with_outbox, without), _cpu(with_outbox, without)]
+    names = [OURS, LESSON]
+    with ground.webs(names) as webs:
+        for name in names:
+            ground.empty(ground.site(name))
+            _create(ground, ground.site(name), webs[name], WARM_UP)
+        before = _late(ground, names)
+        traffic = {name: _traffic_of(ground, ground.site(name), webs[name]) for name in names}
+        after = _late(ground, names)
+    return [
+        _figure("transactions of the database", "", {name: after[name] - before[name] for name in names}),
+        _figure("write-ahead log of the database", "bytes", {name: traffic[name][0] for name in names}),
+        _figure("traffic of the broker, both ways", "bytes", {name: traffic[name][1] for name in names}),
+    ]
 
 
-def _round(ground: Ground, webs: list[Web], *, first: int) -> dict[Web, Measured]:
-    """Measure one after the other, now this first and now that."""
-    measured = {}
-    for web in webs[first:] + webs[:first]:
-        before = web.cpu_seconds()
-        per_second = throughput(web.port, requests=REQUESTS)
-        # A relay's work for these requests is theirs, and not the next server's.
-        wait_until(lambda: ground.awaiting() == 0, timeout_seconds=DRAIN_TIMEOUT_SECONDS)
-        measured[web] = Measured(per_second=per_second, cpu_ms=(web.cpu_seconds() - before) * 1000 / REQUESTS)
-    return measured
+def _create(ground: Ground, site: Site, web: Running, creates: int) -> None:
+    load.run(load.Load(port=web.port, requests=(load.post(web.port),), total=creates, clients=CLIENTS))
+    if site.is_ours:
+        ground.wait_for_relay()
 
 
-def _throughput(with_outbox: list[Measured], without: list[Measured]) -> Figure:
-    a, b = ([each.per_second for each in measured] for measured in (with_outbox, without))
-    ratios = [one / other for one, other in zip(a, b, strict=True)]
-    return Figure(
-        name="POST /tasks/: throughput with the outbox, of that without",
-        value=median_of(ratios),
-        unit="",
-        rounds=ratios,
-        at_least=0.85,
-        remark=f"{median_of(a):.0f} a second with it, its relay's thread included, {median_of(b):.0f} without; "
-        f"{REQUESTS} requests a round, in turns",
-    )
+def _late(ground: Ground, names: list[str]) -> dict[str, int]:
+    time.sleep(LATE_SECONDS)
+    query = "SELECT xact_commit FROM pg_stat_database WHERE datname = %s"
+    rows = {name: ground.database().execute(query, [ground.site(name).database]).fetchone() for name in names}
+    return {name: int(row[0]) for name, row in rows.items() if row}
 
 
-def _cpu(with_outbox: list[Measured], without: list[Measured]) -> Figure:
-    a, b = ([each.cpu_ms for each in measured] for measured in (with_outbox, without))
-    ratios = [one / other for one, other in zip(a, b, strict=True)]
-    return Figure(
-        name="POST /tasks/: processor time of the web process with the outbox, of that without",
-        value=median_of(ratios),
-        unit="",
-        rounds=ratios,
-        remark=f"{median_of(a):.2f} ms a request with it, its relay's thread included, {median_of(b):.2f} ms without",
-    )
+def _traffic_of(ground: Ground, site: Site, web: Running) -> tuple[int, int]:
+    """Return the bytes that so many creates make of log and of traffic."""
+    log, traffic = _log_position(ground), _traffic(ground, site)
+    _create(ground, site, web, CREATES)
+    return _log_position(ground) - log, _traffic(ground, site) - traffic
+
+
+def _log_position(ground: Ground) -> int:
+    return ground.count("SELECT pg_current_wal_insert_lsn() - '0/0'")
+
+
+def _traffic(ground: Ground, site: Site) -> int:
+    if site.is_ours:
+        columns = ground.rabbitmq.rabbitmqctl("list_connections", "recv_oct", "send_oct", "--no-table-headers")
+        return sum(map(int, columns.split()))
+    with Redis.from_url(ground.redis.url) as redis:
+        counted: Any = redis.info("stats")
+        return int(counted["total_net_input_bytes"]) + int(counted["total_net_output_bytes"])
+
+
+def _figure(what: str, unit: str, counted: dict[str, int]) -> Figure:
+    each = {name: count / CREATES for name, count in counted.items()}
+    told = f"{number(each[OURS])} and {number(each[LESSON])} {unit}".strip()
+    return Figure(name=f"{what} a create, of {LESSON}", rounds=[each[OURS] / each[LESSON]], unit="×", remark=told)

@@ -1,7 +1,5 @@
-"""A measured figure, its target and the verdict; and the table of them."""
+"""A measured figure, its goal, its floor and the verdict; and the table of them."""
 
-import os
-import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,44 +11,48 @@ class Figure:
 
     name: str
 
-    value: float
+    rounds: Sequence[float]
+    """What was measured, once a round; the figure is their median."""
 
-    unit: str
+    unit: str = ""
 
-    rounds: Sequence[float] = ()
-    """What the value is the median of."""
+    goal: float | None = None
+    """What is aimed at, and what must not be missed; which of the two is the greater says which way is better."""
 
-    at_least: float | None = None
-
-    at_most: float | None = None
+    floor: float | None = None
 
     remark: str = ""
 
     @property
-    def verdict(self) -> str:
-        if self.at_least is None and self.at_most is None:
-            return ""
-        is_met = (self.at_least is None or self.value >= self.at_least) and (
-            self.at_most is None or self.value <= self.at_most
-        )
-        return "met" if is_met else "MISSED"
+    def value(self) -> float:
+        return statistics.median(self.rounds)
 
     @property
-    def target(self) -> str:
-        if self.at_least is not None:
-            return f"≥ {number(self.at_least)}"
-        return f"≤ {number(self.at_most)}" if self.at_most is not None else "–"
+    def verdict(self) -> str:
+        if self.goal is None or self.floor is None:
+            return ""
+        sign = 1 if self.goal > self.floor else -1
+        if self.value * sign >= self.goal * sign:
+            return "goal"
+        return "floor" if self.value * sign >= self.floor * sign else "MISSED"
 
     @property
     def spread(self) -> str:
         return f"{number(min(self.rounds))} … {number(max(self.rounds))}" if len(self.rounds) > 1 else ""
 
     def cells(self) -> list[str]:
-        return [self.name, f"{number(self.value)} {self.unit}".strip(), self.spread, self.target, self.verdict]
+        wanted = [self._wanted(self.goal), self._wanted(self.floor)]
+        return [self.name, f"{number(self.value)} {self.unit}".strip(), self.spread, *wanted, self.verdict]
+
+    def _wanted(self, value: float | None) -> str:
+        if value is None or self.goal is None or self.floor is None:
+            return ""
+        return f"{'≥' if self.goal > self.floor else '≤'} {number(value)}"
 
 
-def median_of(rounds: Sequence[float]) -> float:
-    return statistics.median(rounds)
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Return ours by theirs, round by round."""
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -65,14 +67,8 @@ def number(value: float) -> str:
 
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures as a Markdown table, with the remarks beneath it."""
-    rows = [["figure", "median", "rounds", "target", "verdict"], *(figure.cells() for figure in figures)]
+    rows = [["figure", "median", "rounds", "goal", "floor", "verdict"], *(figure.cells() for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     lines.insert(1, "|-" + "-|-".join("-" * width for width in widths) + "-|")
     return "\n".join([*lines, "", *(f"- {figure.name}: {figure.remark}" for figure in figures if figure.remark)])
-
-
-def machine() -> str:
-    """Say what it was measured on, and how busy that was."""
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, load average {load}"

@@ -1,56 +1,60 @@
-"""The servers that everything is measured on: a PostgreSQL that syncs, a RabbitMQ node, web processes; all private.
+"""The servers that everything is measured on: a PostgreSQL that syncs, a RabbitMQ node, a Redis; all private.
 
 Guarantee: what is started here is ended here, by its process id.
 """
 
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, LiteralString
 
-import pika
-import psutil
 import psycopg
 
-from project.management.commands.prepare import PASSWORD, USERNAME
+from bench import processes
+from bench.redis import PrivateRedis
+from bench.sites import DATABASE, LESSON, OURS, PEERS_DATABASE, QUEUE, VHOSTS, Site, ours, peer
+from project.management.commands.prepare import USERNAME
 from project.servers.errors import ServerFailedToStart
 from project.servers.ports import LOOPBACK, free_port
 from project.servers.postgresql import PrivatePostgresql
 from project.servers.process import Program, RunningProgram, wait_until
 from project.servers.rabbitmq import PrivateRabbitmq
-from project.stack import MANAGE, ROOT
+from project.stack import ROOT
 
-DATABASE = "bench"
-QUEUE = "activity"
-# A classic queue of the same name is refused beside a quorum queue: the plain broker has a virtual host of its own.
-PLAIN_VHOST = "plain"
 DECLARE = f"import dramatiq; dramatiq.get_broker().declare_queue({QUEUE!r}, ensure=True)"
-WEB_TIMEOUT_SECONDS = 60.0
+WEB_TIMEOUT_SECONDS = 30.0
+LONGEST_QUOTE = 2_000
+RELAY_TIMEOUT_SECONDS = 60.0
+OUR_TABLES = "tasks_task, outbox_outboxmessage, actors_activity"
+THEIR_TABLES = "peers_task, peers_activity"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Web:
-    """A running web server."""
-
-    port: int
+class Running:
+    """A web server or a pool of workers that runs."""
 
     pid: int
 
+    log: Path
+    """The application's."""
+
+    port: int = 0
+
     def cpu_seconds(self) -> float:
-        """Return how long its processes, all their threads, have kept a core busy."""
-        master = psutil.Process(self.pid)
-        times = [each.cpu_times() for each in (master, *master.children(recursive=True))]
-        return float(sum(each.user + each.system for each in times))
+        return processes.cpu_seconds(self.pid)
+
+    def memory_mb(self) -> float:
+        return processes.memory_mb(self.pid)
 
 
 @dataclass(kw_only=True)
 class Ground:
-    """A prepared database and an empty RabbitMQ."""
+    """Prepared databases and empty queues."""
 
     directory: Path
 
@@ -58,94 +62,157 @@ class Ground:
 
     rabbitmq: PrivateRabbitmq
 
-    database: psycopg.Connection[Any] = field(init=False)
+    redis: PrivateRedis
+
+    report: Callable[[str], None]
+
+    filled: set[str] = field(init=False, default_factory=set)
+    """The names of the databases that were made beside the first two (`grown`)."""
+
+    _connections: dict[str, psycopg.Connection[Any]] = field(init=False, default_factory=dict)
 
     def prepare(self) -> None:
-        """Make the database, with the time of each commit kept, and a user."""
+        """Make the databases, with the time of each commit kept, and a user in each."""
         with psycopg.connect(self.postgresql.url(), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
         self.postgresql.restart()
-        self.postgresql.create_database(DATABASE)
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("createsuperuser", "--noinput", "--username", USERNAME, "--email", "user1@example.com")
-        self.manage("shell", "--verbosity", "0", "--command", DECLARE)
-        self.rabbitmq.rabbitmqctl("add_vhost", PLAIN_VHOST)
-        self.rabbitmq.rabbitmqctl("set_permissions", "--vhost", PLAIN_VHOST, "guest", ".*", ".*", ".*")
-        self.database = psycopg.connect(self.postgresql.url(DATABASE), autocommit=True)
+        for vhost in VHOSTS:
+            self.rabbitmq.rabbitmqctl("add_vhost", vhost)
+            self.rabbitmq.rabbitmqctl("set_permissions", "--vhost", vhost, "guest", ".*", ".*", ".*")
+        self.make_database(self.ours)
+        self.manage(self.ours, "shell", "--verbosity", "0", "--command", DECLARE)
+        self.make_database(self.site(LESSON))
 
-    def environment(self, **variables: str) -> dict[str, str]:
-        """Return the environment of production, on the private servers."""
-        ours = {
-            "ENV_FILE": os.devnull,
-            "DJANGO_SETTINGS_MODULE": "settings.production",
-            "SECRET_KEY": "for-the-bench-only-and-long-enough-to-sign-a-token-without-a-warning",
-            "DATABASE_URL": self.postgresql.url(DATABASE),
-            "RABBITMQ_URL": self.rabbitmq.url,
-            "ALLOWED_HOSTS": LOOPBACK,
-            "SECURE_SSL_REDIRECT": "False",
-            "LOG_FILE": str(self.directory / "debug.log"),
-            "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
-            # A short period: a throttle remembers each request of it, and the bench is not about that.
-            "THROTTLE_ANON": "100000/s",
-            "THROTTLE_USER": "100000/s",
-            "PYTHONUNBUFFERED": "1",
-        }
-        return {**os.environ, **ours, **variables}
+    def make_database(self, site: Site) -> None:
+        self.postgresql.create_database(site.database)
+        self.manage(site, "migrate", "--verbosity", "0")
+        self.manage(site, "createsuperuser", "--noinput", "--username", USERNAME, "--email", "user1@example.com")
 
-    def manage(self, *arguments: str) -> None:
-        subprocess.run([*MANAGE, *arguments], env=self.environment(), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    @cached_property
+    def ours(self) -> Site:
+        return ours(self)
+
+    def site(self, name: str) -> Site:
+        return self.ours if name == OURS else peer(self, name)
+
+    def environment(self, site: Site, **variables: str) -> dict[str, str]:
+        """Return the environment of a site's processes."""
+        own = {"LOG_FILE": str(self.directory / f"{site.name}.log"), "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **own, **site.variables, **variables}
+
+    def manage(self, site: Site, *arguments: str) -> None:
+        subprocess.run(
+            [*site.manage, *arguments], env=self.environment(site), cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        )
 
     @contextmanager
-    def web(self, name: str = "web", **variables: str) -> Iterator[Web]:
-        """Run gunicorn, one process of the default number of threads, and yield it."""
+    def web(self, site: Site, name: str = "web", **variables: str) -> Iterator[Running]:
+        """Run a site's web server."""
         port = free_port()
+        with self._running(site, name, site.web, BIND=f"{LOOPBACK}:{port}", **variables) as running:
+            if not wait_until(lambda: _answers(port), timeout_seconds=WEB_TIMEOUT_SECONDS):
+                raise ServerFailedToStart(f"The web server of {site.name} does not answer: {_end_of(running.log)}")
+            yield Running(pid=running.pid, log=running.log, port=port)
+
+    @contextmanager
+    def webs(self, names: list[str]) -> Iterator[dict[str, Running]]:
+        """Run the web servers of several sites, which wait while one of them is measured."""
+        with ExitStack() as stack:
+            yield {name: stack.enter_context(self.web(self.site(name))) for name in names}
+
+    @contextmanager
+    def worker(self, site: Site, **variables: str) -> Iterator[Running]:
+        """Run a site's workers; they write a log of their own, which is empty at first."""
+        with self._running(site, "worker", site.worker, **variables) as running:
+            yield running
+
+    @contextmanager
+    def command(self, site: Site, *arguments: str) -> Iterator[Running]:
+        """Run a management command that does not end by itself."""
+        with self._running(site, arguments[0], (*site.manage, *arguments)) as running:
+            yield running
+
+    @contextmanager
+    def _running(self, site: Site, name: str, command: tuple[str, ...], **variables: str) -> Iterator[Running]:
+        log = self.directory / f"{site.name}-{name}.log"
+        log.unlink(missing_ok=True)
         program = Program(
-            name=name,
-            command=(sys.executable, "-m", "gunicorn", "project.wsgi"),
-            environment=self.environment(BIND=f"{LOOPBACK}:{port}", **variables),
+            name=f"{site.name} {name}",
+            command=command,
+            environment=self.environment(site, LOG_FILE=str(log), **variables),
             working_directory=ROOT,
         )
-        running = RunningProgram(program, log=self.directory / f"{name}.log")
+        running = RunningProgram(program, log=log.with_suffix(".output"))
         try:
-            if not wait_until(lambda: _answers(port), timeout_seconds=WEB_TIMEOUT_SECONDS):
-                raise ServerFailedToStart(f"{name} does not answer; see {running.log}.")
-            yield Web(port=port, pid=running.pid)
+            yield Running(pid=running.pid, log=log)
+        except RuntimeError as error:
+            error.add_note(f"{program.name} said last: {_end_of(log)}")
+            raise
         finally:
             running.stop()
 
-    def count(self, query: LiteralString) -> int:
-        row = self.database.execute(query).fetchone()
+    def database(self, name: str = DATABASE) -> psycopg.Connection[Any]:
+        if name not in self._connections:
+            self._connections[name] = psycopg.connect(self.postgresql.url(name), autocommit=True)
+        return self._connections[name]
+
+    def count(self, query: LiteralString, database: str = DATABASE) -> int:
+        row = self.database(database).execute(query).fetchone()
         assert row is not None
-        return int(row[0])
+        return int(row[0] or 0)
 
-    def awaiting(self) -> int:
+    def awaiting(self, database: str = DATABASE) -> int:
         """Return how many messages wait for a relay."""
-        return self.count("SELECT count(*) FROM outbox_outboxmessage WHERE state IN ('pending', 'scheduled')")
+        query: LiteralString = "SELECT count(*) FROM outbox_outboxmessage WHERE state IN ('pending', 'scheduled')"
+        return self.count(query, database)
 
-    def queued(self) -> int:
-        """Return how many messages RabbitMQ has."""
-        with self.channel() as channel:
-            return int(channel.queue_declare(QUEUE, passive=True).method.message_count)
+    def wait_for_relay(self, database: str = DATABASE, *, timeout_seconds: float = RELAY_TIMEOUT_SECONDS) -> None:
+        """Wait until no message waits for a relay.
 
-    def empty(self) -> None:
-        """Forget all messages, in the database and in RabbitMQ."""
-        self.database.execute("TRUNCATE outbox_outboxmessage, tasks_task")
-        with self.channel() as channel:
-            channel.queue_purge(QUEUE)
+        Raises:
+            RuntimeError: some still do.
+        """
+        if not wait_until(lambda: self.awaiting(database) == 0, timeout_seconds=timeout_seconds):
+            raise RuntimeError(f"{self.awaiting(database)} messages still wait for a relay")
 
-    @contextmanager
-    def channel(self) -> Iterator[Any]:
-        connection = pika.BlockingConnection(pika.URLParameters(self.rabbitmq.url))
-        try:
-            yield connection.channel()
-        finally:
+    def empty(self, site: Site) -> None:
+        """Forget a site's tasks, rows and messages."""
+        tables: LiteralString = OUR_TABLES if site.database != PEERS_DATABASE else THEIR_TABLES
+        self.database(site.database).execute(f"TRUNCATE {tables} RESTART IDENTITY")
+        site.queue.empty()
+
+    def empty_messages(self, site: Site) -> None:
+        """Forget the messages of ours, and nothing else."""
+        self.database(site.database).execute("TRUNCATE outbox_outboxmessage")
+        site.queue.empty()
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return how long each of the servers has kept a core busy."""
+        return {name: processes.cpu_seconds(pid) for name, pid in self._pids().items()}
+
+    def close(self) -> None:
+        for connection in self._connections.values():
             connection.close()
+
+    def _pids(self) -> dict[str, int]:
+        data = self.database().execute("SHOW data_directory").fetchone()
+        assert data is not None
+        return {
+            "PostgreSQL": int((Path(data[0]) / "postmaster.pid").read_text().split()[0]),
+            "RabbitMQ": int(self.rabbitmq.files.pid.read_text()),
+            "Redis": self.redis.pid,
+        }
+
+
+def _end_of(log: Path) -> str:
+    said = log.read_text() if log.exists() else ""
+    return (said or log.with_suffix(".output").read_text())[-LONGEST_QUOTE:]
 
 
 def _answers(port: int) -> bool:
     connection = HTTPConnection(LOOPBACK, port, timeout=5)
     try:
-        connection.request("GET", "/health/ready/")
+        connection.request("GET", "/tasks/")
         return connection.getresponse().status < 500
     except (OSError, HTTPException):
         return False

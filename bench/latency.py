@@ -1,72 +1,54 @@
-"""How long a committed message takes to RabbitMQ: from PostgreSQL's time of the commit to a consumer's hands."""
+"""How long a create takes to its log: from PostgreSQL's time of the task's commit to that of its activity row."""
 
-import threading
-import time
-from typing import Any
-
+from bench import load
 from bench.figures import Figure, percentile
-from bench.ground import QUEUE, Ground
-from bench.load import at_rate
+from bench.ground import Ground
+from bench.sizes import CLIENTS, Extent
 from project.servers.process import wait_until
 
-PER_SECOND = 50
+PER_SECOND = 100
 SECONDS = 20
+WARM_UP = 100
 ARRIVAL_TIMEOUT_SECONDS = 30.0
+GOALS = {50: (20.0, 40.0), 99: (100.0, 200.0)}
 
-COMMITS = "SELECT id, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM tasks_task"
+UNSETTLED = "SELECT count(*) FROM outbox_outboxmessage"
+TOOK = """
+SELECT 1000 * extract(epoch FROM pg_xact_commit_timestamp(activity.xmin) - pg_xact_commit_timestamp(task.xmin))::float8
+FROM tasks_task AS task JOIN actors_activity AS activity ON activity.task_id = task.id
+"""
 
 
-def measure(ground: Ground) -> list[Figure]:
-    with ground.web() as web:
-        at_rate(web.port, per_second=PER_SECOND, seconds=2)
-        wait_until(lambda: ground.awaiting() == 0, timeout_seconds=ARRIVAL_TIMEOUT_SECONDS)
-        ground.empty()
-        with Arrivals(ground) as arrivals:
-            created = len(at_rate(web.port, per_second=PER_SECOND, seconds=SECONDS))
-            wait_until(lambda: len(arrivals.times) >= created, timeout_seconds=ARRIVAL_TIMEOUT_SECONDS)
-    committed = {f"task:{task_id}": float(moment) for task_id, moment in ground.database.execute(COMMITS).fetchall()}
-    if committed.keys() != arrivals.times.keys():
-        raise RuntimeError(f"{len(committed)} were committed, {len(arrivals.times)} arrived")
-    took_ms = [(arrivals.times[subject] - moment) * 1000 for subject, moment in committed.items()]
-    return [
-        Figure(name=f"commit → in RabbitMQ, p{percent}", value=percentile(took_ms, percent), unit="ms", at_most=target)
-        for percent, target in ((50, 15.0), (99, 60.0))
-    ] + [
-        Figure(
-            name="commit → in RabbitMQ, the slowest",
-            value=max(took_ms),
-            unit="ms",
-            remark=f"{created} creates, {PER_SECOND} a second",
+def measure(ground: Ground, extent: Extent) -> list[Figure]:
+    ground.empty(ground.ours)
+    with ground.web(ground.ours) as web, ground.worker(ground.ours):
+        _create(ground, web.port, WARM_UP)
+        ground.empty(ground.ours)
+        _create(ground, web.port, PER_SECOND * SECONDS)
+    took_ms = [row[0] for row in ground.database().execute(TOOK).fetchall()]
+    tasks, logged = (
+        ground.count("SELECT count(*) FROM tasks_task"),
+        ground.count("SELECT count(*) FROM actors_activity"),
+    )
+    if not tasks == logged == len(took_ms) == PER_SECOND * SECONDS:
+        raise RuntimeError(
+            f"{PER_SECOND * SECONDS} creates, {tasks} tasks, {logged} rows, {len(took_ms)} of them theirs"
         )
+    said = f"{len(took_ms):,} creates, {PER_SECOND} a second; the slowest {max(took_ms):.0f} ms"
+    return [
+        Figure(
+            name=f"commit → logged, p{percent}",
+            rounds=[percentile(took_ms, percent)],
+            unit="ms",
+            goal=goal,
+            floor=floor,
+            remark=said if percent == 99 else "",
+        )
+        for percent, (goal, floor) in GOALS.items()
     ]
 
 
-class Arrivals:
-    """A consumer that remembers when what came, by its subject."""
-
-    def __init__(self, ground: Ground) -> None:
-        self.times: dict[str, float] = {}
-        self._ground = ground
-        self._stop = threading.Event()
-        self._consumes = threading.Event()
-        self._thread = threading.Thread(target=self._consume)
-
-    def __enter__(self) -> "Arrivals":
-        self._thread.start()
-        self._consumes.wait()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _consume(self) -> None:
-        with self._ground.channel() as channel:
-            channel.basic_consume(QUEUE, self._on_message, auto_ack=True)
-            self._consumes.set()
-            while not self._stop.is_set():
-                channel.connection.process_data_events(time_limit=0.5)
-            channel.close()
-
-    def _on_message(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
-        self.times.setdefault(properties.headers["subject"], time.time())
+def _create(ground: Ground, port: int, tasks: int) -> None:
+    load.run(load.Load(port=port, requests=(load.post(port),), total=tasks, clients=CLIENTS, per_second=PER_SECOND))
+    if not wait_until(lambda: ground.count(UNSETTLED) == 0, timeout_seconds=ARRIVAL_TIMEOUT_SECONDS):
+        raise RuntimeError(f"{ground.count(UNSETTLED)} messages are not settled")

@@ -1,90 +1,128 @@
-"""Clients that create tasks over HTTP: on kept connections, with no more work of their own than a request needs."""
+"""Load: what clients ask of a web server, as fast as it answers or at a steady rate, and how long each answer took.
+
+The clients run in a process of their own (`clients`), which costs a small part of what a server does.
+"""
 
 import json
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
 from functools import cache
 from http.client import HTTPConnection
+from typing import Any
 
+from bench.figures import percentile
 from project.management.commands.prepare import PASSWORD, USERNAME
 from project.servers.ports import LOOPBACK
+from project.stack import ROOT
 
-CLIENTS = 4
 TIMEOUT_SECONDS = 60
 TASK = json.dumps({"title": "Yuk", "description": "Bench"})
 
 
-class Client:
-    """One kept connection of a signed-in user."""
+class LoadFailed(RuntimeError):
+    """Raised when a request was not answered as it had to be."""
 
-    def __init__(self, port: int, *, token: str) -> None:
-        self._connection = HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_SECONDS)
-        self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
 
-    def create(self) -> float:
-        """Create a task and return how many seconds the answer took."""
-        began = time.perf_counter()
-        _post(self._connection, "/tasks/", TASK, headers=self._headers, expected=201)
-        return time.perf_counter() - began
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is asked; the clients take the requests in turns."""
 
-    def close(self) -> None:
-        self._connection.close()
+    port: int
+
+    requests: tuple[tuple[str, int], ...]
+    """Whole HTTP requests, each with the status that is expected."""
+
+    total: int
+    """How many requests."""
+
+    clients: int
+
+    per_second: float = 0
+    """A steady rate; 0 is as fast as the answers come."""
+
+    at_most_seconds: float = 0
+    """After so long nothing more is asked; 0 is no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What came of it. The times are the system's monotonic clock."""
+
+    began: float
+
+    ended: float
+
+    cpu_seconds: float
+    """The clients' own."""
+
+    latencies: list[float]
+    """Seconds."""
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies) / (self.ended - self.began)
+
+    def ms(self, percent: float) -> float:
+        """Return the percentile of the answers' times in milliseconds."""
+        return percentile(self.latencies, percent) * 1000
+
+
+def run(load: Load) -> Answers:
+    """Put the load on the server and wait for all answers.
+
+    Raises:
+        LoadFailed: one of them has another status than expected, or none came.
+    """
+    command = [sys.executable, "-m", "bench.clients"]
+    with subprocess.Popen(
+        command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as clients:
+        try:
+            answer, complaint = clients.communicate(json.dumps(asdict(load)))
+        except BaseException:
+            clients.kill()
+            raise
+    if clients.returncode:
+        raise LoadFailed(complaint.strip())
+    return Answers(**json.loads(answer))
+
+
+def post(port: int, path: str = "/tasks/", body: str = TASK, *, expected: int = 201) -> tuple[str, int]:
+    """Return a request that creates something."""
+    head = f"Content-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n"
+    return f"POST {path} HTTP/1.1\r\n{_head(port)}{head}\r\n{body}", expected
+
+
+def get(port: int, path: str) -> tuple[str, int]:
+    """Return a request that reads something."""
+    return f"GET {path} HTTP/1.1\r\n{_head(port)}\r\n", 200
+
+
+def read(port: int, path: str) -> Any:
+    """Return the JSON at an address."""
+    return _json("GET", port, path, "", {"Authorization": f"Bearer {sign_in(port)}"})
 
 
 @cache
 def sign_in(port: int) -> str:
     """Return a token; once for each server, because to check a password is slow on purpose."""
-    connection = HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_SECONDS)
     credentials = json.dumps({"username": USERNAME, "password": PASSWORD})
-    headers = {"Content-Type": "application/json"}
-    answer = json.loads(_post(connection, "/api/token/", credentials, headers=headers, expected=200))
-    connection.close()
-    return str(answer["access"])
+    return str(_json("POST", port, "/api/token/", credentials, {"Content-Type": "application/json"})["access"])
 
 
-def throughput(port: int, *, requests: int) -> float:
-    """Create `requests` tasks as fast as the answers come, and return how many that were a second."""
-    clients = _clients(port)
-    began = time.perf_counter()
-    _together(clients, lambda client: [client.create() for _ in range(requests // CLIENTS)])
-    return requests / (time.perf_counter() - began)
+def _head(port: int) -> str:
+    return f"Host: {LOOPBACK}:{port}\r\nAccept: application/json\r\nAuthorization: Bearer {sign_in(port)}\r\n"
 
 
-def at_rate(port: int, *, per_second: float, seconds: float) -> list[float]:
-    """Create tasks at a steady rate, and return how many seconds each answer took."""
-    clients = _clients(port)
-    interval = CLIENTS / per_second
-    begin_at = time.perf_counter() + 0.1
-
-    def create_in_time(client: Client) -> list[float]:
-        first = begin_at + clients.index(client) * interval / CLIENTS
-        return [_create_at(client, first + number * interval) for number in range(int(seconds / interval))]
-
-    return _together(clients, create_in_time)
-
-
-def _create_at(client: Client, moment: float) -> float:
-    time.sleep(max(0.0, moment - time.perf_counter()))
-    return client.create()
-
-
-def _together(clients: Sequence[Client], work: Callable[[Client], list[float]]) -> list[float]:
-    with ThreadPoolExecutor(len(clients)) as pool:
-        results = list(pool.map(work, clients))
-    for client in clients:
-        client.close()
-    return [each for result in results for each in result]
-
-
-def _clients(port: int) -> list[Client]:
-    return [Client(port, token=sign_in(port)) for _ in range(CLIENTS)]
-
-
-def _post(connection: HTTPConnection, path: str, body: str, *, headers: dict[str, str], expected: int) -> bytes:
-    connection.request("POST", path, body, headers)
-    answer = connection.getresponse()
-    content = answer.read()
-    if answer.status != expected:
-        raise RuntimeError(f"POST {path} answered {answer.status}: {content[:200]!r}")
-    return content
+def _json(method: str, port: int, path: str, body: str, headers: dict[str, str]) -> Any:
+    connection = HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise LoadFailed(f"{method} {path} answered {answer.status}: {content[:300]!r}")
+    return json.loads(content)

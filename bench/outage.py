@@ -1,53 +1,88 @@
 """What a create costs while RabbitMQ is away, frozen or stopped, beside what it costs while RabbitMQ is there."""
 
+import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from bench.figures import Figure, median_of, percentile
+from bench import load
+from bench.figures import Figure, number, ratios
 from bench.ground import Ground
-from bench.load import at_rate
-from project.servers.process import wait_until
+from bench.sizes import CLIENTS, Extent
 
 PER_SECOND = 50
-SECONDS = 8
+SECONDS = 5
+CREATES = 800
 ROUNDS = 2
-DRAIN_TIMEOUT_SECONDS = 60.0
+WARM_UP = 100
 
 
-def measure(ground: Ground) -> list[Figure]:
+@dataclass(frozen=True, kw_only=True)
+class Creates:
+    """What a few seconds were like."""
+
+    p99_ms: float
+    """At a steady rate."""
+
+    per_second: float
+    """As fast as the answers came."""
+
+
+def measure(ground: Ground, extent: Extent) -> list[Figure]:
     node = ground.rabbitmq
-    with ground.web() as web:
-        at_rate(web.port, per_second=PER_SECOND, seconds=2)
-        frozen = [_round(ground, web.port, away=node.freeze, back=node.thaw) for _ in range(ROUNDS)]
-        stopped = [_round(ground, web.port, away=node.stop, back=node.start) for _ in range(ROUNDS)]
-    return [_figure("frozen", frozen), _figure("stopped", stopped)]
+    figures = []
+    with ground.web(ground.ours) as web:
+        ground.empty(ground.ours)
+        _create(web.port, WARM_UP)
+        for how, away, back in (("frozen", node.freeze, node.thaw), ("stopped", node.stop, node.start)):
+            rounds = [_round(ground, web.port, away=away, back=back) for _ in range(ROUNDS)]
+            figures += _figures(how, rounds)
+    return figures
 
 
-def _round(ground: Ground, port: int, *, away: Callable[[], None], back: Callable[[], None]) -> tuple[float, float]:
-    """Return the p99 of creates, in milliseconds, with RabbitMQ and without, one after the other."""
-    with_rabbitmq = _p99_ms(port)
+def _round(ground: Ground, port: int, *, away: Callable[[], None], back: Callable[[], None]) -> tuple[Creates, Creates]:
+    """Measure with RabbitMQ and without, one after the other; and make sure that all is delivered afterwards."""
+    ground.empty(ground.ours)
+    present = _measure(port)
+    ground.wait_for_relay()
     away()
     try:
-        without = _p99_ms(port)
+        absent = _measure(port)
     finally:
         back()
-    if not wait_until(lambda: ground.awaiting() == 0, timeout_seconds=DRAIN_TIMEOUT_SECONDS):
-        raise RuntimeError(f"{ground.awaiting()} messages were not delivered after RabbitMQ came back")
-    return with_rabbitmq, without
+    ground.wait_for_relay()
+    _verify(ground)
+    return present, absent
 
 
-def _p99_ms(port: int) -> float:
-    return percentile(at_rate(port, per_second=PER_SECOND, seconds=SECONDS), 99) * 1000
+def _measure(port: int) -> Creates:
+    steady = _create(port, PER_SECOND * SECONDS, per_second=PER_SECOND)
+    fast = _create(port, CREATES)
+    return Creates(p99_ms=steady.ms(99), per_second=fast.per_second)
 
 
-def _figure(how: str, rounds: list[tuple[float, float]]) -> Figure:
-    ratios = [without / with_rabbitmq for with_rabbitmq, without in rounds]
-    return Figure(
-        name=f"creates while RabbitMQ is {how}: p99, of that while it is up",
-        value=median_of(ratios),
-        unit="",
-        rounds=ratios,
-        at_most=1.5,
-        remark="p99 with RabbitMQ and without it, in milliseconds: "
-        + ", ".join(f"{up:.1f} and {away:.1f}" for up, away in rounds)
-        + f"; {PER_SECOND} creates a second; all were delivered afterwards",
+def _create(port: int, total: int, *, per_second: float = 0) -> load.Answers:
+    return load.run(
+        load.Load(port=port, requests=(load.post(port),), total=total, clients=CLIENTS, per_second=per_second)
     )
+
+
+def _verify(ground: Ground) -> None:
+    expected = 2 * (PER_SECOND * SECONDS + CREATES)
+    told = ground.ours.queue.take(expected)
+    # A publish that was interrupted may have got through: once more is no loss, and a worker drops it.
+    tasks = {row[0] for row in ground.database().execute("SELECT id FROM tasks_task").fetchall()}
+    if len(tasks) != expected or set(told) != tasks:
+        raise RuntimeError(f"{expected} creates, {len(tasks)} tasks, messages of {len(set(told))} tasks")
+
+
+def _figures(how: str, rounds: list[tuple[Creates, Creates]]) -> list[Figure]:
+    def figure(attribute: str, name: str, unit: str, goal: float, floor: float) -> Figure:
+        present, absent = ([getattr(each[i], attribute) for each in rounds] for i in (0, 1))
+        both = f"{number(statistics.median(absent))} {unit}, {number(statistics.median(present))} while it is there"
+        return Figure(name=name, rounds=ratios(absent, present), unit="×", goal=goal, floor=floor, remark=both)
+
+    creates = f"creates while RabbitMQ is {how}"
+    return [
+        figure("per_second", f"{creates}: a second, of those while it is there", "a second", 1.0, 0.9),
+        figure("p99_ms", f"{creates}: p99, of that while it is there", "ms", 1.0, 1.5),
+    ]

@@ -1,0 +1,122 @@
+"""What a million tasks cost: the same requests and creates of two web servers of ours, with many tasks and with few."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, urlsplit
+
+from bench import load
+from bench.create import create_more
+from bench.figures import Figure, number, ratios
+from bench.ground import Ground, Running
+from bench.grown import RARE_DESCRIPTION, RARE_TITLE, grown
+from bench.sites import Site
+from bench.sizes import Extent
+from bench.turns import in_turns
+
+MANY, FEW = 1_000_000, 1_000
+REQUESTS = 40
+AT_MOST_SECONDS = 1.0
+WARM_UP = 5
+CREATES = 1_000
+
+# Of what is there, the page after the first ten: only its server can say where that begins.
+NEXT = "#next"
+PAGES_BEFORE = 10
+PATHS = {
+    "first page": "/tasks/",
+    "page 100": "/tasks/?page=100",
+    "latest first": "/tasks/?ordering=-created_at",
+    "open first": "/tasks/?ordering=completed",
+    "completed first": "/tasks/?ordering=-completed",
+    "completed ones": "/tasks/?completed=true",
+    "an owner's": "/tasks/?owner=7",
+    "an owner's, by name": "/tasks/?owner_username=user7",
+    "an owner's completed ones": "/tasks/?completed=true&owner=7",
+    "search for a rare title": f"/tasks/?search={quote(RARE_TITLE.split()[0])}",
+    "search for a rare description": f"/tasks/?search={quote(RARE_DESCRIPTION)}",
+    "search for two words": f"/tasks/?search={quote(RARE_TITLE)}",
+    "first page, by cursor": "/tasks/?pagination=cursor",
+    "next page, by cursor": f"/tasks/?pagination=cursor{NEXT}",
+    "next page of the completed first, by cursor": f"/tasks/?pagination=cursor&ordering=-completed{NEXT}",
+    "log": "/activity/",
+    "next page of the log": f"/activity/?page_size=20{NEXT}",
+    "log of a task": "/activity/?task=500",
+    "log of an event": "/activity/?event=task.deleted",
+    "log of a user": "/activity/?changed_by=user7",
+    "a task's history": "/tasks/500/activity/",
+    "one task": "/tasks/500/",
+}
+
+
+def measure(ground: Ground, extent: Extent) -> list[Figure]:
+    began = time.monotonic()
+    sites = {"many": grown(ground, MANY), "few": grown(ground, FEW), "none": grown(ground, 0)}
+    ground.report(f"  {MANY:,} tasks were made in {time.monotonic() - began:.0f} s")
+    with (
+        ground.web(sites["many"], "web-many") as many,
+        ground.web(sites["few"], "web-few") as few,
+        ground.web(sites["none"], "web-none") as none,
+    ):
+        webs = {"many": many, "few": few, "none": none}
+        figures = [_read(name, path, webs, extent.rounds) for name, path in _paths().items()]
+        return [*figures, _creates(ground, sites, webs, extent.rounds)]
+
+
+def _paths() -> dict[str, str]:
+    since = (datetime.now(UTC) - timedelta(seconds=500)).isoformat()
+    return {**PATHS, "log since a time": f"/activity/?since={quote(since)}"}
+
+
+def _read(name: str, path: str, webs: dict[str, Running], rounds: int) -> Figure:
+    paths = {size: _resolve(webs[size], path) for size in ("many", "few")}
+    shown = {size: load.read(webs[size].port, paths[size]) for size in paths}
+    lengths = {size: len(answer.get("results", [answer])) for size, answer in shown.items()}
+    if not lengths["many"] == lengths["few"] > 0:
+        raise RuntimeError(f"{path} shows {lengths['many']} of many and {lengths['few']} of few")
+    for size in lengths:
+        _p50_ms(webs[size], paths[size], WARM_UP)
+    p50 = in_turns(list(lengths), rounds, lambda size: _p50_ms(webs[size], paths[size], REQUESTS))
+    return Figure(
+        name=f"{name}: p50, of that at {FEW:,} tasks",
+        rounds=ratios(p50["many"], p50["few"]),
+        unit="×",
+        goal=1.3,
+        floor=2.0,
+        remark=f"{path.partition('since=')[0]}: {number(min(p50['many']))} and {number(min(p50['few']))} ms at best",
+    )
+
+
+def _resolve(web: Running, path: str) -> str:
+    if not path.endswith(NEXT):
+        return path
+    address = path.removesuffix(NEXT)
+    for _ in range(PAGES_BEFORE):
+        parts = urlsplit(load.read(web.port, address)["next"])
+        address = f"{parts.path}?{parts.query}"
+    return address
+
+
+def _p50_ms(web: Running, path: str, requests: int) -> float:
+    asked = (load.get(web.port, path),)
+    answers = load.run(
+        load.Load(port=web.port, requests=asked, total=requests, clients=1, at_most_seconds=AT_MOST_SECONDS)
+    )
+    return answers.ms(50)
+
+
+def _creates(ground: Ground, sites: dict[str, Site], webs: dict[str, Running], rounds: int) -> Figure:
+    def create(size: str, requests: int = CREATES) -> float:
+        ground.empty_messages(sites[size])
+        return create_more(ground, sites[size], webs[size], requests=requests).per_second
+
+    for size in ("many", "none"):
+        create(size, 100)
+    rate = in_turns(("many", "none"), rounds, create)
+    return Figure(
+        name=f"creates a second at {MANY:,} tasks, of those in an empty database",
+        rounds=ratios(rate["many"], rate["none"]),
+        unit="×",
+        goal=0.95,
+        floor=0.9,
+        remark=f"{number(max(rate['many']))} and {number(max(rate['none']))} a second at best",
+    )

@@ -1,0 +1,87 @@
+"""Whether memory grows: of the web server and of the workers, after a while of work, beside what it was at its start.
+
+Guarantee: the figure says how many requests and messages it comes from; a slower machine gets through fewer of them.
+"""
+
+import time
+from collections.abc import Callable
+
+from bench import load
+from bench.figures import Figure
+from bench.ground import Ground, Running
+from bench.messages import carry, owe
+from bench.sizes import CLIENTS, Extent
+
+MOST = 100_000
+START = 1_000
+WEB_SECONDS = 60
+WORKER_SECONDS = 40
+POLL_SECONDS = 0.1
+
+
+def measure(ground: Ground, extent: Extent) -> list[Figure]:
+    return [_web(ground), _worker(ground)]
+
+
+def _web(ground: Ground) -> Figure:
+    ground.empty(ground.ours)
+    with ground.web(ground.ours) as web:
+        # Whatever is made on first use is made: each of the connections, in both processes.
+        load.run(load.Load(port=web.port, requests=_mix(web.port), total=START, clients=CLIENTS))
+        task = ground.count("SELECT min(id) FROM tasks_task")
+        before = web.memory_mb()
+        answers = load.run(
+            load.Load(
+                port=web.port,
+                requests=_mix(web.port, f"/tasks/{task}/"),
+                total=MOST,
+                clients=CLIENTS,
+                at_most_seconds=WEB_SECONDS,
+            )
+        )
+        ground.wait_for_relay()
+        return _figure("web server", before, web, len(answers.latencies), "requests, one in twenty a create")
+
+
+def _mix(port: int, task: str = "/tasks/") -> tuple[tuple[str, int], ...]:
+    cheap = [load.get(port, "/health/live/")] * 14 + [load.get(port, task)] * 4 + [load.get(port, "/tasks/")]
+    return (*cheap, load.post(port))
+
+
+def _worker(ground: Ground) -> Figure:
+    ground.empty(ground.ours)
+    owe(ground, MOST)
+    carry(ground, MOST)
+    with ground.worker(ground.ours) as pool:
+        _wait(lambda: _logged(ground) >= START, WORKER_SECONDS)
+        before = pool.memory_mb()
+        _wait(lambda: _logged(ground) >= MOST, WORKER_SECONDS)
+        figure = _figure("workers", before, pool, _logged(ground), "messages")
+    rows = ground.count("SELECT count(*) FROM actors_activity")
+    left = ground.count("SELECT count(*) FROM outbox_outboxmessage")
+    if rows + left != MOST:
+        raise RuntimeError(f"{MOST} messages, {rows} are logged and {left} are owed")
+    return figure
+
+
+def _logged(ground: Ground) -> int:
+    return ground.count("SELECT max(id) FROM actors_activity")
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def _figure(what: str, before_mb: float, running: Running, units: int, unit: str) -> Figure:
+    after_mb = running.memory_mb()
+    return Figure(
+        name=f"memory of the {what} after {units:,} {unit.partition(',')[0]}, of that after {START:,}",
+        rounds=[after_mb / before_mb],
+        unit="×",
+        goal=1.05,
+        floor=1.1,
+        remark=f"{before_mb:.0f} and {after_mb:.0f} MB of all its processes, what they share counted once; "
+        f"{units:,} {unit}, in at most {WEB_SECONDS if what == 'web server' else WORKER_SECONDS} s",
+    )

@@ -1,0 +1,20 @@
+"""Fills a queue before its workers start: `python -m bench.peers.publish MESSAGES`."""
+
+import sys
+
+import django
+
+import bench.peers.celery  # noqa: F401
+
+
+def main() -> None:
+    django.setup()
+    from bench.peers.sending import sender
+
+    send = sender()
+    for number in range(1, int(sys.argv[1]) + 1):
+        send(number, f"Vazifa {number}", "user1")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Celery's tasks: the lesson's, which writes a line, and one that writes a row as well and is acknowledged late."""
+
+from typing import Any
+
+from celery import shared_task
+
+from bench.peers.lines import log_line
+
+
+@shared_task
+def log_task_creation(task_id: int, title: str, owner: str) -> None:
+    log_line(task_id, title, owner)
+
+
+@shared_task(bind=True, acks_late=True)
+def log_task_creation_with_row(self: Any, task_id: int, title: str, owner: str) -> None:
+    from bench.peers.models import Activity
+
+    log_line(task_id, title, owner)
+    Activity.objects.create(
+        message_id=self.request.id,
+        event="task.created",
+        task_id=task_id,
+        title=title,
+        owner=owner,
+        owner_id=1,
+        changes={"title": [None, title], "completed": [None, False]},
+    )

@@ -1,0 +1,130 @@
+"""Who is measured: our service and its peers, each with its database, its queue and the commands that run it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from bench.queues import Queue, RabbitmqQueue, RedisQueue, of_celery, of_dramatiq
+from bench.sizes import CELERY_PROCESSES, WEB_PROCESSES, WEB_THREADS, WORKER_PROCESSES, WORKER_THREADS
+from project.management.commands.prepare import PASSWORD
+from project.servers.ports import LOOPBACK
+from project.stack import MANAGE
+
+if TYPE_CHECKING:
+    from bench.ground import Ground
+
+OURS = "ours"
+LESSON = "celery-redis"
+DATABASE = "bench"
+PEERS_DATABASE = "peers"
+QUEUE = "activity"
+# A classic queue is refused beside a quorum queue of its name, and each has a virtual host to itself.
+VHOSTS = ("celery", "plain")
+SECRET_KEY = "for-the-bench-only-and-long-enough-to-sign-a-token-without-a-warning"  # noqa: S105
+
+DRAMATIQ_SIZE = ("--processes", str(WORKER_PROCESSES), "--threads", str(WORKER_THREADS))
+THEIR_GUNICORN = (sys.executable, "-m", "gunicorn", "--config", "python:bench.peers.serving", "bench.peers.wsgi")
+CELERY_WORKER = (
+    *(sys.executable, "-m", "celery", "-A", "bench.peers.celery", "worker"),
+    *("--concurrency", str(CELERY_PROCESSES)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A service that can be run."""
+
+    name: str
+
+    database: str
+
+    queue: Queue
+
+    variables: Mapping[str, str]
+
+    web: tuple[str, ...]
+    """The command of its web server; `BIND` in its environment says where it listens."""
+
+    worker: tuple[str, ...]
+
+    manage: tuple[str, ...]
+
+    @property
+    def tasks(self) -> sql.Identifier:
+        """The table of tasks."""
+        return sql.Identifier("tasks_task" if self.is_ours else "peers_task")
+
+    @property
+    def activity(self) -> sql.Identifier:
+        return sql.Identifier("actors_activity" if self.is_ours else "peers_activity")
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name == OURS
+
+
+def ours(ground: "Ground", *, database: str = DATABASE) -> Site:
+    """Return our service with the settings of production."""
+    variables = {
+        "ENV_FILE": os.devnull,
+        "DJANGO_SETTINGS_MODULE": "settings.production",
+        "SECRET_KEY": SECRET_KEY,
+        "DATABASE_URL": ground.postgresql.url(database),
+        "RABBITMQ_URL": ground.rabbitmq.url,
+        "ALLOWED_HOSTS": LOOPBACK,
+        "SECURE_SSL_REDIRECT": "False",
+        "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
+        # A short period: a throttle remembers each request of it, and the bench is not about that.
+        "THROTTLE_ANON": "100000/s",
+        "THROTTLE_USER": "100000/s",
+        "WEB_CONCURRENCY": str(WEB_PROCESSES),
+        "WEB_THREADS": str(WEB_THREADS),
+        # Threads that only streams use: without them, as many as the peers'.
+        "STREAM_CLIENTS": "0",
+    }
+    return Site(
+        name=OURS,
+        database=database,
+        queue=RabbitmqQueue(url=ground.rabbitmq.url, name=QUEUE, task_id=of_dramatiq),
+        variables=variables,
+        web=(sys.executable, "-m", "gunicorn", "project.wsgi"),
+        worker=(*MANAGE, "rundramatiq", *DRAMATIQ_SIZE),
+        manage=MANAGE,
+    )
+
+
+def peer(ground: "Ground", name: str) -> Site:
+    """Return one of the peers (`bench.peers`)."""
+    broker_url, queue = _their_queue(ground, name)
+    django = (sys.executable, "-m", "django")
+    variables = {
+        "DJANGO_SETTINGS_MODULE": "bench.peers.settings",
+        "PEER": name,
+        "SECRET_KEY": SECRET_KEY,
+        "DATABASE_URL": ground.postgresql.url(PEERS_DATABASE),
+        "BROKER_URL": broker_url,
+        "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
+    }
+    return Site(
+        name=name,
+        database=PEERS_DATABASE,
+        queue=queue,
+        variables=variables,
+        web=THEIR_GUNICORN,
+        worker=(*django, "rundramatiq", *DRAMATIQ_SIZE) if name == "dramatiq" else CELERY_WORKER,
+        manage=django,
+    )
+
+
+def _their_queue(ground: "Ground", name: str) -> tuple[str, Queue]:
+    if name == LESSON:
+        return ground.redis.url, RedisQueue(url=ground.redis.url)
+    if name == "dramatiq":
+        url = f"{ground.rabbitmq.url}plain"
+        return url, RabbitmqQueue(url=url, name="default", task_id=of_dramatiq)
+    url = f"{ground.rabbitmq.url}celery"
+    return url, RabbitmqQueue(url=url, name="celery", task_id=of_celery)

@@ -1,0 +1,61 @@
+"""How large everything is: the same web servers and clients for ours and theirs, and how long a run takes.
+
+Guarantee: what is not said here about ours is production's default.
+"""
+
+from dataclasses import dataclass
+
+CLIENTS = 8
+WEB_PROCESSES = 2
+WEB_THREADS = 8
+# Ours and plain Dramatiq; Celery's default is a process for each of two cores.
+WORKER_PROCESSES = 2
+WORKER_THREADS = 8
+CELERY_PROCESSES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much of it is measured."""
+
+    rounds: int
+
+    creates: int
+    """Requests a round."""
+
+    reads: int
+
+    pages: tuple[str, ...]
+
+    peers: tuple[str, ...]
+    """Whose web servers ours is measured beside; the first is the lesson's own."""
+
+    workers: tuple[str, ...]
+    """Whose workers."""
+
+    work_rounds: int
+
+    work_seconds: float
+    """How long a round of workers lasts; how many messages that takes, a probe says."""
+
+
+FULL = Extent(
+    rounds=3,
+    creates=1_200,
+    reads=1_000,
+    pages=("page of 5", "page of 100", "one task"),
+    peers=("celery-redis", "celery-rabbitmq", "dramatiq"),
+    workers=("celery-rabbitmq", "celery-rabbitmq-row", "celery-redis", "dramatiq"),
+    work_rounds=3,
+    work_seconds=5.0,
+)
+QUICK = Extent(
+    rounds=2,
+    creates=1_000,
+    reads=600,
+    pages=("page of 5", "page of 100"),
+    peers=("celery-redis",),
+    workers=("celery-rabbitmq",),
+    work_rounds=2,
+    work_seconds=3.0,
+)

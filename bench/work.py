@@ -1,0 +1,160 @@
+"""Workers: messages that lie in the queue before they start, and how fast their effects come.
+
+The clock runs from the first tenth of the effects to the twentieth before the last, so that no start counts. Ours
+writes a line and a row, exactly once; what a peer writes is said beside it.
+"""
+
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from psycopg import sql
+
+from bench.figures import Figure, number, ratios
+from bench.ground import Ground, Running
+from bench.messages import carry, owe
+from bench.rows import make_alike
+from bench.sites import LESSON, OURS, PEERS_DATABASE, Site
+from bench.sizes import Extent
+from bench.turns import in_turns
+from project.stack import ROOT
+
+PROBE = 1_500
+FEWEST, MOST = 2_000, 60_000
+DOES = {
+    "celery-rabbitmq": "a line",
+    "celery-rabbitmq-row": "acknowledged late, a line and the same row",
+    LESSON: "a line and a result",
+    "dramatiq": "a line",
+}
+GOALS = {"celery-rabbitmq": (2.0, 1.2), "celery-rabbitmq-row": (4.0, 2.5)}
+COUNTED_FROM, COUNTED_TO = 0.1, 0.95
+POLL_SECONDS = 0.02
+TIMEOUT_SECONDS = 120.0
+SETTLE_SECONDS = 0.5
+LINE = re.compile(rb"Yangi vazifa yaratildi: Vazifa \d+ \(ID: (\d+), Owner: user1\)")
+
+
+def measure(ground: Ground, extent: Extent) -> list[Figure]:
+    if "celery-rabbitmq-row" in extent.workers:
+        make_alike(ground)
+    names = [OURS, *extent.workers]
+    messages = {name: _enough(work(ground, ground.site(name), PROBE) * extent.work_seconds) for name in names}
+    rounds = in_turns(names, extent.work_rounds, lambda name: work(ground, ground.site(name), messages[name]))
+    figures = [_beside(name, rounds[OURS], rounds[name]) for name in extent.workers]
+    return [_absolute(rounds[OURS], messages), *figures]
+
+
+def _enough(messages: float) -> int:
+    return int(round(max(FEWEST, min(MOST, messages)), -2))
+
+
+def work(ground: Ground, site: Site, messages: int) -> float:
+    """Return how many messages a second a pool of workers works off.
+
+    Raises:
+        RuntimeError: an effect is missing or double.
+    """
+    ground.empty(site)
+    _preload(ground, site, messages)
+    with ground.worker(site) as pool:
+        lines = Lines(pool.log)
+        writes_rows = site.is_ours or site.name == "celery-rabbitmq-row"
+        per_second = _rate(_rows(ground, site) if writes_rows else lines.count, messages)
+        time.sleep(SETTLE_SECONDS)  # time for what would come twice
+        _verify(ground, site, pool, messages)
+    return per_second
+
+
+class Lines:
+    """Counts the lines of a log that grows."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._position = self._counted = 0
+
+    def count(self) -> int:
+        if self._log.exists():
+            with self._log.open("rb") as file:
+                file.seek(self._position)
+                grown = file.read()
+            whole = grown[: grown.rfind(b"\n") + 1]
+            self._position += len(whole)
+            self._counted += whole.count(b"Yangi vazifa yaratildi")
+        return self._counted
+
+
+def _rows(ground: Ground, site: Site) -> Callable[[], int]:
+    # The last id costs a database nothing, a count would cost more the more there is; in the end all are counted.
+    if site.is_ours:
+        return lambda: ground.count("SELECT max(id) FROM actors_activity")
+    return lambda: ground.count("SELECT max(id) FROM peers_activity", PEERS_DATABASE)
+
+
+def _preload(ground: Ground, site: Site, messages: int) -> None:
+    if site.is_ours:
+        owe(ground, messages)
+        carry(ground, messages)
+        return
+    command = [sys.executable, "-m", "bench.peers.publish", str(messages)]
+    subprocess.run(command, env=ground.environment(site), cwd=ROOT, check=True)
+    ground.database(PEERS_DATABASE).execute("CHECKPOINT")
+
+
+def _rate(count: Callable[[], int], messages: int) -> float:
+    first = _when(count, messages * COUNTED_FROM)
+    last = _when(count, messages * COUNTED_TO)
+    _when(count, messages)
+    return (last[1] - first[1]) / (last[0] - first[0])
+
+
+def _when(count: Callable[[], int], wanted: float) -> tuple[float, int]:
+    """Wait until so many effects are there; return when that was seen, and how many there were."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (counted := count()) < wanted:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{counted} of {wanted:.0f} messages have had an effect")
+        time.sleep(POLL_SECONDS)
+    return time.monotonic(), counted
+
+
+def _verify(ground: Ground, site: Site, pool: Running, messages: int) -> None:
+    expected = list(range(1, messages + 1))
+    logged = sorted(map(int, LINE.findall(pool.log.read_bytes())))
+    if logged != expected:
+        raise RuntimeError(f"{site.name}: {messages} messages, {len(logged)} lines of {len(set(logged))} tasks")
+    if not (site.is_ours or site.name == "celery-rabbitmq-row"):
+        return
+    query = sql.SQL("SELECT task_id FROM {} ORDER BY task_id").format(site.activity)
+    found = ground.database(site.database).execute(query).fetchall()
+    if [row[0] for row in found] != expected:
+        raise RuntimeError(f"{site.name}: {messages} messages, {len(found)} rows of {len(set(found))} tasks")
+    if site.is_ours and (left := ground.count("SELECT count(*) FROM outbox_outboxmessage")):
+        raise RuntimeError(f"{site.name}: {left} rows of the outbox are left")
+
+
+def _absolute(mine: list[float], messages: dict[str, int]) -> Figure:
+    told = ", ".join(f"{count:,} of {name}" for name, count in messages.items())
+    return Figure(
+        name="messages a second that our workers log, a line and a row each",
+        rounds=mine,
+        unit="messages/s",
+        remark=f"messages a round: {told}; every row was counted once, every line once, and the outbox was empty",
+    )
+
+
+def _beside(name: str, mine: list[float], theirs: list[float]) -> Figure:
+    goal, floor = GOALS.get(name, (None, None))
+    both = f"{number(statistics.median(mine))} and {number(statistics.median(theirs))} a second"
+    return Figure(
+        name=f"messages a second, of {name} ({DOES[name]})",
+        rounds=ratios(mine, theirs),
+        unit="×",
+        goal=goal,
+        floor=floor,
+        remark=both,
+    )
