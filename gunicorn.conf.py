@@ -1,6 +1,8 @@
 """How `gunicorn project.wsgi` serves: threads, because a request mostly waits for its database."""
 
 import os
+import socket
+import struct
 import time
 from typing import Any
 
@@ -11,15 +13,28 @@ from settings.logging import LOGGING
 bind = env.str("BIND", "127.0.0.1:8000")
 workers = env.int("WEB_CONCURRENCY", 1)
 threads = env.int("WEB_THREADS", 8) + STREAM_CLIENTS
-worker_class = "gthread"
+worker_class = "project.web_worker.Worker"
+logger_class = "project.web_log.WebLogger"
 logconfig_dict = LOGGING
-access_log_format = "%(m)s %({raw_uri}e)s %(s)s %(M)sms %(h)s request_id=%({x-request-id}o)s"
 graceful_timeout = 5  # seconds for requests in flight once asked to stop
 control_socket_disable = True
 
 # Django sets its workers' clock to this zone; the lines of gunicorn's master tell the same time.
 time_zone = os.environ["TZ"] = env.str("TIME_ZONE", "Asia/Tashkent")
 time.tzset()
+
+
+# Seconds that a thread waits for a client that stopped in the middle of a request, or that reads nothing more of its
+# answer (a stream's or an export's): without an end, as many of those as there are threads would stop the service.
+CLIENT_TIMEOUT_SECONDS = 10
+
+
+def when_ready(arbiter: Any) -> None:
+    """Limit how long clients may be silent: connections inherit that from the socket that accepts them."""
+    limit = struct.pack("ll", CLIENT_TIMEOUT_SECONDS, 0)
+    for listener in arbiter.LISTENERS:
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.sock.setsockopt(socket.SOL_SOCKET, direction, limit)
 
 
 def post_worker_init(worker: Any) -> None:

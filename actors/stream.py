@@ -3,7 +3,8 @@
 Guarantee: a client gets every event after the one it names, each once, in commit order, whenever it comes back; the
 log itself is what is resumed from. What a client costs is bounded: a thread, a place among `STREAM_CLIENTS`, a page
 of events while it catches up. All of it is given back when the client goes, which is seen at once where the web server
-lets its socket be seen (gunicorn does), and otherwise by the next heartbeat.
+lets its socket be seen (gunicorn does), and otherwise by the next heartbeat; and when it does not read, for as long as
+`gunicorn.conf.py` says.
 """
 
 import json
@@ -11,7 +12,6 @@ import logging
 import re
 import socket
 import ssl
-import struct
 import threading
 import time
 from bisect import bisect_right
@@ -43,8 +43,6 @@ RETRY_MS = 1_000
 PAGE = 50
 FEW = 5
 LARGEST_PAGE = 1024 * 1024  # characters, but for one event that is larger
-# Who reads nothing for twice as long (once for what fits the buffers, once for the rest) is cut off.
-SEND_TIMEOUT_SECONDS = 10
 # What the process remembers of the log's end: who is not further behind needs no database.
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
@@ -318,15 +316,7 @@ def open_client(request: Request) -> Client:
         return (task_id is None or sent.task_id == task_id) and (event is None or sent.event == event)
 
     position = end_of_log() if last is None else position_of(last)
-    _limit_sending(request.META)
     return Client(process_tail, position=position, wanted=is_wanted, has_gone=partial(_has_hung_up, request.META))
-
-
-def _limit_sending(environment: dict[str, Any]) -> None:
-    """Have the web server give up a client that does not read, as far as its socket can be had."""
-    line = environment.get("gunicorn.socket")
-    if isinstance(line, socket.socket):
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_TIMEOUT_SECONDS, 0))
 
 
 def _has_hung_up(environment: dict[str, Any]) -> bool:

@@ -1,66 +1,22 @@
 """The web server's log: one format, one line for a request, and none for what would drown the others."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from project.servers.ports import free_port
-from project.servers.process import wait_until
-from project.stack import ROOT
+from tests.integration.web import Web
 
 pytestmark = pytest.mark.integration
 
-LINE = re.compile(r"(?P<time>[\d-]{10} [\d:]{8}),\d{3} (?P<level>[A-Z]+) (?P<name>[\w.]+)\[\d+\] (?P<message>.*)")
 ACCESS = re.compile(r"(?P<request>[A-Z]+ \S+ \d{3}) \d+ms 127\.0\.0\.1 request_id=(?P<id>[0-9a-f]{32})")
-
-
-class Web:
-    """A running gunicorn, whose terminal is a file."""
-
-    def __init__(self, state: Path, **variables: str) -> None:
-        self.log, self.terminal = state / "debug.log", state / "terminal"
-        address = f"127.0.0.1:{free_port()}"
-        own = {"STATE_DIR": str(state), "LOG_FILE": str(self.log), "ENV_FILE": os.devnull, "BIND": address}
-        # Its database is empty and RabbitMQ is not there, of which the outbox's threads would tell.
-        own["OUTBOX_RELAY_THREAD"] = "False"
-        settings = {"DJANGO_SETTINGS_MODULE": "settings.development", "TIME_ZONE": "Pacific/Kiritimati"}
-        with self.terminal.open("wb") as terminal:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "project.wsgi"],
-                env={**os.environ, **settings, **own, **variables},
-                cwd=ROOT,
-                stdout=terminal,
-                stderr=subprocess.STDOUT,
-            )
-        self.client = httpx.Client(base_url=f"http://{address}", headers={"User-Agent": "a long name"})
-
-    def answers(self) -> bool:
-        try:
-            return self.client.get("/health/live/").is_success
-        except httpx.TransportError:
-            return False
-
-    def stop(self) -> list[re.Match[str] | None]:
-        """Stop it; return the lines of its terminal."""
-        self.process.terminate()
-        self.process.wait(30)
-        return [LINE.fullmatch(line) for line in self.terminal.read_text("utf-8").splitlines()]
 
 
 @pytest.fixture
 def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Web]:
-    web = Web(tmp_path, ACCESS_LOG=getattr(request, "param", "True"))
-    assert wait_until(web.answers, timeout_seconds=60), web.terminal.read_text()
-    yield web
-    web.client.close()
-    web.process.kill()
-    web.process.wait(30)
+    with Web(tmp_path, ACCESS_LOG=getattr(request, "param", "True")) as web:
+        yield web
 
 
 def messages(lines: list[re.Match[str] | None], name: str) -> list[str]:

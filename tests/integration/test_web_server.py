@@ -1,0 +1,121 @@
+"""What the web server owes to clients, whatever else may be asked of it: nothing half that looks whole, nothing forged,
+and nobody held up by those who are slow.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from project.servers.process import wait_until
+from tests.integration.web import TIMEOUT_SECONDS, Web
+
+pytestmark = pytest.mark.integration
+
+EACH = 3
+HOST = b"Host: 127.0.0.1\r\n"
+LOGIN = b"POST /api/token/ HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    small = {"WEB_CONCURRENCY": "1", "WEB_THREADS": str(3 * EACH), "STREAM_CLIENTS": "0"}
+    with Web(tmp_path, application="tests.integration.web_application", **small) as web:
+        yield web
+
+
+def everything_from(connection: socket.socket) -> bytes:
+    """Return what is sent until the server hangs up."""
+    with connection:
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def test_an_answer_that_breaks_off_does_not_look_whole(web: Web) -> None:
+    with pytest.raises(httpx.RemoteProtocolError), web.client.stream("GET", "/breaks-off/") as answer:
+        assert b"".join(answer.iter_bytes()) == b"half of it"
+    assert web.answers()
+
+
+def test_no_header_is_forged_by_an_underscore(web: Web) -> None:
+    forged = web.client.get("/health/live/", headers={"X_Request_ID": "forged"})
+    honest = web.client.get("/health/live/", headers={"X-Request-ID": "honest", "X_Request_ID": "forged"})
+
+    assert forged.headers["X-Request-ID"] != "forged"
+    assert honest.headers["X-Request-ID"] == "honest"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: +5\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+    ],
+)
+def test_a_body_whose_length_is_in_doubt_hides_no_request(web: Web, headers: bytes) -> None:
+    hidden = b"0\r\n\r\nGET /health/live/ HTTP/1.1\r\n" + HOST + b"\r\n"
+    answers = everything_from(web.send(LOGIN + headers + b"\r\n" + hidden))
+
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert answers.split()[1] in {b"400", b"501"}
+
+
+def test_who_does_not_hang_up_holds_up_nobody(web: Web) -> None:
+    last = b"GET /health/live/ HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n"
+    held = [web.send(request) for request in (last, b"garbage\r\n\r\n") * 12]
+    try:
+        # Each of them one after the other would take longer than this client waits.
+        assert web.client.get("/health/live/", timeout=40).is_success
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_who_is_silent_in_the_middle_gives_its_thread_back(web: Web) -> None:
+    kinds = {
+        "headers": b"GET /health/live/ HTTP/1.1\r\n" + HOST + b"X-",
+        "body": LOGIN + b"Content-Length: 1000\r\n\r\n{",
+        "reading": b"GET /endless/ HTTP/1.1\r\n" + HOST + b"\r\n",
+    }
+    silent = {kind: [web.send(request) for _ in range(EACH)] for kind, request in kinds.items()}
+
+    assert web.client.get("/health/live/").is_success  # each of its threads had one of these clients
+    assert [everything_from(connection) for connection in silent["headers"]] == [b""] * EACH
+    assert [connection.recv(12) for connection in silent["body"]] == [b"HTTP/1.1 400"] * EACH
+    for connection in [*silent["body"], *silent["reading"]]:
+        connection.close()
+    lines = web.stop()
+    assert None not in lines
+    assert [line["message"] for line in lines if line and line["level"] not in {"INFO", "WARNING"}] == []
+
+
+def test_a_request_in_flight_is_answered_before_the_process_ends(web: Web) -> None:
+    half = web.send(LOGIN + b"Content-Length: 4\r\n\r\n{")
+    other = web.send(b"GET /health/live/ HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+    assert everything_from(other).startswith(b"HTTP/1.1 200 ")  # so the one before is being served as well
+    web.process.send_signal(signal.SIGTERM)
+    assert wait_until(lambda: "Handling signal: term" in web.log.read_text("utf-8"), timeout_seconds=TIMEOUT_SECONDS)
+    half.sendall(b"[]}")
+
+    assert everything_from(half).startswith(b"HTTP/1.1 400 ")
+    assert web.process.wait(30) == 0
+
+
+def test_a_worker_that_is_killed_is_replaced(web: Web) -> None:
+    [killed] = web.workers()
+    killed.kill()
+
+    assert wait_until(lambda: web.workers() not in ([], [killed]) and web.answers(), timeout_seconds=TIMEOUT_SECONDS)
+
+
+def test_a_master_that_is_killed_leaves_no_worker_behind(web: Web) -> None:
+    [worker] = web.workers()
+    os.kill(web.process.pid, signal.SIGKILL)
+    web.process.wait(30)
+
+    assert wait_until(lambda: not worker.is_running(), timeout_seconds=TIMEOUT_SECONDS)

@@ -1,0 +1,69 @@
+"""The web server's own lines: a request is one if that is wanted, and costs nothing if not."""
+
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+
+from project.logs import LineFormatter
+from project.web_log import WebLogger
+
+
+class Untouchable:
+    """Fails whoever asks it for anything."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was asked for")
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[WebLogger]:
+    """The web server's logger, whose records are `caplog`'s."""
+    log = WebLogger(Config())
+    for logger in (log.access_log, log.error_log):
+        logger.addHandler(caplog.handler)
+    yield log
+    for logger in (log.access_log, log.error_log):
+        logger.removeHandler(caplog.handler)
+
+
+def test_a_request_is_a_line_that_can_be_found_by_its_id(log: WebLogger, caplog: pytest.LogCaptureFixture) -> None:
+    log.access_log.setLevel(logging.INFO)
+    answer = SimpleNamespace(status="201 Created", headers=[("Allow", "GET"), ("x-request-id", "abc")])
+    asked = {"REQUEST_METHOD": "POST", "RAW_URI": "/tasks/?a=b", "REMOTE_ADDR": "127.0.0.1"}
+    log.access(answer, None, asked, timedelta(seconds=1, microseconds=2_999))
+
+    assert caplog.messages == ["POST /tasks/?a=b 201 1002ms 127.0.0.1 request_id=abc"]
+
+
+def test_a_request_that_got_nowhere_is_one_too(log: WebLogger, caplog: pytest.LogCaptureFixture) -> None:
+    log.access_log.setLevel(logging.INFO)
+    log.access(SimpleNamespace(status=None, headers=[]), None, {"RAW_URI": "/\x1b[2J\n"}, timedelta())
+
+    [record] = caplog.records
+    assert LineFormatter().format(record) == r"- /\x1b[2J\n None 0ms - request_id=-"
+
+
+def test_a_line_that_nobody_wants_costs_nothing(log: WebLogger) -> None:
+    log.access_log.setLevel(logging.CRITICAL)
+    nothing: Any = Untouchable()
+
+    log.access(nothing, nothing, nothing, nothing)
+
+
+@pytest.mark.parametrize(("error", "level"), [(BlockingIOError(), "INFO"), (OSError("what is this"), "ERROR")])
+def test_a_client_that_was_cut_off_is_no_error(
+    log: WebLogger, caplog: pytest.LogCaptureFixture, error: OSError, level: str
+) -> None:
+    log.error_log.setLevel(logging.INFO)
+    try:
+        raise error
+    except OSError:
+        log.exception("Socket error processing request.")
+
+    [record] = caplog.records
+    assert (record.levelname, bool(record.exc_info)) == (level, level == "ERROR")
