@@ -101,6 +101,11 @@ class Scenario:
         in_time = wait_until(self._queues_are_empty, timeout_seconds=QUEUES_TIMEOUT_SECONDS)
         assert in_time, f"left in RabbitMQ: {self.service.queues()}"
 
+    def wait_until_nothing_is_owed(self) -> None:
+        """Wait until every message is settled, or dead."""
+        in_time = wait_until(self._owes_nothing, timeout_seconds=self.length.recovery_timeout_seconds)
+        assert in_time, f"the outbox is not empty: {self.service.states()}"
+
     def wait_until_published(self, count: int) -> None:
         """Wait until RabbitMQ is known to have at least that many messages, and nothing else is to be published."""
 
