@@ -8,6 +8,7 @@ import logging
 from typing import Any, TypedDict
 
 import dramatiq
+from django.conf import settings
 from dramatiq.middleware import CurrentMessage
 
 from actors.lines import task_line
@@ -15,6 +16,10 @@ from actors.models import SYSTEM, Activity, Event
 from actors.outbox.context import current_context, current_trail
 
 logger = logging.getLogger(__name__)
+
+# They take a fraction of a millisecond. How long each may take is how long all that a worker has taken ahead may wait,
+# and so how long repair has to.
+TIME_LIMIT_MS = min(10_000, settings.TIME_LIMIT_MS)
 
 
 class Details(TypedDict, total=False):
@@ -28,7 +33,7 @@ class Details(TypedDict, total=False):
     """`{field: [old, new]}`."""
 
 
-@dramatiq.actor(queue_name="activity", returns_rows=True)
+@dramatiq.actor(queue_name="activity", returns_rows=True, time_limit=TIME_LIMIT_MS)
 def log_task_creation(task_id: int, task_title: str, owner_username: str, details: Details | None = None) -> Activity:
     """Log a new task: one activity row, and the line that tells of it."""
     line = task_line("created", task_id=task_id, title=task_title, owner=owner_username)
@@ -36,13 +41,13 @@ def log_task_creation(task_id: int, task_title: str, owner_username: str, detail
     return _activity(Event.TASK_CREATED, task_id, task_title, owner_username, details or {})
 
 
-@dramatiq.actor(queue_name="activity", returns_rows=True)
+@dramatiq.actor(queue_name="activity", returns_rows=True, time_limit=TIME_LIMIT_MS)
 def log_task_update(task_id: int, task_title: str, owner_username: str, details: Details) -> Activity:
     """Log the change of a task."""
     return _activity(Event.TASK_UPDATED, task_id, task_title, owner_username, details)
 
 
-@dramatiq.actor(queue_name="activity", returns_rows=True)
+@dramatiq.actor(queue_name="activity", returns_rows=True, time_limit=TIME_LIMIT_MS)
 def log_task_deletion(task_id: int, task_title: str, owner_username: str, details: Details) -> Activity:
     """Log the deletion of a task."""
     return _activity(Event.TASK_DELETED, task_id, task_title, owner_username, details)

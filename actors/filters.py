@@ -12,10 +12,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 
 from actors.activity import EVENT_OF_ACTOR
+from actors.cursors import LARGEST_ID
 from actors.models import SYSTEM, Activity, Event
 from actors.outbox.models import OutboxMessages
-
-LARGEST_ID = 2**63 - 1
 
 
 @extend_schema_field(OpenApiTypes.INT)

@@ -1,5 +1,6 @@
 """The log's lines about tasks, in the language of the log (`LOG_LANGUAGE`), not of the client who caused them."""
 
+from functools import cache
 from typing import Literal
 
 from django.conf import settings
@@ -15,5 +16,10 @@ TEXTS = {
 
 def task_line(event: Literal["created", "updated", "deleted"], *, task_id: int, title: str, owner: str) -> str:
     """Return the line that tells of `event`; `owner` is a username."""
-    with translation.override(settings.LOG_LANGUAGE):
-        return gettext(TEXTS[event]) % {"id": task_id, "title": title, "owner": owner}
+    return _text(event, settings.LOG_LANGUAGE) % {"id": task_id, "title": title, "owner": owner}
+
+
+@cache
+def _text(event: str, language: str) -> str:
+    with translation.override(language):
+        return gettext(TEXTS[event])

@@ -60,7 +60,7 @@ class Activities(models.QuerySet["Activity"]):
 class Activity(models.Model):
     """One event, logged exactly once: by the message that told of it."""
 
-    message_id = models.CharField(_("message id"), max_length=64, unique=True, null=True)  # noqa: DJ001 – many may have none, and all others differ
+    message_id = models.CharField(_("message id"), max_length=64, null=True)  # noqa: DJ001 – many may have none, and all others differ
     """Null where no message told of it: an actor called as a function."""
     event = models.CharField(_("event"), max_length=20, choices=Event.choices)
     task_id = models.BigIntegerField(_("task id"))
@@ -94,11 +94,18 @@ class Activity(models.Model):
         base_manager_name = "objects"
         verbose_name = _("activity")
         verbose_name_plural = _("activities")
-        constraints = (models.UniqueConstraint(fields=("task_id", "version"), name="activity_once_a_version"),)
+        constraints = (
+            models.UniqueConstraint(fields=("task_id", "version"), name="activity_once_a_version"),
+            models.UniqueConstraint(fields=("message_id",), name="activity_once_a_message"),
+        )
         indexes = (
             models.Index(fields=("transaction", "id"), name="activity_in_commit_order"),
             models.Index(fields=("changed_by", "id"), name="activity_by_whom"),
-            models.Index(fields=("occurred_at",), name="activity_by_time"),
+            models.Index(fields=("event", "id"), name="activity_by_event"),
+            # Where some time is asked for, pages are in its order.
+            models.Index(fields=("occurred_at", "id"), name="activity_by_time"),
+            models.Index(fields=("changed_by", "occurred_at", "id"), name="activity_by_whom_and_time"),
+            models.Index(fields=("event", "occurred_at", "id"), name="activity_by_event_and_time"),
         )
 
     def __str__(self) -> str:

@@ -4,56 +4,26 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.utils.translation import gettext as _
-from rest_framework.exceptions import NotFound, ValidationError
-from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.utils.urls import replace_query_param
 
+from actors.keyset import KeysetPagination
 from actors.models import Activity
 
 SIZE = 20
-LARGEST = 100
 
 
-def require_page_size(request: Request) -> None:
-    """Demand that `page_size`, where it is asked for, is a positive whole number: DRF would take any other for none.
-
-    Raises:
-        ValidationError: it is none.
-    """
-    if not re.fullmatch(r"0{0,20}[1-9][0-9]{0,17}", request.query_params.get("page_size", "1")):
-        raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
-
-
-class ActivityPagination(CursorPagination):
-    """Pages of the log; `page_size` asks for up to 100."""
+class ActivityPagination(KeysetPagination):
+    """Pages of the log, in the order of its rows; in that of the events where some time is asked for."""
 
     page_size = SIZE
-    page_size_query_param = "page_size"
-    max_page_size = LARGEST
-    ordering = "-id"
 
-    def get_page_size(self, request: Request) -> int:
-        """Return how many events a page has.
-
-        Raises:
-            ValidationError: for anything but a positive whole number.
-        """
-        require_page_size(request)
-        return super().get_page_size(request) or SIZE
-
-    def decode_cursor(self, request: Request) -> Cursor | None:
-        """Return where the page begins.
-
-        Raises:
-            NotFound: the cursor is none of ours: DRF would skip what is no base64, and ask the database for any text.
-        """
-        cursor = super().decode_cursor(request)
-        if cursor is not None and not re.fullmatch(r"[0-9]{1,18}", str(cursor.position)):
-            raise NotFound(self.invalid_cursor_message)
-        return cursor
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        has_bounds = any(request.query_params.get(name) for name in ("since", "until"))
+        # The rows of some time lie together in an index by time only.
+        order = ("-occurred_at", "-id") if has_bounds else ("-id",)
+        return super().paginate_queryset(queryset.order_by(*order), request, view)
 
 
 class HistoryPagination(ActivityPagination):
@@ -78,21 +48,10 @@ class HistoryPagination(ActivityPagination):
         found = read(condition, upwards, size + 1)
         page, more = found[:size], len(found) > size
         page = page[::-1] if upwards else page
-        self._address = request.build_absolute_uri()
-        self._next = page[-1].version if page and (more or upwards) else None
-        self._previous = page[0].version if page and (more if upwards else match is not None) else None
+        self.address = request.build_absolute_uri()
+        self._next = f"lt-{page[-1].version}" if page and (more or upwards) else None
+        self._previous = f"gt-{page[0].version}" if page and (more if upwards else match is not None) else None
         return page
-
-    def get_next_link(self) -> str | None:
-        return self._link("lt", self._next)
-
-    def get_previous_link(self) -> str | None:
-        return self._link("gt", self._previous)
-
-    def _link(self, side: str, version: int | None) -> str | None:
-        if version is None:
-            return None
-        return replace_query_param(self._address, self.cursor_query_param, f"{side}-{version}")
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"next": self.get_next_link(), "previous": self.get_previous_link(), "results": data})

@@ -14,7 +14,7 @@ from bench.sizes import CLIENTS, Extent
 
 MOST = 100_000
 START = 1_000
-WEB_SECONDS = 60
+WEB_SECONDS = 120
 WORKER_SECONDS = 40
 POLL_SECONDS = 0.1
 
@@ -44,8 +44,8 @@ def _web(ground: Ground) -> Figure:
 
 
 def _mix(port: int, task: str = "/tasks/") -> tuple[tuple[str, int], ...]:
-    cheap = [load.get(port, "/health/live/")] * 14 + [load.get(port, task)] * 4 + [load.get(port, "/tasks/")]
-    return (*cheap, load.post(port))
+    reads = [load.get(port, task)] * 14 + [load.get(port, "/tasks/")] * 4 + [load.get(port, "/activity/")]
+    return (*reads, load.post(port))
 
 
 def _worker(ground: Ground) -> Figure:

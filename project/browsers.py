@@ -1,7 +1,6 @@
-"""What only browsers need: sessions, CSRF tokens, messages. Who comes to the API with a token is spared it.
+"""What only browsers need: sessions, the user of one, messages. Who comes to the API with a token is spared it.
 
-Guarantee: such a request is its token's or nobody's: authentication never falls back to a session, so there is none to
-protect.
+Guarantee: such a request is its token's or nobody's: authentication never falls back to a session.
 """
 
 from typing import Any
@@ -10,7 +9,6 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest
-from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
 API = ("/tasks/", "/activity/")
@@ -31,11 +29,6 @@ class ForBrowsers(MiddlewareMixin):
 
 class Sessions(ForBrowsers, SessionMiddleware):
     pass
-
-
-class Csrf(ForBrowsers, CsrfViewMiddleware):
-    def process_view(self, request: HttpRequest, *view: Any) -> Any:
-        return None if has_token(request) else super().process_view(request, *view)
 
 
 class Authentication(ForBrowsers, AuthenticationMiddleware):

@@ -20,6 +20,13 @@ class LineFormatter(logging.Formatter):
     What goes wrong tells in which request it did, or because of which request, where a worker does its work.
     """
 
+    def format(self, record: logging.LogRecord) -> str:
+        # Terminal and file have the same line: it is made once.
+        made: dict[int, str] = record.__dict__.setdefault("made_lines", {})
+        if id(self) not in made:
+            made[id(self)] = super().format(record)
+        return made[id(self)]
+
     def formatMessage(self, record: logging.LogRecord) -> str:
         line = super().formatMessage(record).translate(ESCAPES)
         request_id = _request_id(record) if record.levelno >= logging.WARNING else ""

@@ -44,7 +44,7 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",
     "project.limits.RequestLimits",
     "project.addresses.Addresses",
-    "project.browsers.Csrf",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "project.browsers.Authentication",
     "project.browsers.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

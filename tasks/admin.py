@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from tasks.counts import CountingPaginator
 from tasks.filters import LONGEST_SEARCH
 from tasks.models import Task
 
@@ -15,15 +16,21 @@ class TaskAdmin(admin.ModelAdmin[Task]):
     list_display = ("title", "owner", "completed", "created_at", "updated_at")
     list_filter = ("completed", "created_at")
     search_fields = ("title", "description", "owner__username")
-    date_hierarchy = "created_at"
     raw_id_fields = ("owner",)
     readonly_fields = ("created_at", "updated_at")
+    # What is not shown need not be counted, and what is shown comes from the ledger.
+    paginator = CountingPaginator
+    show_full_result_count = False
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
         """Search for a text of a title's length at most: of thousands of words a database makes no query any more."""
         return super().get_search_results(request, queryset, search_term[:LONGEST_SEARCH])
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow what the filters ask for; not for a year, which may be beyond the calendar."""
+        return "year" not in lookup.split("__") and super().lookup_allowed(lookup, value, request)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Propose the signed-in user as a new task's owner."""

@@ -5,10 +5,12 @@ from typing import Any
 
 import django_filters
 from django import forms
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError as FormValidationError
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
@@ -43,14 +45,30 @@ class StrictBooleanFilter(django_filters.Filter):
     field_class = StrictBooleanField
 
 
+class UsernameFilter(django_filters.CharFilter):
+    """The name of an owner, who is looked up first: an index of tasks by owner knows ids."""
+
+    def filter(self, tasks: QuerySet[Task], value: str | None) -> QuerySet[Task]:
+        owner = get_user_model()._default_manager.filter(username=value).values("pk")[:1]
+        return tasks.filter(owner=owner) if value else tasks
+
+
 class TaskFilter(django_filters.FilterSet):
     completed = StrictBooleanFilter(label=gettext_lazy("completed"))
     owner = IdFilter(label=gettext_lazy("owner (id)"))
-    owner_username = django_filters.CharFilter(field_name="owner__username", label=gettext_lazy("owner (username)"))
+    owner_username = UsernameFilter(label=gettext_lazy("owner (username)"))
 
     class Meta:
         model = Task
         fields = ("completed", "owner", "owner_username")
+
+
+class FilterBackend(DjangoFilterBackend):
+    """django-filter's, which builds a form for every request, also for those that ask for nothing."""
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        asked = request.query_params.keys() & view.filterset_class.base_filters.keys()
+        return super().filter_queryset(request, queryset, view) if asked else queryset
 
 
 class BoundedSearchFilter(SearchFilter):
@@ -58,6 +76,8 @@ class BoundedSearchFilter(SearchFilter):
 
     def get_search_terms(self, request: Request) -> list[str]:
         text = request.query_params.get(self.search_param, "")
+        if not text:
+            return []
         try:
             CharField(max_length=LONGEST_SEARCH, allow_blank=True).run_validation(text)
         except ValidationError as error:

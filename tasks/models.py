@@ -18,7 +18,11 @@ class Task(models.Model):
     description = models.TextField(_("description"), blank=True, default="")
     completed = models.BooleanField(_("completed"), default=False)
     owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tasks", verbose_name=_("owner")
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="tasks",
+        verbose_name=_("owner"),
+        db_index=False,  # there are three that begin with it
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
@@ -42,9 +46,15 @@ class Task(models.Model):
         verbose_name = _("task")
         verbose_name_plural = _("tasks")
         ordering = ("created_at", "id")
+        # Every order that a list may have after every filter. Those of the search are PostgreSQL's alone, and in a
+        # migration (0007).
         indexes = (
             models.Index(fields=("created_at", "id"), name="task_by_age"),
             models.Index(fields=("completed", "id"), name="task_by_completion"),
+            models.Index(fields=("completed", "created_at", "id"), name="task_by_completion_and_age"),
+            models.Index(fields=("owner", "created_at", "id"), name="task_of_owner_by_age"),
+            models.Index(fields=("owner", "completed", "id"), name="task_of_owner_by_completion"),
+            models.Index(fields=("owner", "completed", "created_at", "id"), name="task_of_owner_by_both"),
         )
         constraints = (models.CheckConstraint(condition=~models.Q(title=""), name="task_title_not_blank"),)
 

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 from django.http import StreamingHttpResponse
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
@@ -19,10 +18,11 @@ from actors.renderers import JsonErrors
 from actors.views import TaskActivityView
 from tasks import bulk, export, idempotency
 from tasks.conditional import ConditionalRequests
-from tasks.filters import BoundedSearchFilter, StableOrderingFilter, TaskFilter
+from tasks.filters import BoundedSearchFilter, FilterBackend, StableOrderingFilter, TaskFilter
 from tasks.models import Task
 from tasks.pagination import TaskPagination
 from tasks.permissions import IsOwnerOrReadOnly
+from tasks.reading import read
 from tasks.serializers import TaskSerializer
 
 IDEMPOTENCY_KEY = OpenApiParameter(
@@ -53,11 +53,16 @@ class TaskViewSet(JsonErrors, ConditionalRequests):
     serializer_class = TaskSerializer
     permission_classes = (IsAuthenticated, IsOwnerOrReadOnly)
     pagination_class = TaskPagination
-    filter_backends = (DjangoFilterBackend, BoundedSearchFilter, StableOrderingFilter)
+    filter_backends = (FilterBackend, BoundedSearchFilter, StableOrderingFilter)
     filterset_class = TaskFilter
     search_fields = ("title", "description")
     ordering_fields = ("created_at", "completed")
     ordering = ("created_at",)
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        self._paginator = TaskPagination(read=read)
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(page)
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return idempotency.once(request, partial(super().create, request, *args, **kwargs))

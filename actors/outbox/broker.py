@@ -147,11 +147,19 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> OwnMessagesConsumer:
         """Return a consumer of a queue, which declares it over the consumer's own connection.
 
+        Args:
+            queue_name: the queue's name.
+            prefetch: how many messages may be unacknowledged, unless `stays.prefetch_of` has more for this queue.
+            timeout: how long it waits for a message, in milliseconds.
+
         Raises:
             ConnectionClosed: RabbitMQ cannot be reached, or refuses.
         """
         self.declare_queue(queue_name)
-        return self.consumer_class(self, queue_name, prefetch, timeout)
+        # Late: it imports what is not there yet when the broker is made.
+        from actors.outbox.stays import prefetch_of
+
+        return self.consumer_class(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
 
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
         """Make a queue known to workers; there is none for delays, which are due times of rows.

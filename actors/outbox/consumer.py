@@ -5,7 +5,6 @@ Dramatiq's own consumer can remove another, unprocessed one:
 docs/upstream/dramatiq-acknowledges-another-connections-message.md.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +16,7 @@ from dramatiq.logging import get_logger
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from actors.outbox.answers import Answers
 from actors.outbox.declarations import declare, explain_refusal
 from actors.outbox.errors import Unsettled
 from actors.outbox.naming import process_name, with_connection_name
@@ -67,6 +67,7 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
         self.queue_name = queue_name
         self.logger = get_logger(__name__, type(self))  # type: ignore[no-untyped-call]
         self.known_tags: set[int] = set()
+        self._answers = Answers()
         name = process_name("worker")
         try:
             self.connection = pika.BlockingConnection(
@@ -99,19 +100,20 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
         message: Message[Any] = received._message
         if not _is_well_formed(message):
             self.logger.error("Rejecting what is not a message on queue %r: %r", self.queue_name, message)
-            super().nack(received)  # type: ignore[no-untyped-call]
+            self._answer(received._tag, is_ack=False)
             return None
         # Dramatiq looks up the consumer by the name in the body: one it does not know ends a worker thread for good.
-        message = message.copy(queue_name=self.queue_name)
+        if message.queue_name != self.queue_name:
+            message = message.copy(queue_name=self.queue_name)
         return TakenMessage(message, redelivered=received.redelivered, tag=received._tag, consumer=self)
 
     def ack(self, message: MessageProxy) -> None:
         """Acknowledge `message`, unless it is unsettled, came over another connection, or this one is lost."""
-        self._settle(message, super().ack)
+        self._settle(message, is_ack=True)
 
     def nack(self, message: MessageProxy) -> None:
         """Reject `message` for good, unless it is unsettled, came over another connection, or this one is lost."""
-        self._settle(message, super().nack)
+        self._settle(message, is_ack=False)
 
     def close(self) -> None:
         """Close the connection, also when only its channel was lost, which Dramatiq's own consumer leaves open.
@@ -129,7 +131,12 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
             with suppress(AMQPError):
                 self.connection.close()
 
-    def _settle(self, message: MessageProxy, settle: Callable[[MessageProxy], None]) -> None:
+    def _nack(self, tag: int) -> None:
+        # Dramatiq's own calls it for what it cannot decode, before anybody knows the tag.
+        self.known_tags.add(tag)
+        self._answer(tag, is_ack=False)
+
+    def _settle(self, message: MessageProxy, *, is_ack: bool) -> None:
         if getattr(message, "consumer", None) is not self:
             self.logger.info("Message %s came over a lost connection: RabbitMQ has it again.", message.message_id)
             return
@@ -139,10 +146,29 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
             )
             return
         try:
-            settle(message)
-        except ConnectionClosed:
+            self._answer(message._tag, is_ack=is_ack)
+        except AMQPError:
             # To raise would make the worker thread wait, 5 s at a time, for a connection that cannot settle it anyway.
             self.logger.info("Message %s outlived its connection: RabbitMQ has it again.", message.message_id)
+
+    def _answer(self, tag: int, *, is_ack: bool) -> None:
+        """Have a message acknowledged or rejected, together with what others answer meanwhile; from any thread."""
+        if tag not in self.known_tags:
+            self.logger.warning("There is no message to be settled under the tag %d.", tag)
+            return
+        self.known_tags.discard(tag)
+        if self._answers.give(tag, is_ack=is_ack):
+            self.connection.add_callback_threadsafe(self._tell_answers)
+
+    def _tell_answers(self) -> None:
+        # The channel within pika's blocking one, which would wait after each until that is written: all are written
+        # together, by this thread's next wait for messages.
+        channel = self.channel._impl
+        for answer in self._answers.take():
+            if answer.is_ack:
+                channel.basic_ack(answer.tag, multiple=answer.up_to)
+            else:
+                channel.basic_nack(answer.tag, requeue=False)
 
 
 def explain_failure(queue: str, error: BaseException) -> str:

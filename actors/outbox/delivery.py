@@ -1,28 +1,27 @@
 """One message in a worker's hands, and what may interrupt it there."""
 
-import ctypes
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dramatiq
-from django.db import OperationalError, connection
+from django.db import Error, OperationalError, connection
 from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import ShutdownNotifications, SkipMessage, TimeLimit
 
 from actors.outbox.envelope import Ticket
+from actors.outbox.interruptions import lift, take_back_undelivered
+from actors.outbox.leftovers import give_up_open_transaction
 from actors.outbox.models import OutboxMessage, OutboxMessages, State
-from actors.outbox.outage import RowIsLocked, lock_was_not_available
+from actors.outbox.outage import RowIsLocked, lock_was_not_available, trust_connection
+from actors.outbox.statements import LivingRow, read_living
 
+INTERRUPTERS = (TimeLimit, ShutdownNotifications)
 # A lock that outlasts this is not the relay's, which holds one for milliseconds: whoever waits does so at leisure.
 LOCK_TIMEOUT_MS = 2_000
 # What settling needs of a row; its body is not among it.
-NEEDED = (
-    *("starts", "held_until", "state", "attempt", "request_id", "changed_by", "changed_by_id"),
-    *("created_at", "claimed_at", "published_at"),
-)
+NEEDED = tuple(name for name in LivingRow._fields if name not in {"id", "message_id"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,13 +117,27 @@ class Delivery:
 
     def lift_interruptions(self) -> None:
         """End the actor's deadline, and let no shutdown strike it."""
-        for each in self._interrupters():
-            each.after_process_message(self.broker, self.message)  # type: ignore[no-untyped-call]
-        # One that has been raised already, and not been delivered yet, is taken back.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
+        # All of them, before what one has raised already is taken back.
+        struck = [lift(each, self.broker, self.message) for each in self._interrupters()]
+        if any(struck):
+            take_back_undelivered()
 
     def _interrupters(self) -> list[TimeLimit | ShutdownNotifications]:
-        return [each for each in self.broker.middleware if isinstance(each, TimeLimit | ShutdownNotifications)]
+        return [each for each in self.broker.middleware if isinstance(each, INTERRUPTERS)]
+
+
+def read_together(messages: Iterable[MessageProxy]) -> dict[int, LivingRow]:
+    """Return by id the rows of messages that still wait to be settled, at whatever attempt.
+
+    None, if the database is away: then each is to be read by itself, and waited for.
+    """
+    give_up_open_transaction()
+    trust_connection()
+    try:
+        return read_living([ticket.row_id for message in messages if (ticket := Ticket.of(message.options))])
+    except Error:
+        connection.close()
+        return {}
 
 
 def for_update(rows: OutboxMessages) -> OutboxMessages:

@@ -1,10 +1,11 @@
 """What travels: the message as it was sent, and the ticket by which it is settled; legible in the management UI."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import pika
-from dramatiq import Message
+from dramatiq import Message, get_encoder
 
 from actors.outbox.configuration import application
 from actors.outbox.models import OutboxMessage
@@ -13,6 +14,7 @@ from actors.outbox.publisher import Outgoing
 PERSISTENT = 2
 # The Dramatiq option that carries the ticket.
 OPTION = "outbox"
+FIELDS = {field.name for field in fields(Message)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,17 +45,31 @@ def seal(row: OutboxMessage) -> Outgoing:
         DecodeError: the body is no message.
     """
     ticket = str(Ticket(row_id=row.pk, attempt=row.attempt))
-    message: Message[Any] = Message.decode(bytes(row.body))
-    message.options[OPTION] = ticket
+    message = _decoded(bytes(row.body))
+    options = message["options"]
+    options[OPTION] = ticket
     # It is due: in a message that came from elsewhere and was replayed, this would have a worker send it once more.
-    message.options.pop("eta", None)
+    options.pop("eta", None)
     properties = pika.BasicProperties(
         content_type="application/json",
         delivery_mode=PERSISTENT,
         message_id=row.message_id,
         type=row.actor,
         app_id=application(),
-        timestamp=message.message_timestamp // 1000,
+        timestamp=message["message_timestamp"] // 1000,
         headers={"subject": row.subject, "request_id": row.request_id, OPTION: ticket},
     )
-    return Outgoing(key=row.pk, queue=row.queue, body=message.encode(), properties=properties)
+    return Outgoing(key=row.pk, queue=row.queue, body=get_encoder().encode(message), properties=properties)
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    """Return the fields of a message. To make a `Message` of them and fields again takes a third of the whole time.
+
+    Raises:
+        DecodeError: it is no message.
+    """
+    with suppress(Exception):  # whatever it is, `Message` meets it again, and says that this is no message
+        message = get_encoder().decode(body)
+        if message.keys() == FIELDS and type(message["args"]) is list and type(message["options"]) is dict:
+            return message
+    return Message.decode(body).asdict()

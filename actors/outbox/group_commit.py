@@ -5,20 +5,18 @@ is done alone: only the guilty one fails. Whoever finds nobody committing commit
 next group gathers.
 """
 
-import copy
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 from django.db import OperationalError, models, transaction
 from dramatiq.middleware import SkipMessage
 
-from actors.outbox.delivery import for_update, wait_for_locks_as_usual, wait_for_locks_only_so_long
+from actors.outbox import delivery, statements
 from actors.outbox.envelope import Ticket
-from actors.outbox.models import OutboxMessage, State
+from actors.outbox.inserts import insert_rows
 from actors.outbox.outage import RowIsLocked, lock_was_not_available
 
 logger = logging.getLogger(__name__)
@@ -44,6 +42,11 @@ class Work:
 
     must_be_alone: bool = field(default=False, init=False)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can be done for it in a group."""
+        return self.is_done or self.must_be_alone
+
 
 class GroupCommit:
     """The settlements of one process."""
@@ -60,20 +63,25 @@ class GroupCommit:
             SkipMessage: it was settled or superseded before; its rows are not written.
             Exception: whatever this very message's rows or follow-ups raise.
         """
-        with self._gathering:
-            self._waiting.append(work)
-        while not (work.is_done or work.must_be_alone):
-            with self._committing:
-                if not (work.is_done or work.must_be_alone):
-                    group = self._take_group()
-                    self._commit(group)
-                    # Whoever took it was interrupted.
-                    work.must_be_alone = work.must_be_alone or not group
+        self.try_together([work])
         if work.must_be_alone:
             work.must_be_alone = False
             settle_together([work])
         if not work.is_owed:
             raise SkipMessage("settled or superseded before")
+
+    def try_together(self, works: Sequence[Work]) -> None:
+        """Settle, together with whoever else is about to; afterwards each is done, or must be alone."""
+        left = [work for work in works if not work.is_over]
+        with self._gathering:
+            self._waiting += left
+        while any(not work.is_over for work in left):
+            with self._committing:
+                if any(not work.is_over for work in left):
+                    group = self._take_group()
+                    self._commit(group)
+                    if not group:  # whoever took it was interrupted
+                        _leave_alone(left)
 
     def _take_group(self) -> list[Work]:
         with self._gathering:
@@ -86,34 +94,36 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001 – each meets its own error, alone
             logger.info("group of %d rolled back, each is done alone: %s: %s", len(group), type(error).__name__, error)
         finally:
-            for work in group:
-                work.must_be_alone = not work.is_done
+            _leave_alone(group)
+
+
+def _leave_alone(works: Sequence[Work]) -> None:
+    for work in works:
+        work.must_be_alone = not work.is_done
 
 
 def settle_together(group: Sequence[Work]) -> None:
     """Settle messages in one transaction: delete what is owed, write its rows, send its follow-ups."""
     with transaction.atomic(durable=True):
         owed = _owed(group)
-        write([row for work in owed for row in work.rows])
+        insert_rows([row for work in owed for row in work.rows])
         for work in owed:
             work.follow_up()
-        OutboxMessage.objects.filter(pk__in=[work.ticket.row_id for work in owed]).delete()
+        statements.delete([work.ticket.row_id for work in owed])
+    its_own = set(map(id, owed))
     for work in group:
-        work.is_owed = work in owed
+        # In this order: its thread looks whether it was owed as soon as it is done.
+        work.is_owed = id(work) in its_own
         work.is_done = True
 
 
 def _owed(group: Sequence[Work]) -> list[Work]:
-    wait_for_locks_only_so_long()
-    rows = OutboxMessage.objects.filter(pk__in=[work.ticket.row_id for work in group]).exclude(state=State.DEAD)
-    # In one order everywhere, so that two groups never wait for each other.
     try:
-        attempts = dict(for_update(rows.order_by("pk")).values_list("pk", "attempt"))
+        attempts = statements.lock([work.ticket.row_id for work in group], timeout_ms=delivery.LOCK_TIMEOUT_MS)
     except OperationalError as error:
         if lock_was_not_available(error):
             raise RowIsLocked(*error.args) from error
         raise
-    wait_for_locks_as_usual()
     # By ticket: of two copies in one group only one is owed, and an older attempt's takes nothing from a newer one's.
     works = {work.ticket: work for work in group}
     return [work for ticket, work in works.items() if attempts.get(ticket.row_id) == ticket.attempt]
@@ -121,12 +131,8 @@ def _owed(group: Sequence[Work]) -> list[Work]:
 
 def write(rows: Sequence[models.Model]) -> None:
     """Insert rows of any models, all or none."""
-    # Copies: a transaction that rolls back would leave in the originals ids that the database has taken back.
-    copies = sorted(map(copy.copy, rows), key=lambda row: row._meta.label)
     with transaction.atomic():
-        for _label, its_rows in groupby(copies, key=lambda row: row._meta.label):
-            of_one_model = list(its_rows)
-            type(of_one_model[0])._default_manager.bulk_create(of_one_model)
+        insert_rows(rows)
 
 
 def rows_of(result: Any, *, actor_name: str) -> list[models.Model]:

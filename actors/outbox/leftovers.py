@@ -5,11 +5,13 @@ strikes within a commit. Django's `durable=True` does not see the first, and joi
 try.
 """
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 
 def give_up_open_transaction() -> None:
     """Close the connection if a transaction is open on it; one that belongs to a test case stays."""
+    # Not the proxy, which looks the connection up for each of its attributes: it is looked at for every message.
+    connection = connections[DEFAULT_DB_ALIAS]
     left = [block for block in connection.atomic_blocks if not getattr(block, "_from_testcase", False)]
     is_manual = connection.connection is not None and not connection.autocommit and not connection.in_atomic_block
     if left or is_manual:

@@ -4,7 +4,8 @@ Models are imported late throughout: Dramatiq's middleware is made before Django
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from dramatiq import Broker, MessageProxy, Middleware
 
 if TYPE_CHECKING:
     from actors.outbox.settlement import Settling, Worker
+    from actors.outbox.sharing import Share
 
 
 class Settlement(Middleware):
@@ -24,7 +26,8 @@ class Settlement(Middleware):
     - `outside_effects=True`: it sends a mail, calls a service, or takes so long that no transaction should last. It is
       held while it runs, so that no two copies run at once, and settled after it has succeeded: at least once.
     - `returns_rows=True`: its effect is rows, unsaved, which it returns. They are written for it, exactly once, in one
-      transaction with those of other messages; by `bulk_create`, so without signals of `save()`.
+      transaction with those of other messages; as by `bulk_create`, so without signals of `save()`. A thread runs
+      several of them after one another, as long as they are quick (`sharing`).
     """
 
     def __init__(self) -> None:
@@ -43,6 +46,11 @@ class Settlement(Middleware):
 
     def after_declare_actor(self, broker: Broker, actor: dramatiq.Actor[Any, Any]) -> None:
         actor.fn = self._settling(actor, actor.fn)
+
+    def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
+        from actors.outbox.sharing import share_in
+
+        share_in(worker, self)
 
     def after_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
         from actors.outbox.thread import process_relay
@@ -69,6 +77,27 @@ class Settlement(Middleware):
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         self._end_unbegun(broker, message, lambda settling: settling.skip())
 
+    def may_share(self, broker: Broker, message: MessageProxy) -> bool:
+        """Say whether a message may be settled with others: not if its start may have to be written down before."""
+        actor = broker.actors.get(message.actor_name)
+        return (
+            actor is not None
+            and self.worker.pace.is_quick(actor.actor_name)
+            and bool(actor.options.get("returns_rows"))
+            and not (message.failed or getattr(message, "redelivered", False) or actor.options.get("outside_effects"))
+            and "outbox" in message.options
+            and not message.options.get("dedupe_key")
+        )
+
+    @contextmanager
+    def sharing(self, share: "Share") -> Iterator[None]:
+        """Have the messages that this thread begins inside settled together."""
+        self._thread.share = share
+        try:
+            yield
+        finally:
+            self._thread.share = None
+
     def _settling(self, actor: dramatiq.Actor[Any, Any], work: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(work)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -77,7 +106,10 @@ class Settlement(Middleware):
             settling = message and self._settling_of(actor.broker, message)
             if not settling:
                 return _run_unsettled(actor, partial(work, *args, **kwargs))
-            self._thread.begun = message
+            assert message is not None
+            message.begun_by_outbox = True
+            if share := getattr(self._thread, "share", None):
+                share.enter(settling)
             return settling.run(partial(work, *args, **kwargs))
 
         return run
@@ -99,9 +131,8 @@ class Settlement(Middleware):
         """Write down the end of a message whose actor was never begun: nobody else would."""
         from actors.outbox.errors import Unsettled
 
-        begun = getattr(self._thread, "begun", None)
-        self._thread.begun = self._thread.message = None
-        if begun is message or message.failed:
+        self._thread.message = None
+        if getattr(message, "begun_by_outbox", False) or message.failed:
             return
         settling = self._settling_of(broker, message)
         if settling is None:

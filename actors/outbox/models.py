@@ -79,7 +79,7 @@ class OutboxMessage(models.Model):
     request_id = models.CharField(_("request id"), max_length=100, blank=True, default="")
     changed_by = models.CharField(_("changed by"), max_length=200, blank=True, default="")
     changed_by_id = models.BigIntegerField(_("changed by (id)"), null=True)
-    dedupe_key = models.CharField(_("deduplication key"), max_length=200, null=True, unique=True)  # noqa: DJ001 – many have none
+    dedupe_key = models.CharField(_("deduplication key"), max_length=200, null=True)  # noqa: DJ001 – most have none
     created_at = models.DateTimeField(_("created at"), db_default=Now())
 
     objects = OutboxMessages.as_manager()
@@ -92,6 +92,12 @@ class OutboxMessage(models.Model):
             models.Index(fields=("queue", "published_at"), condition=Q(state=State.PUBLISHED), name="outbox_published"),
             models.Index(fields=("died_at",), condition=Q(state=State.DEAD), name="outbox_dead"),
             models.Index(fields=("subject",), condition=~Q(subject=""), name="outbox_subject"),
+        )
+        constraints = (
+            # Not of those without a key, which would be in the index too, three times in their short lives.
+            models.UniqueConstraint(
+                fields=("dedupe_key",), condition=Q(dedupe_key__isnull=False), name="outbox_one_waits_of_a_key"
+            ),
         )
 
     def __str__(self) -> str:

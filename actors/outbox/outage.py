@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from django.db import Error, InterfaceError, OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connection, connections
 
 # SQLSTATE: connection exceptions, shutdowns, a full disk, no room for a connection, a transaction ended for idling. Of
 # class 53 no more than these two: a statement may exceed a limit by itself, and would at every attempt.
@@ -54,6 +54,11 @@ def database_answers() -> bool:
     except Error:
         return False
     return True
+
+
+def trust_connection() -> None:
+    """Have the connection not be asked first whether it lives: what is done with it next finds that out as well."""
+    connections[DEFAULT_DB_ALIAS].health_check_done = True  # type: ignore[attr-defined]  # the stubs do not know it
 
 
 def lock_was_not_available(error: OperationalError) -> bool:

@@ -22,9 +22,6 @@ __all__ = ["Outcome", "Outgoing", "Publisher"]
 CONNECT_TIMEOUT_SECONDS = 5.0
 ON_WAIT_SECONDS = 1.0
 STOP_GRACE_SECONDS = 0.5
-# After a publish, before the next wake counts: commits that follow closely share a batch, and what a batch costs.
-REST_SECONDS = 0.01
-
 # What waits for RabbitMQ to read, at most: about 200 small messages. Measured, 16 to 256 KiB are equally fast.
 CHUNK_BYTES = 128 * 1024
 OVERHEAD_BYTES = 250
@@ -73,7 +70,7 @@ class Publisher:
     def run(self, timeout_seconds: float) -> None:
         """Connect and stay connected: serve heartbeats, hear what RabbitMQ says.
 
-        Returns at once after `stop()`, after `wake()` as soon as a publish is `REST_SECONDS` ago, as soon as the
+        Returns at once after `stop()`, after `wake()` as soon as the time of a `rest()` is over, as soon as the
         publisher becomes ready, and when the time is over.
         """
         deadline = self._clock() + timeout_seconds
@@ -108,8 +105,11 @@ class Publisher:
             self._connection.abort("no confirm in time")
         outcome = confirms.give_up([*unsent, *(each for each in messages if each.queue not in declared)])
         self._forget_queues_of(outcome, messages)
-        self._rests_until = self._clock() + REST_SECONDS
         return outcome
+
+    def rest(self, seconds: float) -> None:
+        """Let no `wake()` count for so long: commits that follow closely then share a batch, and what a batch costs."""
+        self._rests_until = self._clock() + seconds
 
     def wake(self) -> None:
         """Make `run()` return at once, the current or the next; safe from any thread.

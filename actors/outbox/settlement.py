@@ -7,8 +7,9 @@ that fail, `group_commit` settles for actors that return rows, `holds` keeps a r
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from django.db import OperationalError, connection, transaction
 from dramatiq import Message
 from dramatiq.middleware import Shutdown, SkipMessage
 
-from actors.outbox.context import Context, Trail, brought_by, sent_by
+from actors.outbox.context import Context, Trail, WorkingFor
 from actors.outbox.delivery import Delivery
 from actors.outbox.errors import Unsettled
 from actors.outbox.failures import NOT_HANDLED, call_back, describe, die, trace_of, write_failure
@@ -27,11 +28,14 @@ from actors.outbox.holds import Hold, HoldKeeper
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.outage import connection_was_lost, database_answers, database_is_away
 from actors.outbox.patience import patiently
+from actors.outbox.sharing import Pace
 from actors.outbox.starts import begin, forget
+from actors.outbox.statements import LivingRow
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R", bound=OutboxMessage | LivingRow)
 
 # So often in a row a message may lose a database that answers at once afterwards, before that is the message's doing.
 MOST_CUTS = 10
@@ -51,6 +55,8 @@ class Worker:
 
     holds: HoldKeeper = field(default_factory=HoldKeeper)
 
+    pace: Pace = field(default_factory=Pace)
+
 
 @dataclass(kw_only=True)
 class Settling:
@@ -68,6 +74,15 @@ class Settling:
 
     is_holding: bool = field(default=False, init=False)
     """Whether it has a hold, which an outage of the database may have outlasted."""
+
+    known_row: LivingRow | None = field(default=None, init=False)
+    """The row, where it was read together with others; of use once."""
+
+    put_off: Callable[[Work], None] | None = field(default=None, init=False)
+    """Takes what it has done where it is settled together with others; `settle_at_last` follows."""
+
+    before_waiting: Callable[[], None] | None = field(default=None, init=False)
+    """Lets the others go before it waits for something that concerns none of them."""
 
     cuts: int = field(default=0, init=False)
     """How often in a row the database was lost while it ran, and answered at once afterwards."""
@@ -112,6 +127,22 @@ class Settling:
         """
         self.delivery.lift_interruptions()
         self._patiently(lambda: self.delivery.row().delete(), may_pass=is_any)
+
+    def settle_at_last(self, work: Work) -> None:
+        """Settle what was put off, if it is not settled meanwhile.
+
+        Raises:
+            SkipMessage: it was settled or superseded before.
+            Unsettled: the worker is to stop before the outcome could be written.
+            Exception: whatever its rows or follow-ups raise; it is written down.
+        """
+        try:
+            self._settle(work)
+        except (SkipMessage, Unsettled):
+            raise
+        except BaseException as error:
+            self._write_down(error)
+            raise
 
     @property
     def needs_hold(self) -> bool:
@@ -162,15 +193,30 @@ class Settling:
 
     def _run_then_settle(self, work: Callable[[], Any]) -> Any:
         """Run an actor outside any transaction, and settle what it returned."""
-        row = self._counted(self.delivery.living_row())
+        known, self.known_row = self.known_row, None
+        row = self._counted(known or self.delivery.living_row())
         with self._on_behalf_of(row), self._hold():
             result = self._result_of(work)
             rows, result = self._rows_and_result(result)
             done = Work(ticket=self.delivery.ticket, rows=rows, follow_up=partial(self._follow_up_of, row, result))
-            self._patiently(partial(self.worker.group_commit.settle, done))
+            # Whoever holds its row has to keep the hold until it is settled.
+            if self.put_off and not self.is_holding:
+                self.put_off(done)
+            else:
+                self._settle(done)
             return result
 
+    def _settle(self, work: Work) -> None:
+        self._patiently(partial(self.worker.group_commit.settle, work))
+
     def _result_of(self, work: Callable[[], Any]) -> Any:
+        began = time.monotonic()
+        try:
+            return self._interruptible_result_of(work)
+        finally:
+            self.worker.pace.note(self.delivery.actor.actor_name, time.monotonic() - began)
+
+    def _interruptible_result_of(self, work: Callable[[], Any]) -> Any:
         with self.delivery.interruptible():
             try:
                 if self.worker.stopping.is_set() and self.delivery.heeds_shutdown:
@@ -193,19 +239,22 @@ class Settling:
             else nullcontext()
         )
 
-    @contextmanager
-    def _on_behalf_of(self, row: OutboxMessage) -> Iterator[None]:
+    def _on_behalf_of(self, row: OutboxMessage | LivingRow) -> WorkingFor:
         """Make what is sent meanwhile carry the origin of this message, and let the actor know its trail."""
         context = Context(request_id=row.request_id, changed_by=row.changed_by, changed_by_id=row.changed_by_id)
-        with sent_by(context), brought_by(trail_of(row)):
-            yield
+        return WorkingFor(context, trail_of(row))
 
-    def _counted(self, row: OutboxMessage) -> OutboxMessage:
+    def _counted(self, row: R) -> R:
         if row.starts and not self.has_begun:
             raise Uncounted
         return row
 
+    def _let_others_go(self) -> None:
+        if self.before_waiting:
+            self.before_waiting()
+
     def _begin(self) -> None:
+        self._let_others_go()
         if put_off := begin(self.delivery, run=self.run_id, takes_hold=self.needs_hold, goes_on=self.has_begun):
             raise SkipMessage(put_off)
         self.has_begun, self.is_holding = True, self.needs_hold
@@ -215,10 +264,14 @@ class Settling:
         if self.has_begun:
             self._patiently(partial(forget, self.delivery, run=self.run_id))
 
-    def _follow_up_of(self, row: OutboxMessage, result: Any) -> None:
-        # It is called in whichever thread commits, on behalf of another message.
-        with self._on_behalf_of(row):
+    def _follow_up_of(self, row: OutboxMessage | LivingRow, result: Any) -> None:
+        # It is called in whichever thread commits, on behalf of another message; most have nothing to send.
+        with self._on_behalf_of(row) if self._has_follow_up else nullcontext():
             self._follow_up(result)
+
+    @property
+    def _has_follow_up(self) -> bool:
+        return bool(self.delivery.message.options.get("pipe_target") or self.delivery.option("on_success"))
 
     def _follow_up(self, result: Any) -> None:
         """Send what comes next, as part of the effect: the pipeline's next message and the success callback."""
@@ -231,6 +284,7 @@ class Settling:
         call_back(self.delivery, "on_success", result)
 
     def _write_down(self, error: BaseException) -> None:
+        self._let_others_go()
         try:
             self._patiently(partial(write_failure, self.delivery, error), may_pass=is_operational)
         except Exception as second:
@@ -245,7 +299,7 @@ class Settling:
         return patiently(do, stopping=self.worker.stopping, what=self.delivery.ticket, may_pass=may_pass)
 
 
-def trail_of(row: OutboxMessage) -> Trail:
+def trail_of(row: OutboxMessage | LivingRow) -> Trail:
     """Return the trail of a row, as far as it is known."""
     is_stamped = row.state == State.PUBLISHED
     return Trail(

@@ -6,15 +6,46 @@ in the database has to be named here too.
 """
 
 import json
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
 
-from actors.outbox.models import OutboxMessage
+from actors.outbox.models import OutboxMessage, State
 
 LEASE_SECONDS = 30
+
+
+class LivingRow(NamedTuple):
+    """What settling needs of a row that is not dead."""
+
+    id: int
+
+    message_id: str
+
+    starts: int
+
+    held_until: datetime | None
+
+    state: str
+
+    attempt: int
+
+    request_id: str
+
+    changed_by: str
+
+    changed_by_id: int | None
+
+    created_at: datetime
+
+    claimed_at: datetime | None
+
+    published_at: datetime | None
+
 
 # Of two with one key the second says nothing new, as long as the first is on its way.
 INSERT = """
@@ -22,7 +53,7 @@ INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt
                                   subject, sequence, dedupe_key, request_id, changed_by, changed_by_id)
 VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, %(state)s, 0, 0, {due_at}, '', '',
         %(subject)s, %(sequence)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
-ON CONFLICT (dedupe_key) DO NOTHING
+ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
 """
 # It must not begin before what this transaction has changed can be seen. Others who send the same do not wait.
 KEEP_WAITING = "SELECT id FROM outbox_outboxmessage WHERE dedupe_key = %(dedupe_key)s FOR KEY SHARE"
@@ -49,6 +80,16 @@ UPDATE outbox_outboxmessage
 SET state = 'published', published_at = {now}, lease_token = NULL, lease_until = NULL
 WHERE id IN (SELECT id FROM mine)
 """
+# In one order everywhere, so that two groups never wait for each other; and one round trip for all three. What rows and
+# follow-ups lock afterwards is waited for as usual.
+LOCK = """
+SET LOCAL lock_timeout TO {timeout_ms};
+SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead' ORDER BY id FOR UPDATE;
+SET LOCAL lock_timeout TO DEFAULT
+"""
+LIVING = "SELECT {columns} FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
+OWED = "SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
+DELETE = "DELETE FROM outbox_outboxmessage WHERE id IN ({ids})"
 POSTGRESQL = {
     "now": "statement_timestamp()",
     "due_at": "statement_timestamp() + %(delay_ms)s * interval '1 millisecond'",
@@ -108,6 +149,43 @@ def stamp(token: UUID, ids: Collection[int]) -> int:
         return int(cursor.rowcount)
 
 
+def read_living(ids: Sequence[int]) -> dict[int, LivingRow]:
+    """Return rows by id, without those that are dead."""
+    if not ids:
+        return {}
+    if not skips_locked():
+        # Times are texts there, which Django's own query makes times of.
+        living = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*LivingRow._fields)
+        return {row[0]: LivingRow(*row) for row in living}
+    with connection.cursor() as cursor:
+        cursor.execute(LIVING.format(columns=", ".join(LivingRow._fields), ids=_listed(ids)))
+        return {row[0]: LivingRow._make(row) for row in cursor.fetchall()}
+
+
+def lock(ids: Collection[int], *, timeout_ms: int) -> dict[int, int]:
+    """Lock the rows of the living for the rest of the transaction; return their attempts by id.
+
+    Raises:
+        OperationalError: one of them was locked by somebody else for as long as `timeout_ms`.
+    """
+    if not ids:
+        return {}
+    with connection.cursor() as cursor:
+        if skips_locked():
+            cursor.execute(LOCK.format(ids=_listed(ids), timeout_ms=timeout_ms))
+            cursor.nextset()
+        else:  # the transaction itself is the lock
+            cursor.execute(OWED.format(ids=_listed(ids)))
+        return dict(cursor.fetchall())
+
+
+def delete(ids: Collection[int]) -> None:
+    """Delete rows."""
+    if ids:
+        with connection.cursor() as cursor:
+            cursor.execute(DELETE.format(ids=_listed(ids)))
+
+
 def skips_locked() -> bool:
     """Say whether the database has row locks and can pass over them."""
     return connection.vendor == "postgresql"
@@ -122,7 +200,17 @@ def _keeps_waiting(cursor: Any, values: dict[str, Any]) -> bool:
 
 
 def _in_dialect(statement: str) -> str:
-    return statement.format_map(POSTGRESQL if skips_locked() else SQLITE)
+    return _in_one_of_them(statement, is_postgresql=skips_locked())
+
+
+@cache
+def _in_one_of_them(statement: str, *, is_postgresql: bool) -> str:
+    return statement.format_map(POSTGRESQL if is_postgresql else SQLITE)
+
+
+def _listed(ids: Iterable[int]) -> str:
+    # As text: several statements at once take no parameters.
+    return ", ".join(str(int(each)) for each in ids)
 
 
 def _adapted(token: UUID) -> Any:

@@ -15,6 +15,8 @@ from actors.outbox import configuration
 from actors.outbox.discovery import import_actors
 
 MOST_PREFETCHED = 65_535
+# Of messages whose actors return rows: two shares, one that is settled and one that gathers.
+SHARED_PREFETCH = 128
 UNLIMITED = float("inf")
 REPAIR_ALLOWANCE_SECONDS = 60.0
 
@@ -30,11 +32,25 @@ def longest_stay_seconds(broker: Broker, *, threads: int = NTHREADS, prefetch: i
     Args:
         broker: its actors must have been imported (`discovery`).
         threads: of a worker process; `rundramatiq` takes it from `DRAMATIQ_NTHREADS`.
-        prefetch: messages a queue; 0, like Dramatiq's `dramatiq_queue_prefetch`, is twice the threads.
+        prefetch: messages a queue; 0, like Dramatiq's `dramatiq_queue_prefetch`, is what `prefetch_of` says.
     """
-    prefetched = len(work_queues(broker)) * (prefetch or min(2 * threads, MOST_PREFETCHED))
+    prefetched = sum(prefetch_of(broker, queue, threads=threads, prefetch=prefetch) for queue in work_queues(broker))
     limits = [time_limit_seconds(broker, actor) for actor in broker.actors.values()]
-    return (prefetched / threads + 1) * max(limits, default=0.0)
+    # What was taken along with others, and was not begun, has waited for the one before it, and waits once more.
+    taken_along = any(actor.options.get("returns_rows") for actor in broker.actors.values())
+    return (prefetched / threads + 1 + taken_along) * max(limits, default=0.0)
+
+
+def prefetch_of(broker: Broker, queue: str, *, threads: int = NTHREADS, prefetch: int = QUEUE_PREFETCH) -> int:
+    """Return how many messages of a queue a worker process takes ahead.
+
+    Twice the threads, as Dramatiq does: more would wait here while other processes have nothing to do. Not so where all
+    actors of a queue return rows: those are quick, and the more there are the more share a commit (`sharing`).
+    """
+    usual = min(2 * threads, MOST_PREFETCHED)
+    actors = [actor for actor in broker.actors.values() if q_name(actor.queue_name) == queue]
+    share = bool(actors) and all(actor.options.get("returns_rows") for actor in actors)
+    return prefetch or (max(usual, SHARED_PREFETCH) if share else usual)
 
 
 def work_queues(broker: Broker) -> set[str]:

@@ -129,3 +129,17 @@ def test_a_full_disk_ends_nobodys_work(capsys: pytest.CaptureFixture[str]) -> No
     handler.emit(record("yozib bo'lmaydi"))
     handler.close()
     assert "No space left on device" in capsys.readouterr().err
+
+
+def test_terminal_and_file_have_the_same_line_which_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    make = LineFormatter.formatMessage
+
+    def count(self: LineFormatter, one: logging.LogRecord) -> str:
+        made.append(make(self, one))
+        return made[-1]
+
+    monkeypatch.setattr(LineFormatter, "formatMessage", count)
+    formatter, other, one = LineFormatter("%(message)s"), LineFormatter("other: %(message)s"), record("a\nb")
+    assert [formatter.format(one), formatter.format(one), other.format(one)] == ["a\\nb", "a\\nb", "other: a\\nb"]
+    assert len(made) == 2

@@ -132,13 +132,23 @@ def test_the_parameters_of_a_list_are_described() -> None:
 
     assert {name: parameter["schema"]["type"] for name, parameter in parameters.items()} == {
         "completed": "boolean",
+        "cursor": "string",
         "ordering": "string",
         "owner": "integer",
         "owner_username": "string",
         "page": "integer",
         "page_size": "integer",
+        "pagination": "string",
         "search": "string",
     }
+    assert parameters["pagination"]["schema"]["enum"] == ["page", "cursor"]
+
+
+def test_only_numbered_pages_are_said_to_have_a_count() -> None:
+    page = openapi()["components"]["schemas"]["PaginatedTaskList"]
+
+    assert page["required"] == ["results"]
+    assert list(page["properties"]) == ["count", "next", "previous", "results"]
 
 
 @pytest.mark.parametrize(

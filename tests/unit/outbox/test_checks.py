@@ -21,7 +21,7 @@ from actors.outbox.broker import OutboxStubBroker
 from actors.outbox.checks import check_broker
 from actors.outbox.middleware import Settlement
 from actors.outbox.retries import OutboxRetries
-from actors.outbox.stays import UNLIMITED, longest_stay_seconds, repair_after_seconds
+from actors.outbox.stays import UNLIMITED, longest_stay_seconds, prefetch_of, repair_after_seconds
 
 Declare = Callable[..., OutboxStubBroker]
 
@@ -110,7 +110,11 @@ def test_e005_the_broker_must_be_the_outboxs(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("command", ["rundramatiq", "check"])
 def test_a_worker_with_a_bad_configuration_does_not_start(command: str) -> None:
-    variables = {"ENV_FILE": os.devnull, "DJANGO_SETTINGS_MODULE": "settings.development", "TIME_LIMIT_MS": "3600000"}
+    variables = {
+        "ENV_FILE": os.devnull,
+        "DJANGO_SETTINGS_MODULE": "settings.development",
+        "dramatiq_queue_prefetch": "8000",
+    }
     result = subprocess.run(
         [sys.executable, "manage.py", command],
         cwd=django_settings.LOCALE_PATHS[0].parent,
@@ -120,7 +124,7 @@ def test_a_worker_with_a_bad_configuration_does_not_start(command: str) -> None:
         check=False,
     )
     assert result.returncode == 1
-    assert "(outbox.E001) A message may sit in a worker for 10800 s" in result.stderr
+    assert "(outbox.E001) A message may sit in a worker for 10020 s" in result.stderr
 
 
 # How long a message may stay
@@ -135,6 +139,16 @@ def test_the_last_of_a_full_worker_waits_for_all_before_it(brokers: Declare) -> 
 
 def test_each_queue_has_messages_waiting_in_the_same_line(brokers: Declare) -> None:
     assert longest_stay_seconds(brokers(good(time_limit_ms=10_000), queues=3), threads=8, prefetch=0) == 70
+
+
+def test_where_all_actors_return_rows_more_are_taken_ahead_and_along(brokers: Declare) -> None:
+    broker = brokers(good(time_limit_ms=10_000), returns_rows=True)
+    assert prefetch_of(broker, "checked_0", threads=8, prefetch=0) == 128
+    assert prefetch_of(broker, "checked_0", threads=100, prefetch=0) == 200
+    assert prefetch_of(broker, "checked_0", threads=8, prefetch=5) == 5
+    assert prefetch_of(broker, "unknown", threads=8, prefetch=0) == 16
+    # What was taken along and not begun has waited for the one before it.
+    assert longest_stay_seconds(broker, threads=8, prefetch=0) == 128 / 8 * 10 + 10 + 10
 
 
 def test_the_longest_limit_of_all_actors_counts(brokers: Declare) -> None:

@@ -31,6 +31,7 @@ class Channel:
         self.consumed: dict[str, Any] = {}
         self.declared: list[str] = []
         self.is_open = True
+        self._impl = self
 
     def queue_declare(self, queue: str, *, durable: bool, arguments: dict[str, Any]) -> None:
         assert durable
@@ -53,8 +54,8 @@ class Channel:
             tag += 1
             yield SimpleNamespace(delivery_tag=tag, redelivered=redelivered), None, body
 
-    def basic_ack(self, tag: int) -> None:
-        self.told.append(("ack", tag))
+    def basic_ack(self, tag: int, *, multiple: bool) -> None:
+        self.told.append(("ack up to" if multiple else "ack", tag))
 
     def basic_nack(self, tag: int, *, requeue: bool) -> None:
         assert not requeue
@@ -185,6 +186,67 @@ def test_a_second_ack_of_a_message_tells_rabbitmq_nothing(consumer: OwnMessagesC
     consumer.ack(message)
     consumer.ack(message)
     assert consumer.channel.told == [("ack", 1)]
+
+
+@pytest.fixture
+def put_off(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What pika is asked to do in the consumer thread, which is not done until the test does it."""
+    asked: list[Callable[[], None]] = []
+    monkeypatch.setattr(Connection, "add_callback_threadsafe", lambda _self, callback: asked.append(callback))
+    return asked
+
+
+def test_what_is_answered_meanwhile_is_told_at_once(
+    put_off: list[Callable[[], None]], consumer: OwnMessagesConsumer
+) -> None:
+    messages = [deliver(consumer) for _ in range(5)]
+    for message in (messages[2], messages[0], messages[1], messages[4]):
+        consumer.ack(message)
+    [tell] = put_off
+    tell()
+    assert consumer.channel.told == [("ack up to", 3), ("ack", 5)]
+
+
+def test_what_is_unsettled_is_acknowledged_by_no_later_message(
+    put_off: list[Callable[[], None]], consumer: OwnMessagesConsumer
+) -> None:
+    first, unsettled, last = (deliver(consumer) for _ in range(3))
+    unsettled.stuff_exception(Unsettled())
+    for message in (first, unsettled, last):
+        consumer.ack(message)
+    put_off.pop()()
+    assert consumer.channel.told == [("ack", 1), ("ack", 3)]
+
+
+def test_what_is_no_message_is_rejected_before_a_later_one_is_acknowledged(
+    put_off: list[Callable[[], None]], consumer: OwnMessagesConsumer
+) -> None:
+    first = deliver(consumer)
+    assert deliver(consumer, b"[]") is None
+    assert deliver(consumer, body(options=None)) is None
+    consumer.ack(first)
+    consumer.ack(deliver(consumer))
+    put_off.pop()()
+    assert consumer.channel.told == [("nack", 2), ("nack", 3), ("ack up to", 4)]
+
+
+def test_answers_that_a_lost_connection_took_along_are_told_over_no_other(
+    put_off: list[Callable[[], None]], connect: Callable[[], OwnMessagesConsumer]
+) -> None:
+    lost = connect()
+    messages = [deliver(lost) for _ in range(3)]
+    lost.ack(messages[0])
+    put_off.clear()  # the connection drops, and what pika was still to do with it
+    lost.connection.is_open = False
+    present = connect()
+    redelivered = deliver(present, redelivered=True)
+    for message in messages[1:]:
+        present.ack(message)
+        lost.ack(message)
+    assert put_off == []
+    present.ack(redelivered)
+    put_off.pop()()
+    assert (lost.channel.told, present.channel.told) == ([], [("ack", 1)])
 
 
 @pytest.mark.parametrize("redelivered", [False, True])

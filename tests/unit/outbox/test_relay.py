@@ -15,6 +15,7 @@ from actors.outbox.envelope import Ticket
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.publisher import Outcome, Outgoing
 from actors.outbox.relay import LARGEST_WINDOW, Relay
+from actors.outbox.thread import rest_after
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -225,3 +226,8 @@ def test_a_scheduled_row_that_is_due_is_published_as_its_attempt(send: Send) -> 
     Relay(publisher=publisher).step()
     options = dramatiq.Message.decode(publisher.sent[0].body).options
     assert Ticket.of(options) == Ticket(row_id=row.pk, attempt=3)
+
+
+@pytest.mark.parametrize(("worked", "rests"), [(0.0, 0.005), (0.004, 0.012), (10.0, 0.05)])
+def test_a_relay_rests_for_three_times_as_long_as_it_worked_within_limits(worked: float, rests: float) -> None:
+    assert rest_after(worked) == pytest.approx(rests)

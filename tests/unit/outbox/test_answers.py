@@ -1,0 +1,64 @@
+"""What RabbitMQ is told of messages: of each what was said of it, of several at once only where none lies between."""
+
+import random
+
+import pytest
+
+from actors.outbox.answers import Answer, Answers
+
+
+def give(answers: Answers, *tags: int, is_ack: bool = True) -> None:
+    for tag in tags:
+        answers.give(tag, is_ack=is_ack)
+
+
+def test_what_came_one_after_the_other_is_acknowledged_at_once() -> None:
+    answers = Answers()
+    give(answers, 2, 1, 3)
+    assert answers.take() == [Answer(3, is_ack=True, up_to=True)]
+
+
+def test_an_unanswered_message_is_acknowledged_by_no_later_one() -> None:
+    answers = Answers()
+    give(answers, 1, 2, 4, 5)
+    assert answers.take() == [Answer(2, is_ack=True, up_to=True), Answer(4, is_ack=True), Answer(5, is_ack=True)]
+    give(answers, 3)
+    assert answers.take() == [Answer(3, is_ack=True)]
+    give(answers, 6, 7)
+    assert answers.take() == [Answer(7, is_ack=True, up_to=True)]
+
+
+def test_what_is_rejected_is_so_before_a_later_one_is_acknowledged() -> None:
+    answers = Answers()
+    give(answers, 3, 1)
+    give(answers, 2, is_ack=False)
+    assert answers.take() == [Answer(2, is_ack=False), Answer(3, is_ack=True, up_to=True)]
+
+
+def test_only_the_first_answer_needs_somebody_to_take_them() -> None:
+    answers = Answers()
+    assert [answers.give(tag, is_ack=True) for tag in (1, 2)] == [True, False]
+    answers.take()
+    assert answers.give(3, is_ack=True)
+
+
+def test_nothing_given_is_nothing_told() -> None:
+    assert Answers().take() == []
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_whatever_the_order_each_message_ends_as_was_said_and_never_before(seed: int) -> None:
+    chance = random.Random(seed)
+    answers, said, ended = Answers(), dict[int, bool](), dict[int, bool]()
+    waiting = chance.sample(range(1, 101), 100)
+    while waiting:
+        for _ in range(min(chance.randint(1, 12), len(waiting))):
+            tag = waiting.pop(0 if chance.random() < 0.9 else -1)
+            said[tag] = chance.random() < 0.9
+            answers.give(tag, is_ack=said[tag])
+        for answer in answers.take():
+            # As RabbitMQ has it: an answer to what is answered is an error that closes the channel.
+            assert answer.tag not in ended
+            last_tags = range(1, answer.tag + 1) if answer.up_to else [answer.tag]
+            ended.update({tag: answer.is_ack for tag in last_tags if tag not in ended})
+        assert ended == said
