@@ -28,10 +28,10 @@ STOP_SECONDS = 5.0
 
 # A relay shares its process, and PostgreSQL, with what it works for. It carries what was committed meanwhile at once
 # and then rests for this many times as long as that took: on a busy machine its batches grow, and what a message costs
-# shrinks. From 5 to 50 ms, which is what a message may wait at most while there are others.
-RESTS = 3
+# shrinks. From 5 to 20 ms, which is what a message may wait at most while there are others.
+RESTS = 2
 SHORTEST_REST_SECONDS = 0.005
-LONGEST_REST_SECONDS = 0.05
+LONGEST_REST_SECONDS = 0.02
 
 
 class RelayThread(threading.Thread):
