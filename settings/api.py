@@ -53,6 +53,7 @@ REST_FRAMEWORK: dict[str, Any] = {
         "user": _or_off(env.str("THROTTLE_USER", "1000/minute", validate=_is_rate)),
     },
     "NUM_PROXIES": NUM_PROXIES,
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "project.negotiation.Negotiation",
     "DEFAULT_RENDERER_CLASSES": [
         "project.renderers.FastJSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",

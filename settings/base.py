@@ -41,7 +41,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "project.browsers.Sessions",
-    "django.middleware.locale.LocaleMiddleware",
+    "project.languages.Languages",
     "project.limits.RequestLimits",
     "project.addresses.Addresses",
     "django.middleware.csrf.CsrfViewMiddleware",

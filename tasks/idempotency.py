@@ -28,6 +28,7 @@ from tasks.locks import try_lock
 from tasks.models import IdempotencyKey
 
 HEADER = "Idempotency-Key"
+VARIABLE = "HTTP_IDEMPOTENCY_KEY"
 REPLAYED = "Idempotency-Replayed"
 WELL_FORMED = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT_HEADERS = ("ETag", "Location")
@@ -66,7 +67,7 @@ def once(request: Request, do: Callable[[], Response]) -> Response:
         ParseError: it is no key.
         StillRunning: another one with this key is being carried out.
     """
-    if HEADER not in request.headers:
+    if VARIABLE not in request.META:
         return do()
     key, fingerprint, user_id = _key(request), _fingerprint(request), request.user.pk
     assert user_id is not None, "permissions let only signed-in users create"
@@ -103,7 +104,7 @@ def _replay(kept: IdempotencyKey, fingerprint: str) -> Response:
 
 
 def _key(request: Request) -> str:
-    key = request.headers[HEADER]
+    key: str = request.META[VARIABLE]
     if not WELL_FORMED.fullmatch(key):
         raise ParseError(_("Idempotency-Key takes 1 to 255 visible ASCII characters, such as a UUID."))
     return key

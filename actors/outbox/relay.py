@@ -52,6 +52,9 @@ class Relay:
     suspects: int = field(default=0, init=False)
     """For how many more steps it stays at 1: one of so many rows makes RabbitMQ close the channel, over all of them."""
 
+    carried: int = field(default=0, init=False)
+    """How many messages it has handed to RabbitMQ until now, with or without success."""
+
     def step(self) -> bool:
         """Carry one batch to RabbitMQ and return whether there may be more to carry at once."""
         if not self.publisher.is_ready() or _is_known_to_be_idle():
@@ -59,6 +62,7 @@ class Relay:
         token, rows = claim(self.window)
         if not rows:
             return False
+        self.carried += len(rows)
         try:
             outcome = self._carry(token, rows)
         except BaseException:

@@ -26,12 +26,11 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 1.0
 STOP_SECONDS = 5.0
 
-# A relay shares its process, and PostgreSQL, with what it works for. It carries what was committed meanwhile at once
-# and then rests for this many times as long as that took: on a busy machine its batches grow, and what a message costs
-# shrinks. From 5 to 20 ms, which is what a message may wait at most while there are others.
-RESTS = 2
-SHORTEST_REST_SECONDS = 0.005
-LONGEST_REST_SECONDS = 0.02
+# A relay shares its process, and PostgreSQL, with what it works for, and most of what it costs is a batch's, not a
+# message's. So it rests after each for as long as it carried messages: from some 150 a second on, batches grow until
+# the rest is at its longest; those that come now and then are carried at once.
+REST_SECONDS_A_MESSAGE = 0.006
+LONGEST_REST_SECONDS = 0.03
 
 
 class RelayThread(threading.Thread):
@@ -83,10 +82,10 @@ class RelayThread(threading.Thread):
         """Sleep until there may be something to carry, and carry it."""
         try:
             self.publisher.run(SWEEP_SECONDS)
-            began = time.monotonic()
+            carried_before = self.relay.carried
             while not self._stopping.is_set() and self.relay.step():
                 pass
-            self.publisher.rest(rest_after(time.monotonic() - began))
+            self.publisher.rest(rest_after(self.relay.carried - carried_before))
         except (OperationalError, InterfaceError) as error:
             logger.warning("relay: database unavailable: %s", error)
             connection.close()
@@ -97,9 +96,9 @@ class RelayThread(threading.Thread):
             self._stopping.wait(SWEEP_SECONDS)
 
 
-def rest_after(seconds: float) -> float:
-    """Return how long to rest after so many seconds of work."""
-    return min(max(SHORTEST_REST_SECONDS, RESTS * seconds), LONGEST_REST_SECONDS)
+def rest_after(messages: int) -> float:
+    """Return how many seconds to rest after so many messages."""
+    return min(messages * REST_SECONDS_A_MESSAGE, LONGEST_REST_SECONDS)
 
 
 def make_publisher() -> Publisher:

@@ -29,7 +29,7 @@ class CurrentTransaction(models.Func):
 
 class Activity(models.Model):
     objects: models.Manager["Activity"]
-    message_id = models.CharField(max_length=64, unique=True, null=True)  # noqa: DJ001 – as in ours
+    message_id = models.CharField(max_length=64, null=True)  # noqa: DJ001 – as in ours
     event = models.CharField(max_length=20)
     task_id = models.BigIntegerField()
     version = models.PositiveIntegerField(default=1, db_default=1)
@@ -47,7 +47,10 @@ class Activity(models.Model):
     transaction = models.BigIntegerField(db_default=CurrentTransaction(), editable=False)
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=("task_id", "version"), name="peer_once_a_version"),)
+        constraints = (
+            models.UniqueConstraint(fields=("task_id", "version"), name="peer_once_a_version"),
+            models.UniqueConstraint(fields=("message_id",), name="peer_once_a_message"),
+        )
 
     def __str__(self) -> str:
         return f"{self.event} {self.task_id}"

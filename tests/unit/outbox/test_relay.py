@@ -228,6 +228,6 @@ def test_a_scheduled_row_that_is_due_is_published_as_its_attempt(send: Send) -> 
     assert Ticket.of(options) == Ticket(row_id=row.pk, attempt=3)
 
 
-@pytest.mark.parametrize(("worked", "rests"), [(0.0, 0.005), (0.004, 0.008), (10.0, 0.02)])
-def test_a_relay_rests_for_twice_as_long_as_it_worked_within_limits(worked: float, rests: float) -> None:
-    assert rest_after(worked) == pytest.approx(rests)
+@pytest.mark.parametrize(("messages", "seconds"), [(0, 0.0), (1, 0.006), (3, 0.018), (1000, 0.03)])
+def test_a_relay_rests_longer_after_more_messages_up_to_a_limit(messages: int, seconds: float) -> None:
+    assert rest_after(messages) == pytest.approx(seconds)
