@@ -1,7 +1,7 @@
 """Who sends a request: the user of its token, who is asked of the database only every few seconds.
 
 Guarantee: a token is believed for no longer than it is valid, and a user who was deactivated, deleted or renamed is
-seen as such within `USER_CACHE_SECONDS`; in the process that changed him, from the commit on.
+seen as such within `USER_CACHE_SECONDS`; in the process that saved or deleted him, from the commit on.
 """
 
 import copy

@@ -15,6 +15,7 @@ from django.db.models.lookups import Exact
 from django.db.models.sql import Query
 from django.utils.functional import cached_property
 
+from actors.cursors import LARGEST_ID
 from tasks.models import Task
 
 COUNTED = ("completed", "owner_id")
@@ -81,6 +82,8 @@ def _conditions(tasks: QuerySet[Task, Any]) -> dict[str, list[tuple[str, Any]]] 
 def _compares_what_is_counted(lookup: Any) -> bool:
     if not isinstance(lookup, Exact) or not isinstance(lookup.lhs, Col) or lookup.lhs.alias != Task._meta.db_table:
         return False
+    if isinstance(lookup.rhs, int) and abs(lookup.rhs) > LARGEST_ID:
+        return False  # nobody's, which the ORM knows
     # With a value, or with what a query of its own finds.
     return lookup.lhs.target.column in COUNTED and isinstance(lookup.rhs, bool | int | Query)
 

@@ -14,6 +14,7 @@ from django.db.models.lookups import Exact
 from django.utils.timezone import get_current_timezone
 from psycopg.types.datetime import TimestamptzLoader
 
+from actors.cursors import LARGEST_ID
 from tasks.models import Task
 
 COLUMNS = (
@@ -93,7 +94,10 @@ def _describe(tasks: QuerySet[Task]) -> tuple[Shape, tuple[Any, ...]] | None:
             return None
         # A truth is no parameter to PostgreSQL: it is part of the statement.
         truth = each.rhs if isinstance(each.rhs, bool) else None
+        if isinstance(each.rhs, int) and abs(each.rhs) > LARGEST_ID:
+            return None  # no id, which the ORM knows and no index does
         compared.append((each.lhs.alias, each.lhs.target.column, truth))
         if truth is None:
             values.append(each.rhs)
-    return (tasks.db, *compared, query.order_by, query.standard_ordering), tuple(values)
+    order = (query.order_by, query.standard_ordering, query.default_ordering)
+    return (tasks.db, *compared, *order), tuple(values)

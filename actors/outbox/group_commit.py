@@ -17,6 +17,7 @@ from dramatiq.middleware import SkipMessage
 from actors.outbox import delivery, statements
 from actors.outbox.envelope import Ticket
 from actors.outbox.inserts import insert_rows
+from actors.outbox.leftovers import give_up_open_transaction
 from actors.outbox.outage import RowIsLocked, lock_was_not_available
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ def _leave_alone(works: Sequence[Work]) -> None:
 
 def settle_together(group: Sequence[Work]) -> None:
     """Settle messages in one transaction: delete what is owed, write its rows, send its follow-ups."""
+    # Joined to one that an actor has left open, it would be rolled back later, and everything be acknowledged before.
+    give_up_open_transaction()
     with transaction.atomic(durable=True):
         owed = _owed(group)
         insert_rows([row for work in owed for row in work.rows])

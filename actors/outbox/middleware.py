@@ -137,6 +137,9 @@ class Settlement(Middleware):
         settling = self._settling_of(broker, message)
         if settling is None:
             return
+        if share := getattr(self._thread, "share", None):
+            settling.before_waiting = share.close
+            share.close()
         try:
             end(settling)
         except Unsettled as error:

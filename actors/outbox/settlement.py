@@ -163,6 +163,8 @@ class Settling:
             if database_is_away(error) and not self._is_its_own_doing(error):
                 # It may be away for longer than a hold lasts.
                 self.is_holding = False
+                if self.cuts:  # it is not away: what ran before need not wait for this one
+                    self._let_others_go()
                 raise
             self._write_down(error)
             raise

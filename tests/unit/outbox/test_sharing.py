@@ -11,7 +11,7 @@ from typing import Any
 import dramatiq
 import pytest
 from django.contrib.auth.models import Group
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 from dramatiq import Broker, Message, MessageProxy, Middleware
 from dramatiq.middleware import CurrentMessage, SkipMessage
 from dramatiq.worker import WorkerThread, _WorkQueueItem
@@ -479,6 +479,23 @@ def test_a_worker_goes_on_under_a_profiler(pool: Pool, quick: Declare) -> None:
     with cProfile.Profile():
         pool.work()
     assert effects() == ["a", "b"]
+
+
+def test_none_is_acknowledged_whose_transaction_an_actor_has_left_open(pool: Pool, quick: Declare) -> None:
+    def leave_open(name: str) -> Group:
+        if name == "c":
+            transaction.set_autocommit(False)
+            Group.objects.create(name="never committed")
+        return Group(name=name)
+
+    if connection.vendor == "sqlite":
+        pytest.skip("an in-memory database cannot be closed")
+    send_all(quick(leave_open), "a", "b", "c")
+    pool.take_all()
+    pool.work()
+    connection.close()  # as whoever tends connections does with one that is left so
+    assert (effects(), pool.consumer.ends) == (["a", "b", "c"], ["ack"] * 3)
+    assert not OutboxMessage.objects.exists()
 
 
 def test_dramatiqs_worker_is_given_such_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -368,3 +368,10 @@ def gather(steps: Sequence[Callable[[], Any]], failures: list[BaseException]) ->
             step()
     except BaseException as error:  # noqa: BLE001 – it is the other thread that judges
         failures.append(error)
+
+
+@pytest.mark.parametrize("owner", [2**31, 2**63 - 1, 2**63, 10**30])
+def test_an_owner_beyond_all_ids_has_none(user1: User, owner: int) -> None:
+    Task.objects.create(title="Yangi vazifa", owner=user1)
+
+    assert count(Task.objects.filter(owner__id__exact=owner)) == 0

@@ -91,6 +91,14 @@ def test_what_is_more_than_equalities_is_read_as_well(tasks: list[Task], narrow:
         assert read(chosen, 0, 5) == declared(chosen[0:5])
 
 
+@pytest.mark.parametrize("pk", [2**31, 2**63 - 1, 2**63, 10**30])
+def test_an_id_beyond_all_ids_is_nobodys(tasks: list[Task], pk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_statements", {})
+    everything = Task.objects.select_related("owner").order_by("id")
+
+    assert [read(everything.filter(pk=each), 0, 1) == [] for each in (pk, tasks[0].pk, pk)] == [True, False, True]
+
+
 def test_values_are_no_part_of_a_statement(tasks: list[Task], user1: User, user2: User) -> None:
     before = dict(reading._statements)
     for owner in (user1, user2):
