@@ -7,6 +7,7 @@ whether a task is completed; where more is asked for, and on SQLite, rows are co
 
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import QuerySet
@@ -15,7 +16,6 @@ from django.db.models.lookups import Exact
 from django.db.models.sql import Query
 from django.utils.functional import cached_property
 
-from actors.cursors import LARGEST_ID
 from tasks.models import Task
 
 COUNTED = ("completed", "owner_id")
@@ -75,15 +75,17 @@ def _conditions(tasks: QuerySet[Task, Any]) -> dict[str, list[tuple[str, Any]]] 
     for lookup in lookups:
         if not _compares_what_is_counted(lookup):
             return None
-        found.setdefault(lookup.lhs.target.column, []).append(lookup.process_rhs(compiler, compiler.connection))
+        try:
+            condition = lookup.process_rhs(compiler, compiler.connection)
+        except EmptyResultSet:  # a number beyond what the column can hold
+            return None
+        found.setdefault(lookup.lhs.target.column, []).append(condition)
     return found
 
 
 def _compares_what_is_counted(lookup: Any) -> bool:
     if not isinstance(lookup, Exact) or not isinstance(lookup.lhs, Col) or lookup.lhs.alias != Task._meta.db_table:
         return False
-    if isinstance(lookup.rhs, int) and abs(lookup.rhs) > LARGEST_ID:
-        return False  # nobody's, which the ORM knows
     # With a value, or with what a query of its own finds.
     return lookup.lhs.target.column in COUNTED and isinstance(lookup.rhs, bool | int | Query)
 

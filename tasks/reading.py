@@ -7,6 +7,7 @@ compares with are a statement's parameters. A queryset of any other kind, a sear
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import QuerySet
 from django.db.models.expressions import Col
@@ -74,7 +75,10 @@ def _prepared(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
         return None, ()
     shape, values = described
     if shape not in _statements:
-        sql, parameters = tasks.values_list(*COLUMNS).query.get_compiler(tasks.db).as_sql()
+        try:
+            sql, parameters = tasks.values_list(*COLUMNS).query.get_compiler(tasks.db).as_sql()
+        except EmptyResultSet:  # of this value, not of this shape
+            return None, ()
         # Not what was taken for the parameters: this shape is compiled each time.
         _statements[shape] = f"{sql} LIMIT %s OFFSET %s" if tuple(parameters) == values else None
     return _statements[shape], values
