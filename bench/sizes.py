@@ -40,9 +40,9 @@ class Extent:
 
 
 FULL = Extent(
-    rounds=3,
-    creates=1_200,
-    reads=1_000,
+    rounds=5,
+    creates=800,
+    reads=600,
     pages=("page of 5", "page of 100", "one task"),
     peers=("celery-redis", "celery-rabbitmq", "dramatiq"),
     workers=("celery-rabbitmq", "celery-rabbitmq-row", "celery-redis", "dramatiq"),

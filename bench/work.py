@@ -23,8 +23,8 @@ from bench.sizes import Extent
 from bench.turns import in_turns
 from project.stack import ROOT
 
-PROBE = 1_500
-FEWEST, MOST = 2_000, 60_000
+PROBE = 1_000
+FEWEST, MOST = 600, 60_000
 DOES = {
     "celery-rabbitmq": "a line",
     "celery-rabbitmq-row": "acknowledged late, a line and the same row",

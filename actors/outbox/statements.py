@@ -186,6 +186,20 @@ def delete(ids: Collection[int]) -> None:
             cursor.execute(DELETE.format(ids=_listed(ids)))
 
 
+def let_commits_be_late() -> None:
+    """Have commits of this thread not wait for PostgreSQL's disk, as long as its connection lasts.
+
+    For a relay: what a crash takes of its leases and stamps is done again, and a message that RabbitMQ has twice is
+    settled once. What it reads was committed by others, who have waited.
+    """
+    connection.ensure_connection()
+    session = connection.connection
+    if connection.vendor == "postgresql" and not getattr(session, "lets_commits_be_late", False):
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit TO off")
+        session.lets_commits_be_late = True
+
+
 def skips_locked() -> bool:
     """Say whether the database has row locks and can pass over them."""
     return connection.vendor == "postgresql"

@@ -19,6 +19,7 @@ from actors.outbox.configuration import threads_are_wanted
 from actors.outbox.naming import process_name
 from actors.outbox.publisher import Publisher
 from actors.outbox.relay import Relay, ready_rows
+from actors.outbox.statements import let_commits_be_late
 from actors.outbox.upkeep import UpkeepThread, make_upkeep_thread
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,12 @@ class RelayThread(threading.Thread):
         super().__init__(name="outbox-relay", daemon=True)
         self._make_publisher = make_publisher
         self._stopping = threading.Event()
+        # Only on a connection of this thread's own.
+        self._lets_commits_be_late = False
         self._begin()
 
     def run(self) -> None:
+        self._lets_commits_be_late = True
         try:
             while not self._stopping.is_set():
                 self._sweep()
@@ -82,6 +86,8 @@ class RelayThread(threading.Thread):
         """Sleep until there may be something to carry, and carry it."""
         try:
             self.publisher.run(SWEEP_SECONDS)
+            if self._lets_commits_be_late:
+                let_commits_be_late()
             carried_before = self.relay.carried
             while not self._stopping.is_set() and self.relay.step():
                 pass
