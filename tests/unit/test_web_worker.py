@@ -1,5 +1,9 @@
-"""The web server's one thread that must never wait for a client does not."""
+"""The web server's one thread that must never wait for a client does not, and no other waits while it is wanted."""
 
+import socket
+import threading
+from collections.abc import Iterator
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,16 +25,92 @@ class Connection(SimpleNamespace):
             raise OSError(9, "Bad file descriptor")
 
 
+@pytest.fixture
+def worker() -> Worker:
+    """A worker of four threads, none of which has been started."""
+    worker = Worker.__new__(Worker)
+    worker.alive = True
+    worker.tpool = SimpleNamespace(_work_queue=SimpleQueue[Any]())
+    worker._places = threading.BoundedSemaphore(2)
+    return worker
+
+
+@pytest.fixture
+def client() -> Iterator[tuple[socket.socket, Connection]]:
+    """A client's end of a connection, and the worker's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, Connection(sock=theirs)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What gunicorn has served, each of which keeps its connection open; it takes what was sent."""
+    served: list[Any] = []
+
+    def serve(_worker: Worker, connection: Any) -> bool:
+        served.append(connection.sock.recv(100))
+        return True
+
+    monkeypatch.setattr(ThreadWorker, "handle", serve)
+    return served
+
+
 @pytest.mark.parametrize("is_broken", [False, True])
 @pytest.mark.parametrize(("stays_open", "times"), [(False, 1), (True, 0)])
 def test_a_connection_is_closed_once_where_its_request_was_answered(
-    monkeypatch: pytest.MonkeyPatch, is_broken: bool, stays_open: bool, times: int
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, is_broken: bool, stays_open: bool, times: int
 ) -> None:
     monkeypatch.setattr(ThreadWorker, "handle", lambda worker, connection: stays_open)
     connection: Any = Connection(is_broken=is_broken)
+    worker.alive = False
 
-    assert Worker.handle(Worker.__new__(Worker), connection) is stays_open
+    assert worker.handle(connection) is stays_open
     assert connection.closed == times
     if not stays_open:
         connection.close(graceful=True)  # as gunicorn's one thread does afterwards
         assert connection.closed == 1
+
+
+def test_who_asks_again_at_once_is_served_by_the_same_thread(
+    worker: Worker, client: tuple[socket.socket, Any], served: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, connection = client
+    serve = ThreadWorker.handle
+
+    def serve_and_be_asked(one: Worker, its: Any) -> Any:
+        result = serve(one, its)
+        if len(served) < 3:
+            ours.send(b"again")
+        return result
+
+    ours.send(b"first")
+    monkeypatch.setattr(ThreadWorker, "handle", serve_and_be_asked)
+
+    assert worker.handle(connection) is True
+    assert served == [b"first", b"again", b"again"]
+    assert worker._places.acquire(blocking=False)
+    assert worker._places.acquire(blocking=False)
+
+
+@pytest.mark.parametrize("reason", ["others wait for a thread", "enough threads linger", "it is to stop"])
+def test_nobody_lingers_where_that_would_keep_others_waiting(
+    worker: Worker, client: tuple[socket.socket, Any], served: list[Any], reason: str
+) -> None:
+    ours, connection = client
+    if reason == "others wait for a thread":
+        worker.tpool._work_queue.put("another request")
+    elif reason == "enough threads linger":
+        worker._places = threading.BoundedSemaphore(1)
+        worker._places.acquire()
+    else:
+        worker.alive = False
+    ours.send(b"first")
+
+    def asks_again() -> bool:
+        ours.send(b"again")
+        return worker._asks_again(connection)
+
+    assert worker.handle(connection) is True
+    assert served == [b"first"]
+    assert not asks_again()

@@ -70,7 +70,7 @@ class Channel:
 class Connection:
     """A connection that does at once what pika does in the consumer thread."""
 
-    def __init__(self, parameters: Any) -> None:
+    def __init__(self, parameters: Any, _impl_class: type | None = None) -> None:
         self.parameters = parameters
         self.the_channel = Channel()
         self.is_open = True
@@ -132,7 +132,7 @@ def test_a_queue_that_rabbitmq_refuses_says_what_to_do_and_leaves_no_connection_
     opened: list[Connection] = []
 
     class Refusing(Connection):
-        def __init__(self, parameters: Any) -> None:
+        def __init__(self, parameters: Any, _impl_class: type | None = None) -> None:
             super().__init__(parameters)
             opened.append(self)
 
@@ -304,7 +304,7 @@ def test_connection_and_consumer_say_which_process_they_are(consumer: OwnMessage
 def test_a_rabbitmq_that_cannot_be_reached_is_a_closed_connection(
     connect: Callable[[], OwnMessagesConsumer], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def refuse(_parameters: Any) -> None:
+    def refuse(_parameters: Any, **_options: Any) -> None:
         raise error
 
     monkeypatch.setattr("pika.BlockingConnection", refuse)

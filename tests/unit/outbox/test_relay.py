@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import dramatiq
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 
 from actors.outbox import relay
@@ -15,7 +16,9 @@ from actors.outbox.envelope import Ticket
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.publisher import Outcome, Outgoing
 from actors.outbox.relay import LARGEST_WINDOW, Relay
+from actors.outbox.statements import let_commits_be_late
 from actors.outbox.thread import rest_after
+from tests.unit.outbox.scene import elsewhere
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -231,3 +234,31 @@ def test_a_scheduled_row_that_is_due_is_published_as_its_attempt(send: Send) -> 
 @pytest.mark.parametrize(("messages", "seconds"), [(0, 0.0), (1, 0.006), (3, 0.018), (1000, 0.03)])
 def test_a_relay_rests_longer_after_more_messages_up_to_a_limit(messages: int, seconds: float) -> None:
     assert rest_after(messages) == pytest.approx(seconds)
+
+
+def test_commits_are_late_on_the_connection_of_a_relay_and_on_no_other(database: str) -> None:
+    if database == "sqlite":
+        pytest.skip("SQLite has no such setting")
+
+    def waits() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            return str(cursor.fetchone()[0])
+
+    def tell_server(command: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER ROLE CURRENT_USER {command}")  # heeded by connections that are made from now on
+
+    seen: list[str] = []
+
+    def relay_twice() -> None:
+        for _ in range(2):
+            let_commits_be_late()
+            seen.append(waits())
+            connection.close()  # as after an outage
+            seen.append(waits())
+
+    tell_server("SET synchronous_commit TO on")
+    elsewhere(relay_twice).join()
+    tell_server("RESET synchronous_commit")
+    assert seen == ["off", "on", "off", "on"]
