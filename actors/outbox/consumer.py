@@ -25,6 +25,16 @@ from actors.outbox.naming import process_name, with_connection_name
 CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
 
 
+class DeliveringConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
+    """pika's connection, which does not look for whoever waits for a delivery: nobody does, they go to the channel.
+
+    To look, by names that are made anew, takes a third of the time in which pika receives a message.
+    """
+
+    def _has_pending_callbacks(self, value: Any) -> Any:
+        return None if isinstance(value.method, pika.spec.Basic.Deliver) else super()._has_pending_callbacks(value)
+
+
 class TakenMessage(_RabbitmqMessage):
     """A message together with the consumer that took it, the only one that may acknowledge it."""
 
@@ -71,7 +81,7 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
         name = process_name("worker")
         try:
             self.connection = pika.BlockingConnection(
-                with_connection_name(broker.parameters, f"{name} queue={queue_name}")
+                with_connection_name(broker.parameters, f"{name} queue={queue_name}"), _impl_class=DeliveringConnection
             )
         except CANNOT_CONNECT as error:
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
