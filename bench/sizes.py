@@ -45,7 +45,7 @@ FULL = Extent(
     reads=600,
     pages=("page of 5", "page of 100", "one task"),
     peers=("celery-redis", "celery-rabbitmq", "dramatiq"),
-    workers=("celery-rabbitmq", "celery-rabbitmq-row", "celery-redis", "dramatiq"),
+    workers=("celery-rabbitmq", "celery-rabbitmq-row", "dramatiq"),
     work_rounds=3,
     work_seconds=5.0,
 )
