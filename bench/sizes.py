@@ -51,11 +51,11 @@ FULL = Extent(
 )
 QUICK = Extent(
     rounds=2,
-    creates=1_000,
-    reads=600,
+    creates=500,
+    reads=400,
     pages=("page of 5", "page of 100"),
     peers=("celery-redis",),
     workers=("celery-rabbitmq",),
     work_rounds=2,
-    work_seconds=3.0,
+    work_seconds=2.0,
 )
