@@ -7,7 +7,7 @@ it is not found.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import models
 from django.db.models import F, Q, QuerySet
@@ -20,6 +20,8 @@ from rest_framework.utils.urls import replace_query_param
 
 from actors import cursors
 from actors.cursors import InvalidCursor, Place
+
+T = TypeVar("T")
 
 Order = tuple[str, ...]
 Read = Callable[[QuerySet[Any], int, int], Sequence[Any]]
@@ -81,6 +83,21 @@ def reverse(rows: QuerySet[Any]) -> QuerySet[Any]:
     return rows.order_by(*(name[1:] if name.startswith("-") else f"-{name}" for name in order_of(rows)))
 
 
+def cut(found: Sequence[T], size: int, *, backwards: bool, begins_beside_another: bool) -> tuple[list[T], bool, bool]:
+    """Return a page in its order, whether there is one after it, and whether there is one before it.
+
+    Args:
+        found: what a page was looked for in, one more than it has if there are so many, in the order of looking.
+        size: of a page.
+        backwards: whether it was looked for from its end.
+        begins_beside_another: whether it was looked for from a row on, which is on the page that the client has.
+    """
+    page, has_more = list(found[:size]), len(found) > size
+    if backwards:
+        return page[::-1], bool(page), has_more
+    return page, has_more, bool(page) and begins_beside_another
+
+
 class KeysetPagination(CursorPagination):
     """Pages of rows in the order that they come in, which ends with the id."""
 
@@ -108,11 +125,9 @@ class KeysetPagination(CursorPagination):
         size, place = self.get_page_size(request), self._place(rows, request)
         backwards = bool(place and place.backwards)
         found = self._read(reverse(rows) if backwards else rows, place, size + 1)
-        page, has_more = found[:size], len(found) > size
-        page = page[::-1] if backwards else page
-        self._next = self._cursor(rows, page[-1], backwards=False) if page and (has_more or backwards) else None
-        comes_after_others = has_more if backwards else place is not None
-        self._previous = self._cursor(rows, page[0], backwards=True) if page and comes_after_others else None
+        page, precedes, follows = cut(found, size, backwards=backwards, begins_beside_another=place is not None)
+        self._next = self._cursor(rows, page[-1], backwards=False) if precedes else None
+        self._previous = self._cursor(rows, page[0], backwards=True) if follows else None
         self.display_page_controls = bool(self._next or self._previous)
         return page
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
-from rest_framework.response import Response
 
-from actors.keyset import KeysetPagination
+from actors.keyset import KeysetPagination, cut
 from actors.models import Activity
 
 SIZE = 20
@@ -46,12 +45,8 @@ class HistoryPagination(ActivityPagination):
         upwards = bool(match and match[1] == "gt")
         condition = {match[1]: int(match[2])} if match else {}
         found = read(condition, upwards, size + 1)
-        page, more = found[:size], len(found) > size
-        page = page[::-1] if upwards else page
+        page, precedes, follows = cut(found, size, backwards=upwards, begins_beside_another=match is not None)
         self.address = request.build_absolute_uri()
-        self._next = f"lt-{page[-1].version}" if page and (more or upwards) else None
-        self._previous = f"gt-{page[0].version}" if page and (more if upwards else match is not None) else None
+        self._next = f"lt-{page[-1].version}" if precedes else None
+        self._previous = f"gt-{page[0].version}" if follows else None
         return page
-
-    def get_paginated_response(self, data: Any) -> Response:
-        return Response({"next": self.get_next_link(), "previous": self.get_previous_link(), "results": data})

@@ -11,11 +11,11 @@ from django.core.exceptions import EmptyResultSet
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import QuerySet
-from django.db.models.expressions import Col
 from django.db.models.lookups import Exact
 from django.db.models.sql import Query
 from django.utils.functional import cached_property
 
+from tasks.equalities import equalities_of
 from tasks.models import Task
 
 COUNTED = ("completed", "owner_id")
@@ -67,14 +67,12 @@ def _from_ledger(using: str, conditions: dict[str, list[tuple[str, Any]]]) -> in
 def _conditions(tasks: QuerySet[Task, Any]) -> dict[str, list[tuple[str, Any]]] | None:
     """Return what the columns of the ledger have to be equal to, as SQL; None if more is asked for than that."""
     query = tasks.query
-    if not _counts_rows_that_match(query):
+    lookups = equalities_of(query)
+    if lookups is None or not all(map(_compares_what_is_counted, lookups)):
         return None
     compiler = query.get_compiler(tasks.db)
     found: dict[str, list[tuple[str, Any]]] = {}
-    lookups: list[Any] = query.where.children
     for lookup in lookups:
-        if not _compares_what_is_counted(lookup):
-            return None
         try:
             condition = lookup.process_rhs(compiler, compiler.connection)
         except EmptyResultSet:  # a number beyond what the column can hold
@@ -83,14 +81,7 @@ def _conditions(tasks: QuerySet[Task, Any]) -> dict[str, list[tuple[str, Any]]] 
     return found
 
 
-def _compares_what_is_counted(lookup: Any) -> bool:
-    if not isinstance(lookup, Exact) or not isinstance(lookup.lhs, Col) or lookup.lhs.alias != Task._meta.db_table:
-        return False
+def _compares_what_is_counted(lookup: Exact) -> bool:
     # With a value, or with what a query of its own finds.
-    return lookup.lhs.target.column in COUNTED and isinstance(lookup.rhs, bool | int | Query)
-
-
-def _counts_rows_that_match(query: Query) -> bool:
-    is_narrowed = query.is_sliced or query.distinct or query.combinator or query.extra or query.extra_tables
-    is_derived = query.annotations or query.group_by is not None
-    return not (is_narrowed or is_derived or query.where.negated or query.where.connector != "AND")
+    is_ours = lookup.lhs.alias == Task._meta.db_table and lookup.lhs.target.column in COUNTED
+    return is_ours and isinstance(lookup.rhs, bool | int | Query)

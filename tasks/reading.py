@@ -10,12 +10,11 @@ from typing import Any
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import QuerySet
-from django.db.models.expressions import Col
-from django.db.models.lookups import Exact
 from django.utils.timezone import get_current_timezone
 from psycopg.types.datetime import TimestamptzLoader
 
 from actors.cursors import LARGEST_ID
+from tasks.equalities import equalities_of
 from tasks.models import Task
 
 COLUMNS = (
@@ -87,14 +86,13 @@ def _prepared(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
 def _describe(tasks: QuerySet[Task]) -> tuple[Shape, tuple[Any, ...]] | None:
     """Return a queryset's shape and what it compares with; None if it is more than columns that equal values."""
     query = tasks.query
-    where = query.where
-    plain = not (query.distinct or query.annotations or query.combinator or query.extra or query.is_sliced)
-    if not plain or where.negated or where.connector != "AND":
+    equalities = equalities_of(query)
+    if equalities is None:
         return None
     compared: list[Any] = []
     values: list[Any] = []
-    for each in where.children:
-        if not isinstance(each, Exact) or not isinstance(each.lhs, Col) or not isinstance(each.rhs, bool | int | str):
+    for each in equalities:
+        if not isinstance(each.rhs, bool | int | str):
             return None
         # A truth is no parameter to PostgreSQL: it is part of the statement.
         truth = each.rhs if isinstance(each.rhs, bool) else None

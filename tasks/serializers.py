@@ -5,7 +5,6 @@ the two together.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
@@ -15,6 +14,7 @@ from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
 from tasks.models import Task
+from tasks.reading import iso_8601
 
 
 class TextField(serializers.CharField):
@@ -61,6 +61,7 @@ class TaskSerializer(DeclaredTaskSerializer):
 
 def representation_of(task: Task) -> dict[str, Any]:
     """Return a task as the API shows it; its owner should have been read with it."""
+    zone = get_current_timezone()
     return {
         "id": task.pk,
         "title": task.title,
@@ -69,15 +70,9 @@ def representation_of(task: Task) -> dict[str, Any]:
         "owner": task.owner.get_username(),
         "owner_id": task.owner_id,
         "version": task.version,
-        "created_at": in_local_time(task.created_at),
-        "updated_at": in_local_time(task.updated_at),
+        "created_at": iso_8601(task.created_at.astimezone(zone)),
+        "updated_at": iso_8601(task.updated_at.astimezone(zone)),
     }
-
-
-def in_local_time(moment: datetime) -> str:
-    """Return a time as DRF writes it: ISO 8601 in the current time zone, UTC as Z."""
-    text = moment.astimezone(get_current_timezone()).isoformat()
-    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dramatiq
-from django.db import Error, OperationalError, connection
+from django.db import Error, connection
 from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import ShutdownNotifications, SkipMessage, TimeLimit
 
@@ -14,7 +14,7 @@ from actors.outbox.envelope import Ticket
 from actors.outbox.interruptions import lift, take_back_undelivered
 from actors.outbox.leftovers import give_up_open_transaction
 from actors.outbox.models import OutboxMessage, OutboxMessages, State
-from actors.outbox.outage import RowIsLocked, lock_was_not_available, trust_connection
+from actors.outbox.outage import locks_may_be_taken, trust_connection
 from actors.outbox.statements import LivingRow, read_living
 
 INTERRUPTERS = (TimeLimit, ShutdownNotifications)
@@ -90,12 +90,8 @@ class Delivery:
                 which may settle it, or may be dead without PostgreSQL's knowing. Only the end of the lock tells.
         """
         wait_for_locks_only_so_long()
-        try:
+        with locks_may_be_taken():
             row = self._required(for_update(self.row()))
-        except OperationalError as error:
-            if lock_was_not_available(error):
-                raise RowIsLocked(*error.args) from error
-            raise
         wait_for_locks_as_usual()
         return row
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import OperationalError, models, transaction
+from django.db import models, transaction
 from dramatiq.middleware import SkipMessage
 
 from actors.outbox import delivery, statements
 from actors.outbox.envelope import Ticket
 from actors.outbox.inserts import insert_rows
 from actors.outbox.leftovers import give_up_open_transaction
-from actors.outbox.outage import RowIsLocked, lock_was_not_available
+from actors.outbox.outage import locks_may_be_taken
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +121,8 @@ def settle_together(group: Sequence[Work]) -> None:
 
 
 def _owed(group: Sequence[Work]) -> list[Work]:
-    try:
+    with locks_may_be_taken():
         attempts = statements.lock([work.ticket.row_id for work in group], timeout_ms=delivery.LOCK_TIMEOUT_MS)
-    except OperationalError as error:
-        if lock_was_not_available(error):
-            raise RowIsLocked(*error.args) from error
-        raise
     # By ticket: of two copies in one group only one is owed, and an older attempt's takes nothing from a newer one's.
     works = {work.ticket: work for work in group}
     return [work for ticket, work in works.items() if attempts.get(ticket.row_id) == ticket.attempt]

@@ -138,7 +138,6 @@ class Settlement(Middleware):
         if settling is None:
             return
         if share := getattr(self._thread, "share", None):
-            settling.before_waiting = share.close
             share.close()
         try:
             end(settling)

@@ -1,6 +1,8 @@
 """Tells a database that is away from a statement that failed. One is waited out, the other is a failure."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connection, connections
 
@@ -64,6 +66,21 @@ def trust_connection() -> None:
 def lock_was_not_available(error: OperationalError) -> bool:
     """Say whether a row lock was waited for in vain."""
     return _sqlstate(error) == LOCK_NOT_AVAILABLE
+
+
+@contextmanager
+def locks_may_be_taken() -> Iterator[None]:
+    """Say of a row lock that was waited for in vain what it is.
+
+    Raises:
+        RowIsLocked: in place of the database's own error.
+    """
+    try:
+        yield
+    except OperationalError as error:
+        if lock_was_not_available(error):
+            raise RowIsLocked(*error.args) from error
+        raise
 
 
 def _sqlstate(error: BaseException) -> str | None:
