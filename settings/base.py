@@ -112,6 +112,7 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,  # milliseconds
+        "prepare_threshold": 5,  # for `actors.outbox.prepared` alone
         "options": " ".join(f"-c {name}={value}" for name, value in POSTGRESQL_SESSION.items()),
     }
     DATABASES["default"]["OPTIONS"] = {**POSTGRESQL_OPTIONS, **DATABASES["default"].get("OPTIONS", {})}

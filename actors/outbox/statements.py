@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from actors.outbox.models import OutboxMessage, State
+from actors.outbox.prepared import prepared_cursor
 
 LEASE_SECONDS = 30
 
@@ -116,7 +117,7 @@ def insert(**values: Any) -> None:
     Raises:
         DatabaseError: a value does not fit; as with `create()`, the transaction can only be rolled back then.
     """
-    with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
+    with transaction.mark_for_rollback_on_error(using=connection.alias), prepared_cursor() as cursor:
         cursor.execute(_in_dialect(INSERT), values)
         while not cursor.rowcount and not _keeps_waiting(cursor, values):
             # The one that waited has begun meanwhile.

@@ -255,6 +255,39 @@ def test_a_saved_task_is_told_of_once(user1: User, sent: Sent, lines: Lines) -> 
     assert lines() == [*updated(task, title="Bir"), *updated(task)]
 
 
+@pytest.mark.parametrize(
+    "fields", [{}, {"description": "Tab\t, 'qator'\n", "completed": True}, {"pk": 77}, {"title": "ў" * 200}]
+)
+def test_a_created_task_is_what_the_database_has(user1: User, fields: dict[str, Any]) -> None:
+    made = Task(**{"title": "Bir", "owner": user1, **fields})
+    made.save()
+    kept = Task.objects.get()
+    names = [field.attname for field in Task._meta.concrete_fields]
+    assert [getattr(made, name) for name in names] == [getattr(kept, name) for name in names]
+    assert not made._state.adding
+
+
+def test_an_expression_is_computed_by_the_database(user1: User) -> None:
+    Task.objects.create(title="Bir", description=Upper(Value("baland")), owner=user1)
+    assert Task.objects.get().description == "BALAND"
+
+
+def test_a_task_of_an_owner_that_is_not_saved_is_refused() -> None:
+    with pytest.raises(ValueError, match="unsaved related object"):
+        Task(title="Bir", owner=User(username="user3")).save()
+
+
+def test_creating_costs_postgresql_no_planning(database: str, user1: User) -> None:
+    if database == "sqlite":
+        pytest.skip("SQLite keeps no statements for a connection")
+    for number in range(3):
+        Task.objects.create(title=f"Vazifa {number}", owner=user1)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        kept = sorted(statement.split()[2] for (statement,) in cursor.fetchall())
+    assert kept == ['"tasks_task"', "outbox_outboxmessage"]
+
+
 def test_what_is_got_or_created_is_told_of_if_it_is_created(user1: User, sent: Sent, lines: Lines) -> None:
     task, _created = Task.objects.get_or_create(title="Bir", owner=user1)
     Task.objects.get_or_create(title="Bir", owner=user1)
