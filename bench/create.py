@@ -46,7 +46,9 @@ def measure(ground: Ground, extent: Extent) -> list[Figure]:
         for name in names:
             create(ground, ground.site(name), webs[name], requests=WARM_UP)
         rounds = in_turns(
-            names, extent.rounds, lambda name: create(ground, ground.site(name), webs[name], requests=extent.creates)
+            names,
+            extent.create_rounds,
+            lambda name: create(ground, ground.site(name), webs[name], requests=extent.creates),
         )
     return [figure for name in extent.peers for figure in _beside(name, rounds[OURS], rounds[name])]
 

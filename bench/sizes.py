@@ -20,6 +20,9 @@ class Extent:
 
     rounds: int
 
+    create_rounds: int
+    """Many short ones: what else a machine does comes and goes within seconds."""
+
     creates: int
     """Requests a round."""
 
@@ -41,7 +44,8 @@ class Extent:
 
 FULL = Extent(
     rounds=5,
-    creates=800,
+    create_rounds=11,
+    creates=400,
     reads=600,
     pages=("page of 5", "page of 100", "one task"),
     peers=("celery-redis", "celery-rabbitmq", "dramatiq"),
@@ -51,7 +55,8 @@ FULL = Extent(
 )
 QUICK = Extent(
     rounds=2,
-    creates=500,
+    create_rounds=5,
+    creates=200,
     reads=400,
     pages=("page of 5", "page of 100"),
     peers=("celery-redis",),
