@@ -1,7 +1,7 @@
 from django.db import migrations
 
-# Measured at a million tasks, a quarter of the list costs creates less, not more: the one that sorts it in finds the pages
-# that it needs in memory. And every search reads less.
+# A quarter of the list: at a million tasks, one create in 250 waits 10 ms to sort it in, not one in 900 up to 28, and a
+# search reads half a millisecond of it at most, not two. Creates cost the same.
 SHORTER = "ALTER INDEX task_by_text SET (gin_pending_list_limit = 256)"
 AS_BEFORE = "ALTER INDEX task_by_text SET (gin_pending_list_limit = 1024)"
 
