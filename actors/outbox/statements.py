@@ -16,6 +16,7 @@ from django.db import connection, transaction
 
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.prepared import prepared_cursor
+from actors.outbox.times import read_times_fast
 
 LEASE_SECONDS = 30
 
@@ -159,6 +160,7 @@ def read_living(ids: Sequence[int]) -> dict[int, LivingRow]:
         living = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*LivingRow._fields)
         return {row[0]: LivingRow(*row) for row in living}
     with connection.cursor() as cursor:
+        read_times_fast(cursor)
         cursor.execute(LIVING.format(columns=", ".join(LivingRow._fields), ids=_listed(ids)))
         return {row[0]: LivingRow._make(row) for row in cursor.fetchall()}
 
