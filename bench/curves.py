@@ -1,6 +1,10 @@
 """Throughput and lateness against clients, rows and backlog, as charts in docs/scale; and what one create costs."""
 
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TypeVar
 
 from bench import cost, load
 from bench.charts import Chart, draw
@@ -11,10 +15,14 @@ from bench.grown import grown
 from bench.messages import owe
 from bench.sites import LESSON, OURS
 from bench.sizes import CLIENTS, Extent
+from bench.turns import in_turns
+
+Measured = TypeVar("Measured")
 
 CLIENT_STEPS = (1, 2, 4, 8, 16, 32)
 ROW_STEPS = (0, 10_000, 100_000, 1_000_000)
-CREATES = 500
+# A turn; a point of a curve is the median of its turns.
+CREATES, TURNS = 200, 3
 WARM_UP = 100
 READ_SECONDS = 2.0
 
@@ -32,41 +40,41 @@ def _clients(ground: Ground) -> Chart:
     names = [OURS, LESSON]
     with ground.webs(names) as webs:
 
-        def at(name: str, clients: int) -> Creates:
+        def at(point: tuple[str, int]) -> Creates:
+            name, clients = point
             return create(ground, ground.site(name), webs[name], requests=CREATES, clients=clients)
 
-        measured: dict[str, list[Creates]] = {name: [] for name in names}
-        for clients in CLIENT_STEPS:
-            for name in names:
-                measured[name].append(at(name, clients))
-    return _chart("clients", "Creates, by how many clients there are", "clients", CLIENT_STEPS, measured)
+        measured = in_turns([(name, clients) for clients in CLIENT_STEPS for name in names], TURNS, at)
+    curves = {name: [measured[name, clients] for clients in CLIENT_STEPS] for name in names}
+    return _chart("clients", "Creates, by how many clients there are", "clients", CLIENT_STEPS, curves)
 
 
 def _rows(ground: Ground) -> Chart:
-    measured: dict[str, list[Creates]] = {"creates": []}
-    reads: list[load.Answers] = []
-    for rows in ROW_STEPS:
-        site = grown(ground, rows)
-        with ground.web(site) as web:
-            ground.empty_messages(site)
-            create_more(ground, site, web, requests=WARM_UP)
-            reads.append(_first_pages(web))
-            ground.empty_messages(site)
-            measured["creates"].append(create_more(ground, site, web, requests=CREATES))
-            ground.empty_messages(site)
-    chart = _chart("rows", "Creates and first pages, by how many tasks there are", "tasks", ROW_STEPS, measured)
-    per_second = {**chart.per_second, "first pages": [each.per_second for each in reads]}
-    p99_ms = {**chart.p99_ms, "first pages": [each.ms(99) for each in reads]}
-    return Chart(
-        name=chart.name, title=chart.title, against="tasks", steps=ROW_STEPS, per_second=per_second, p99_ms=p99_ms
+    sites = {rows: grown(ground, rows) for rows in ROW_STEPS}
+    with ExitStack() as stack:
+        webs = {rows: stack.enter_context(ground.web(site, f"web-{rows}")) for rows, site in sites.items()}
+
+        def at(rows: int, requests: int = CREATES) -> Creates:
+            ground.empty_messages(sites[rows])
+            return create_more(ground, sites[rows], webs[rows], requests=requests)
+
+        for rows in ROW_STEPS:
+            at(rows, WARM_UP)
+        reads = in_turns(ROW_STEPS, TURNS, lambda rows: _first_pages(webs[rows]))
+        creates = in_turns(ROW_STEPS, TURNS, at)
+    curves: dict[str, list[list[Creates]]] = {"creates": list(creates.values())}
+    chart = _chart("rows", "Creates and first pages, by how many tasks there are", "tasks", ROW_STEPS, curves)
+    pages = {"first pages": list(reads.values())}
+    return replace(
+        chart,
+        per_second={**chart.per_second, **_medians(pages, lambda answers: answers.per_second)},
+        p99_ms={**chart.p99_ms, **_medians(pages, lambda answers: answers.ms(99))},
     )
 
 
 def _first_pages(web: Running) -> load.Answers:
     asked = (load.get(web.port, "/tasks/"),)
-    return load.run(
-        load.Load(port=web.port, requests=asked, total=2_000, clients=CLIENTS, at_most_seconds=READ_SECONDS)
-    )
+    return load.run(load.Load(port=web.port, requests=asked, total=500, clients=CLIENTS, at_most_seconds=READ_SECONDS))
 
 
 def _backlog(ground: Ground) -> Chart:
@@ -97,24 +105,31 @@ def _backlog(ground: Ground) -> Chart:
 def _with_backlog(ground: Ground, web: Running, waiting: int) -> load.Answers:
     ground.database().execute("TRUNCATE outbox_outboxmessage, tasks_task")
     owe(ground, waiting)
-    answers = load.run(load.Load(port=web.port, requests=(load.post(web.port),), total=CREATES, clients=CLIENTS))
-    if (found := ground.awaiting()) != waiting + CREATES:
-        raise RuntimeError(f"{waiting} messages waited, {CREATES} tasks were created, and {found} wait now")
+    total = TURNS * CREATES
+    answers = load.run(load.Load(port=web.port, requests=(load.post(web.port),), total=total, clients=CLIENTS))
+    if (found := ground.awaiting()) != waiting + total:
+        raise RuntimeError(f"{waiting} messages waited, {total} tasks were created, and {found} wait now")
     return answers
 
 
-def _chart(name: str, title: str, against: str, steps: Sequence[int], measured: dict[str, list[Creates]]) -> Chart:
-    def each(attribute: Callable[[Creates], float]) -> dict[str, list[float]]:
-        return {who: [attribute(one) for one in values] for who, values in measured.items()}
-
+def _chart(
+    name: str, title: str, against: str, steps: Sequence[int], curves: Mapping[str, Sequence[Sequence[Creates]]]
+) -> Chart:
     return Chart(
         name=name,
         title=title,
         against=against,
         steps=steps,
-        per_second=each(lambda one: one.per_second),
-        p99_ms=each(lambda one: one.p99_ms),
+        per_second=_medians(curves, lambda creates: creates.per_second),
+        p99_ms=_medians(curves, lambda creates: creates.p99_ms),
     )
+
+
+def _medians(
+    curves: Mapping[str, Sequence[Sequence[Measured]]], of: Callable[[Measured], float]
+) -> dict[str, list[float]]:
+    """Return of each curve the median of each point's turns."""
+    return {who: [statistics.median(map(of, turns)) for turns in points] for who, points in curves.items()}
 
 
 def _ends(chart: Chart) -> list[Figure]:
