@@ -44,14 +44,14 @@ class Extent:
 
 FULL = Extent(
     rounds=5,
-    create_rounds=11,
+    create_rounds=9,
     creates=400,
     reads=600,
     pages=("page of 5", "page of 100", "one task"),
     peers=("celery-redis", "celery-rabbitmq", "dramatiq"),
     workers=("celery-rabbitmq", "celery-rabbitmq-row", "dramatiq"),
     work_rounds=3,
-    work_seconds=5.0,
+    work_seconds=3.5,
 )
 QUICK = Extent(
     rounds=2,

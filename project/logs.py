@@ -5,8 +5,10 @@ import os
 from collections.abc import Sequence
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import Any
 
 from actors.outbox.context import current_request_id
+from actors.outbox.gathered import Line, gather, write_gathered
 
 # What a terminal or a reader of lines would take for the end of a line or a command of its own.
 ESCAPES = {
@@ -59,8 +61,45 @@ class WithoutTraceback(logging.Filter):
         return True
 
 
-class WholeLineFileHandler(WatchedFileHandler):
-    """Appends each record with one `write(2)`: lines of several processes follow each other and never mix.
+class GatheringHandler(logging.Handler):
+    """Mixed into a handler, to write many lines at once where a thread gathers them. A warning never waits."""
+
+    terminator = "\n"
+
+    def write(self, text: str) -> None:
+        """Write whole lines."""
+        raise NotImplementedError
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = record, self.format(record) + self.terminator
+        except Exception:  # logging's own contract: a record that cannot be written ends nobody's work
+            self.handleError(record)
+            return
+        if record.levelno >= logging.WARNING or not gather(self._write_lines, line):
+            write_gathered(self._write_lines)
+            self._write_lines([line])
+
+    def _write_lines(self, lines: list[Line]) -> None:
+        self.acquire()  # gathered lines are written outside `emit`
+        try:
+            self.write("".join(text for _record, text in lines))
+        except Exception:
+            self.handleError(lines[-1][0])
+        finally:
+            self.release()
+
+
+class TerminalHandler(GatheringHandler, logging.StreamHandler[Any]):
+    """Writes to the process's standard error, whole lines at a time."""
+
+    def write(self, text: str) -> None:
+        self.stream.write(text)
+        self.flush()
+
+
+class WholeLineFileHandler(GatheringHandler, WatchedFileHandler):
+    """Appends each record, or those that were gathered, with one `write(2)`: lines of several processes never mix.
 
     Follows the file when it is moved away (logrotate) and makes its folder if there is none.
     """
@@ -81,13 +120,9 @@ class WholeLineFileHandler(WatchedFileHandler):
                 "Set it to a file that this user may write, or to nothing to log to the terminal only."
             ) from error
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            line = self.format(record) + self.terminator
-            self.reopenIfNeeded()
-            os.write(self._descriptor(), line.encode("utf-8", "backslashreplace"))
-        except Exception:  # logging's own contract: a record that cannot be written ends nobody's work
-            self.handleError(record)
+    def write(self, text: str) -> None:
+        self.reopenIfNeeded()
+        os.write(self._descriptor(), text.encode("utf-8", "backslashreplace"))
 
     def _descriptor(self) -> int:
         # FileHandler opens late where `delay` was asked for, and after a failed reopening.

@@ -29,7 +29,7 @@ LOGGING: dict[str, Any] = {
         "without_traceback": {"()": "project.logs.WithoutTraceback"},
     },
     "handlers": {
-        "terminal": {"class": "logging.StreamHandler", "formatter": "line"},
+        "terminal": {"class": "project.logs.TerminalHandler", "formatter": "line"},
         "file": {"class": "project.logs.WholeLineFileHandler", "filename": LOG_FILE, "formatter": "line"}
         if LOG_FILE
         else {"class": "logging.NullHandler"},

@@ -21,6 +21,7 @@ from dramatiq.worker import WorkerThread, _WorkQueueItem
 
 from actors.outbox.delivery import read_together
 from actors.outbox.errors import Unsettled
+from actors.outbox.gathered import lines_gathered, write_gathered
 from actors.outbox.group_commit import GroupCommit, Work, settle_together
 from actors.outbox.outage import RowIsLocked, database_is_away, trust_connection
 from actors.outbox.statements import LivingRow
@@ -83,6 +84,7 @@ class Share:
         """Settle what has run, at its end or before something begins that may last, such as a wait for a lock."""
         self.is_closed = True
         self._on_close()
+        write_gathered()
         left = [work for _settling, work in self._waiting.values() if not work.is_done]
         if left:
             self._group_commit.try_together(left)
@@ -244,7 +246,7 @@ class SharingWorkerThread(WorkerThread):
         )
         passages = [Passage(self, first)]
         until = self.clock() + QUICK_SECONDS
-        with self._settlement.sharing(share):
+        with self._settlement.sharing(share), lines_gathered():
             passages[0].begin(share)
             while rest and not (share.is_closed or self.clock() > until or self._settlement.worker.stopping.is_set()):
                 passages.append(Passage(self, rest.popleft().message))

@@ -5,12 +5,15 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.test import Client
 
-from project.logs import LineFormatter, QuietAddresses, WholeLineFileHandler
+from actors.outbox.gathered import lines_gathered
+from project.logs import LineFormatter, QuietAddresses, TerminalHandler, WholeLineFileHandler
 from project.stack import ROOT
 
 LINES = 300
@@ -129,6 +132,62 @@ def test_a_full_disk_ends_nobodys_work(capsys: pytest.CaptureFixture[str]) -> No
     handler.emit(record("yozib bo'lmaydi"))
     handler.close()
     assert "No space left on device" in capsys.readouterr().err
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[tuple[logging.Logger, Path, StringIO]]:
+    """A logger that writes to a file and to a terminal, as ours do."""
+    file, terminal = WholeLineFileHandler(str(tmp_path / "debug.log")), TerminalHandler(StringIO())
+    logger = logging.Logger("both", logging.INFO)
+    for handler in (file, terminal):
+        handler.setFormatter(LineFormatter("%(message)s"))
+        logger.addHandler(handler)
+    yield logger, tmp_path / "debug.log", terminal.stream
+    file.close()
+
+
+def test_lines_that_are_gathered_are_written_at_once(both: tuple[logging.Logger, Path, StringIO]) -> None:
+    logger, file, terminal = both
+    with lines_gathered():
+        logger.info("a\nb")
+        logger.info("c")
+        assert (file.read_text(), terminal.getvalue()) == ("", "")
+    assert (file.read_text(), terminal.getvalue()) == ("a\\nb\nc\n", "a\\nb\nc\n")
+    logger.info("d")
+    assert file.read_text() == terminal.getvalue() == "a\\nb\nc\nd\n"
+
+
+def test_a_warning_waits_for_nobody_and_overtakes_nothing(both: tuple[logging.Logger, Path, StringIO]) -> None:
+    logger, file, terminal = both
+    with lines_gathered():
+        logger.info("before")
+        logger.warning("now")
+        logger.info("after")
+        assert file.read_text() == terminal.getvalue() == "before\nnow\n"
+    assert file.read_text() == terminal.getvalue() == "before\nnow\nafter\n"
+
+
+def test_a_full_disk_keeps_no_gathered_line_from_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    file, terminal = WholeLineFileHandler(os.fspath(full)), TerminalHandler(StringIO())
+    with lines_gathered():
+        for handler in (file, terminal):
+            handler.handle(record("a"))
+    file.close()
+    assert terminal.stream.getvalue() == "a\n"
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_line_that_cannot_be_made_ends_nobodys_work(
+    both: tuple[logging.Logger, Path, StringIO], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger, file, _terminal = both
+    logger.info("%d", "no number")
+    logger.info("next")
+    assert file.read_text() == "next\n"
+    assert "--- Logging error ---" in capsys.readouterr().err
 
 
 def test_terminal_and_file_have_the_same_line_which_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """Messages that one worker thread settles together: each as if it were alone, in one transaction."""
 
 import cProfile
+import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from queue import PriorityQueue
@@ -19,6 +20,7 @@ from dramatiq.worker import WorkerThread, _WorkQueueItem
 from actors.outbox import delivery, envelope, failures, group_commit, settlement, sharing, starts
 from actors.outbox.context import Context, current_context, current_trail, sent_by
 from actors.outbox.errors import Unsettled
+from actors.outbox.gathered import Line, gather
 from actors.outbox.group_commit import Work, settle_together
 from actors.outbox.middleware import settlement_of
 from actors.outbox.models import OutboxMessage, State
@@ -197,6 +199,30 @@ def test_one_that_raises_fails_alone(pool: Pool, quick: Declare) -> None:
     assert effects() == ["a", "b"]
     assert (the_row().state, the_row().error) == (State.SCHEDULED, "ValueError: wrong")
     assert [type(error) for error in pool.consumer.errors] == [ValueError]
+
+
+def test_what_they_log_is_written_before_any_of_them_is_settled(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    seen: list[list[str]] = []
+
+    def write(lines: list[Line]) -> None:
+        written.append(" ".join(text for _record, text in lines))
+
+    def log(name: str) -> Group:
+        assert gather(write, (logging.makeLogRecord({}), name))
+        return named(name)
+
+    def settle(works: Sequence[Work]) -> None:
+        seen.append(list(written))
+        settle_together(works)
+
+    monkeypatch.setattr(group_commit, "settle_together", settle)
+    send_all(quick(log), "a", "b", "c")
+    pool.take_all()
+    pool.work_once()
+    assert (written, seen, effects()) == (["a b c"], [["a b c"]], ["a", "b", "c"])
 
 
 def test_what_ran_before_a_failure_is_settled_before_that_is_written_down(

@@ -1,0 +1,94 @@
+"""Lines that a thread gathers are all written, once, in their order, and none too late."""
+
+import logging
+import threading
+
+import pytest
+
+from actors.outbox.gathered import Line, gather, lines_gathered, write_gathered
+
+
+class Place:
+    """Somewhere to write to, which remembers what each write wrote."""
+
+    def __init__(self) -> None:
+        self.written: list[list[str]] = []
+
+    def write(self, lines: list[Line]) -> None:
+        self.written.append([text for _record, text in lines])
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+def line(text: str) -> Line:
+    return logging.LogRecord("name", logging.INFO, __file__, 1, text, None, None), text
+
+
+def test_without_gathering_nothing_is_kept(place: Place) -> None:
+    assert not gather(place.write, line("a"))
+    write_gathered()
+    assert place.written == []
+
+
+def test_what_is_gathered_is_written_at_the_end_at_once_and_in_order(place: Place) -> None:
+    with lines_gathered():
+        assert all(gather(place.write, line(text)) for text in "abc")
+        assert place.written == []
+    assert place.written == [["a", "b", "c"]]
+    assert not gather(place.write, line("d"))
+
+
+def test_it_is_written_where_something_fails(place: Place) -> None:
+    def fail() -> None:
+        gather(place.write, line("a"))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), lines_gathered():
+        fail()
+    assert place.written == [["a"]]
+
+
+def test_it_is_written_halfway_if_asked_and_only_once(place: Place) -> None:
+    with lines_gathered():
+        gather(place.write, line("a"))
+        write_gathered()
+        assert place.written == [["a"]]
+        gather(place.write, line("b"))
+    assert place.written == [["a"], ["b"]]
+
+
+def test_one_place_may_write_its_own_alone(place: Place) -> None:
+    other = Place()
+    with lines_gathered():
+        gather(place.write, line("a"))
+        gather(other.write, line("a"))
+        write_gathered(place.write)
+        assert (place.written, other.written) == ([["a"]], [])
+    assert (place.written, other.written) == ([["a"]], [["a"]])
+
+
+def test_other_threads_gather_nothing(place: Place) -> None:
+    kept: list[bool] = []
+    with lines_gathered():
+        thread = threading.Thread(target=lambda: kept.append(gather(place.write, line("a"))))
+        thread.start()
+        thread.join()
+    assert kept == [False]
+    assert place.written == []
+
+
+def test_what_a_place_logs_while_it_writes_is_not_lost() -> None:
+    class Talkative(Place):
+        def write(self, lines: list[Line]) -> None:
+            if not self.written:
+                gather(self.write, line("and one more"))
+            super().write(lines)
+
+    place = Talkative()
+    with lines_gathered():
+        gather(place.write, line("a"))
+        write_gathered()
+    assert [text for texts in place.written for text in texts] == ["a", "and one more"]
