@@ -45,9 +45,9 @@ FROM tasks_task AS task JOIN auth_user AS owner ON owner.id = owner_id ORDER BY 
 
 # Those that are no constraint's.
 INDEXES = """
-SELECT indexname, indexdef FROM pg_indexes JOIN pg_class ON oid = format('%I.%I', schemaname, indexname)::regclass
+SELECT indexname, indexdef FROM pg_indexes
 WHERE tablename IN ('tasks_task', 'actors_activity')
-      AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = oid)
+      AND format('%I.%I', schemaname, indexname)::regclass NOT IN (SELECT conindid FROM pg_constraint)
 """
 
 
@@ -72,7 +72,7 @@ def _fill(ground: Ground, site: Site, rows: int) -> None:
         for name, _definition in indexes:
             database.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
         database.execute(TASKS, values)
-        database.execute(ACTIVITIES)
+        database.execute(ACTIVITIES, values)
         database.execute("SET maintenance_work_mem = '512MB'")
         for _name, definition in indexes:
             database.execute(definition)
