@@ -27,8 +27,9 @@ def lines_gathered() -> Iterator[None]:
     try:
         yield
     finally:
-        write_gathered()
-        _gathered.lines = None
+        # In this order: what a handler logs while it writes is written by it at once.
+        lines, _gathered.lines = _gathered.lines, None
+        _write_all(lines or {})
 
 
 def gather(write: Write, line: Line) -> bool:
@@ -45,6 +46,13 @@ def write_gathered(write: Write | None = None) -> None:
     A handler that holds its lock writes its own only: another one may be held by a thread that waits for this one.
     """
     lines = _gathered.lines or {}
-    for each in [write] if write else list(lines):
-        if kept := lines.pop(each, None):
-            each(kept)
+    if write is None:
+        _write_all(lines)
+    elif kept := lines.pop(write, None):
+        write(kept)
+
+
+def _write_all(lines: dict[Write, list[Line]]) -> None:
+    while lines:
+        write, kept = lines.popitem()
+        write(kept)

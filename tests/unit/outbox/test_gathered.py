@@ -80,15 +80,18 @@ def test_other_threads_gather_nothing(place: Place) -> None:
     assert place.written == []
 
 
-def test_what_a_place_logs_while_it_writes_is_not_lost() -> None:
+@pytest.mark.parametrize("halfway", [True, False])
+def test_what_a_place_logs_while_it_writes_is_not_lost(halfway: bool) -> None:
     class Talkative(Place):
         def write(self, lines: list[Line]) -> None:
-            if not self.written:
-                gather(self.write, line("and one more"))
+            first = not self.written
             super().write(lines)
+            if first and not gather(self.write, line("and one more")):
+                self.write([line("and one more")])
 
     place = Talkative()
     with lines_gathered():
         gather(place.write, line("a"))
-        write_gathered()
-    assert [text for texts in place.written for text in texts] == ["a", "and one more"]
+        if halfway:
+            write_gathered()
+    assert place.written == [["a"], ["and one more"]]
