@@ -114,7 +114,8 @@ def _creates(ground: Ground, sites: dict[str, Site], webs: dict[str, Running]) -
     for size in ("many", "none"):
         create(size, 100)
     turns = in_turns(("many", "none"), CREATE_ROUNDS, create)
-    rate, busy = ({size: [of(one) for one in turns[size]] for size in turns} for of in (_per_second, _busy_ms))
+    rate = {size: [one.per_second for one in creates] for size, creates in turns.items()}
+    busy = {size: [_busy_ms(one) for one in creates] for size, creates in turns.items()}
     return [
         Figure(
             name=f"creates a second at {MANY:,} tasks, of those in an empty database",
@@ -131,10 +132,6 @@ def _creates(ground: Ground, sites: dict[str, Site], webs: dict[str, Running]) -
             remark=f"{number(statistics.median(busy['many']))} and {number(statistics.median(busy['none']))} ms",
         ),
     ]
-
-
-def _per_second(creates: Creates) -> float:
-    return creates.per_second
 
 
 def _busy_ms(creates: Creates) -> float:
