@@ -18,8 +18,11 @@ MANY, FEW = 1_000_000, 1_000
 REQUESTS = 40
 AT_MOST_SECONDS = 1.0
 WARM_UP = 5
-# Short turns, many of them: a difference of a twentieth is looked for, and single turns differ by half.
-CREATES, CREATE_ROUNDS = 300, 25
+# A difference of a twentieth is looked for; single turns differ by half, and two web servers of the same code, as long
+# as they live, by another twentieth: many short turns, and new servers for each few of them.
+CREATES, TURNS = 300, 6
+PAIRS_OF_SERVERS = 6
+WARM_UP_CREATES = 100
 
 # Of what is there, the page after the first ten: only its server can say where that begins.
 NEXT = "#next"
@@ -54,14 +57,10 @@ def measure(ground: Ground, extent: Extent) -> list[Figure]:
     began = time.monotonic()
     sites = {"many": grown(ground, MANY), "few": grown(ground, FEW), "none": grown(ground, 0)}
     ground.report(f"  {MANY:,} tasks were made in {time.monotonic() - began:.0f} s")
-    with (
-        ground.web(sites["many"], "web-many") as many,
-        ground.web(sites["few"], "web-few") as few,
-        ground.web(sites["none"], "web-none") as none,
-    ):
-        webs = {"many": many, "few": few, "none": none}
+    with ground.web(sites["many"], "web-many") as many, ground.web(sites["few"], "web-few") as few:
+        webs = {"many": many, "few": few}
         figures = [_read(name, path, webs, extent.rounds) for name, path in _paths().items()]
-        return [*figures, *_creates(ground, sites, webs)]
+    return [*figures, *_creates(ground, sites)]
 
 
 def _paths() -> dict[str, str]:
@@ -106,14 +105,11 @@ def _p50_ms(web: Running, path: str, requests: int) -> float:
     return answers.ms(50)
 
 
-def _creates(ground: Ground, sites: dict[str, Site], webs: dict[str, Running]) -> list[Figure]:
-    def create(size: str, requests: int = CREATES) -> Creates:
-        ground.empty_messages(sites[size])
-        return create_more(ground, sites[size], webs[size], requests=requests)
-
-    for size in ("many", "none"):
-        create(size, 100)
-    turns = in_turns(("many", "none"), CREATE_ROUNDS, create)
+def _creates(ground: Ground, sites: dict[str, Site]) -> list[Figure]:
+    turns: dict[str, list[Creates]] = {"many": [], "none": []}
+    for _ in range(PAIRS_OF_SERVERS):
+        for size, creates in _with_new_servers(ground, sites).items():
+            turns[size] += creates
     rate = {size: [one.per_second for one in creates] for size, creates in turns.items()}
     busy = {size: [_busy_ms(one) for one in creates] for size, creates in turns.items()}
     return [
@@ -132,6 +128,19 @@ def _creates(ground: Ground, sites: dict[str, Site], webs: dict[str, Running]) -
             remark=f"{number(statistics.median(busy['many']))} and {number(statistics.median(busy['none']))} ms",
         ),
     ]
+
+
+def _with_new_servers(ground: Ground, sites: dict[str, Site]) -> dict[str, list[Creates]]:
+    with ground.web(sites["many"], "web-many") as many, ground.web(sites["none"], "web-none") as none:
+        webs = {"many": many, "none": none}
+
+        def create(size: str, requests: int = CREATES) -> Creates:
+            ground.empty_messages(sites[size])
+            return create_more(ground, sites[size], webs[size], requests=requests)
+
+        for size in webs:
+            create(size, WARM_UP_CREATES)
+        return in_turns(list(webs), TURNS, create)
 
 
 def _busy_ms(creates: Creates) -> float:

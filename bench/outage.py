@@ -11,8 +11,8 @@ from bench.sizes import CLIENTS, Extent
 
 PER_SECOND = 50
 SECONDS = 5
-CREATES = 800
-ROUNDS = 2
+CREATES = 400
+ROUNDS = 4
 WARM_UP = 100
 
 

@@ -12,6 +12,8 @@ from pika.exceptions import ChannelClosedByBroker
 from redis import Redis
 
 INACTIVITY_SECONDS = 1.0
+# After the last expected message: one that is there as well comes at once.
+ONE_TOO_MANY_SECONDS = 0.1
 
 
 class Queue(Protocol):
@@ -52,8 +54,9 @@ class RabbitmqQueue:
                     break
                 found.append(self.task_id(json.loads(body)))
                 if len(found) == expected:
-                    # One too many would come now.
-                    channel.connection.process_data_events(0.1)
+                    channel.connection.process_data_events(ONE_TOO_MANY_SECONDS)
+                    if not channel.get_waiting_message_count():
+                        break
             channel.cancel()
         return found
 

@@ -112,11 +112,12 @@ class Publisher:
         self._rests_until = self._clock() + seconds
 
     def wake(self) -> None:
-        """Make `run()` return at once, the current or the next; safe from any thread.
+        """Make `run()` return at once, the current or the next, if a message could be published; safe from any thread.
 
-        It disturbs neither a `publish()` nor the pause before the next attempt to connect.
+        Else nothing happens, as nothing could be done: `run()` returns when the publisher becomes ready. A `publish()`
+        is not disturbed.
         """
-        if not self._woken.is_set():
+        if self.is_ready() and not self._woken.is_set():
             self._woken.set()
             self._connection.interrupt()
 

@@ -397,6 +397,21 @@ def test_wakes_do_not_shorten_the_pause_between_attempts(make: Callable[..., Pub
         expect_an_attempt(server, publisher)
 
 
+def test_wakes_cost_nothing_while_nothing_could_be_published(
+    make: Callable[..., Publisher], node: PrivateRabbitmq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = make(node.url)
+    interrupted = []
+    monkeypatch.setattr(publisher._connection, "interrupt", lambda: interrupted.append(publisher.is_ready()))
+    publisher.wake()
+    become_ready(publisher)
+    publisher.wake()
+    publisher.run(3_600)
+    publisher._connection.abort("lost")
+    publisher.wake()
+    assert interrupted == [True]
+
+
 def expect_an_attempt(server: socket.socket, publisher: Publisher) -> None:
     accepted = threading.Event()
 
@@ -406,7 +421,7 @@ def expect_an_attempt(server: socket.socket, publisher: Publisher) -> None:
 
     def turn() -> bool:
         publisher.wake()
-        publisher.run(1)
+        publisher.run(0)
         return accepted.is_set()
 
     with in_another_thread(accept_and_close):
@@ -416,7 +431,7 @@ def expect_an_attempt(server: socket.socket, publisher: Publisher) -> None:
 def turn_often(publisher: Publisher) -> None:
     for _ in range(300):
         publisher.wake()
-        publisher.run(1)
+        publisher.run(0)
 
 
 def test_an_idle_publisher_serves_heartbeats(node: PrivateRabbitmq, make: Callable[..., Publisher]) -> None:
