@@ -12,7 +12,7 @@ from bench.sizes import CLIENTS, Extent
 PER_SECOND = 50
 SECONDS = 5
 CREATES = 400
-ROUNDS = 4
+ROUNDS = 3
 WARM_UP = 100
 
 

@@ -48,6 +48,7 @@ MIDDLEWARE = [
     "project.browsers.Authentication",
     "project.browsers.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "project.cycles.BrokenCycles",
 ]
 
 ROOT_URLCONF = "project.urls"

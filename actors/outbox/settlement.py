@@ -78,7 +78,7 @@ class Settling:
     known_row: LivingRow | None = field(default=None, init=False)
     """The row, where it was read together with others; of use once."""
 
-    put_off: Callable[[Work], None] | None = field(default=None, init=False)
+    put_off: Callable[["Settling", Work], None] | None = field(default=None, init=False)
     """Takes what it has done where it is settled together with others; `settle_at_last` follows."""
 
     before_waiting: Callable[[], None] | None = field(default=None, init=False)
@@ -203,7 +203,7 @@ class Settling:
             done = Work(ticket=self.delivery.ticket, rows=rows, follow_up=partial(self._follow_up_of, row, result))
             # Whoever holds its row has to keep the hold until it is settled.
             if self.put_off and not self.is_holding:
-                self.put_off(done)
+                self.put_off(self, done)
             else:
                 self._settle(done)
             return result

@@ -77,7 +77,7 @@ class Share:
         row = self._rows.get(delivery.ticket.row_id)
         if row is not None and (row.attempt, row.message_id) == (delivery.ticket.attempt, delivery.message.message_id):
             settling.known_row = row
-        settling.put_off = lambda work: self._waiting.update({id(delivery.message): (settling, work)})
+        settling.put_off = self._put_off
         settling.before_waiting = self.close
 
     def close(self) -> None:
@@ -89,6 +89,9 @@ class Share:
         if left:
             self._group_commit.try_together(left)
             _settle_alone([work for work in left if not work.is_done])
+
+    def _put_off(self, settling: "Settling", work: Work) -> None:
+        self._waiting[id(settling.delivery.message)] = settling, work
 
     def waits(self, message: MessageProxy) -> bool:
         """Say whether a message has run, and its end is to come."""

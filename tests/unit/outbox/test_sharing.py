@@ -26,6 +26,7 @@ from actors.outbox.middleware import settlement_of
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.sharing import Pace, SharingWorkerThread, share_in
 from project.servers.process import wait_until
+from tests.garbage import only_collected
 from tests.unit.outbox.conftest import QUEUE, FakeConsumer
 from tests.unit.outbox.scene import effects, elsewhere, locked_until, lose_database, the_row
 from tests.unit.outbox.test_interruptions import end_all_deadlines, shut_all_down
@@ -118,6 +119,14 @@ def test_what_waits_is_settled_together(pool: Pool, quick: Declare) -> None:
     pool.work_once()
     assert (effects(), pool.consumer.ends, pool.groups) == (["a", "b", "c"], ["ack"] * 3, [3])
     assert not OutboxMessage.objects.exists()
+
+
+def test_nothing_of_them_is_left_to_the_garbage_collector(pool: Pool, quick: Declare) -> None:
+    send_all(quick(named), "a", "b", "c")
+    pool.take_all()
+    with only_collected(settlement.Settling) as found:
+        pool.work_once()
+    assert (effects(), found) == (["a", "b", "c"], [])
 
 
 def test_an_actor_that_has_not_shown_how_long_it_takes_runs_alone_first(pool: Pool, actor: Declare) -> None:
