@@ -47,7 +47,7 @@ def measure(ground: Ground, extent: Extent) -> list[Figure]:
             create(ground, ground.site(name), webs[name], requests=WARM_UP)
         rounds = in_turns(
             names,
-            extent.create_rounds,
+            extent.request_rounds,
             lambda name: create(ground, ground.site(name), webs[name], requests=extent.creates),
         )
     return [figure for name in extent.peers for figure in _beside(name, rounds[OURS], rounds[name])]

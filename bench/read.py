@@ -48,7 +48,9 @@ def measure(ground: Ground, extent: Extent) -> list[Figure]:
             for web in webs.values():
                 _verify(web, page)
                 _read(web, page, WARM_UP)
-            rounds = in_turns(names, extent.rounds, lambda name: _read(webs[name], page, _requests(page, extent)))  # noqa: B023
+            rounds = in_turns(
+                names, extent.request_rounds, lambda name: _read(webs[name], page, _requests(page, extent))
+            )
             figures += _beside(page, rounds[OURS], rounds[LESSON])
         return figures
 

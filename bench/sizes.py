@@ -20,8 +20,8 @@ class Extent:
 
     rounds: int
 
-    create_rounds: int
-    """Many short ones: what else a machine does comes and goes within seconds."""
+    request_rounds: int
+    """Of creates and of reads: many short ones, since what else a machine does comes and goes within seconds."""
 
     creates: int
     """Requests a round."""
@@ -44,20 +44,20 @@ class Extent:
 
 FULL = Extent(
     rounds=5,
-    create_rounds=9,
+    request_rounds=9,
     creates=400,
-    reads=600,
+    reads=400,
     pages=("page of 5", "page of 100", "one task"),
     peers=("celery-redis", "celery-rabbitmq", "dramatiq"),
     workers=("celery-rabbitmq", "celery-rabbitmq-row", "dramatiq"),
     work_rounds=3,
-    work_seconds=3.5,
+    work_seconds=3.0,
 )
 QUICK = Extent(
     rounds=2,
-    create_rounds=5,
+    request_rounds=5,
     creates=200,
-    reads=400,
+    reads=200,
     pages=("page of 5", "page of 100"),
     peers=("celery-redis",),
     workers=("celery-rabbitmq",),
