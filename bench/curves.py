@@ -22,7 +22,7 @@ Measured = TypeVar("Measured")
 CLIENT_STEPS = (1, 2, 4, 8, 16, 32)
 ROW_STEPS = (0, 10_000, 100_000, 1_000_000)
 # A turn; a point of a curve is the median of its turns.
-CREATES, TURNS = 200, 3
+CREATES, TURNS = 150, 3
 WARM_UP = 100
 READ_SECONDS = 2.0
 

@@ -15,12 +15,12 @@ from bench.sizes import Extent
 from bench.turns import in_turns
 
 MANY, FEW = 1_000_000, 1_000
-REQUESTS = 40
+REQUESTS = 30
 AT_MOST_SECONDS = 1.0
 WARM_UP = 5
 # A difference of a twentieth is looked for; single turns differ by half, and two web servers of the same code, as long
 # as they live, by another twentieth: many short turns, and new servers for each few of them.
-CREATES, TURNS = 300, 6
+CREATES, TURNS = 250, 6
 PAIRS_OF_SERVERS = 6
 WARM_UP_CREATES = 100
 

@@ -43,20 +43,16 @@ def measure(ground: Ground, extent: Extent) -> list[Figure]:
     for name in names:
         fill(ground, ground.site(name))
     with ground.webs(names) as webs:
-        figures = []
-        for page in extent.pages:
-            for web in webs.values():
-                _verify(web, page)
-                _read(web, page, WARM_UP)
-            rounds = in_turns(
-                names, extent.request_rounds, lambda name: _read(webs[name], page, _requests(page, extent))
-            )
-            figures += _beside(page, rounds[OURS], rounds[LESSON])
-        return figures
+        return [figure for page in extent.pages for figure in _measure(webs, page, extent)]
 
 
-def _requests(page: str, extent: Extent) -> int:
-    return extent.reads // 2 if page == "page of 100" else extent.reads
+def _measure(webs: dict[str, Running], page: str, extent: Extent) -> list[Figure]:
+    for web in webs.values():
+        _verify(web, page)
+        _read(web, page, WARM_UP)
+    requests = extent.reads // 2 if page == "page of 100" else extent.reads
+    rounds = in_turns(list(webs), extent.request_rounds, lambda name: _read(webs[name], page, requests))
+    return _beside(page, rounds[OURS], rounds[LESSON])
 
 
 def fill(ground: Ground, site: Site) -> None:

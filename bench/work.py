@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from psycopg import sql
@@ -100,9 +101,20 @@ def _preload(ground: Ground, site: Site, messages: int) -> None:
         owe(ground, messages)
         carry(ground, messages)
         return
-    command = [sys.executable, "-m", "bench.peers.publish", str(messages)]
-    subprocess.run(command, env=ground.environment(site), cwd=ROOT, check=True)
+    half = messages // 2
+    with ExitStack() as stack:
+        publishing = [
+            stack.enter_context(_publish(ground, site, first, last))
+            for first, last in ((1, half), (half + 1, messages))
+        ]
+    if any(process.returncode for process in publishing):
+        raise RuntimeError(f"{site.name}: the messages could not be published; what went wrong stands above")
     ground.database(PEERS_DATABASE).execute("CHECKPOINT")
+
+
+def _publish(ground: Ground, site: Site, first: int, last: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "bench.peers.publish", str(first), str(last)]
+    return subprocess.Popen(command, env=ground.environment(site), cwd=ROOT)
 
 
 def _rate(count: Callable[[], int], messages: int) -> float:

@@ -1,4 +1,4 @@
-"""Fills a queue before its workers start: `python -m bench.peers.publish MESSAGES`."""
+"""Fills a queue before its workers start: `python -m bench.peers.publish FIRST LAST`."""
 
 import sys
 
@@ -12,7 +12,8 @@ def main() -> None:
     from bench.peers.sending import sender
 
     send = sender()
-    for number in range(1, int(sys.argv[1]) + 1):
+    first, last = map(int, sys.argv[1:])
+    for number in range(first, last + 1):
         send(number, f"Vazifa {number}", "user1")
 
 
