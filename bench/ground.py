@@ -106,10 +106,10 @@ class Ground:
         )
 
     @contextmanager
-    def web(self, site: Site, name: str = "web", **variables: str) -> Iterator[Running]:
+    def web(self, site: Site, name: str = "web") -> Iterator[Running]:
         """Run a site's web server."""
         port = free_port()
-        with self._running(site, name, site.web, BIND=f"{LOOPBACK}:{port}", **variables) as running:
+        with self._running(site, name, site.web, BIND=f"{LOOPBACK}:{port}") as running:
             if not wait_until(lambda: _answers(port), timeout_seconds=WEB_TIMEOUT_SECONDS):
                 raise ServerFailedToStart(f"The web server of {site.name} does not answer: {_end_of(running.log)}")
             yield Running(pid=running.pid, log=running.log, port=port)
@@ -121,12 +121,12 @@ class Ground:
             yield {name: stack.enter_context(self.web(self.site(name))) for name in names}
 
     @contextmanager
-    def worker(self, site: Site, **variables: str) -> Iterator[Running]:
+    def worker(self, site: Site) -> Iterator[Running]:
         """Run a site's workers; they write a log of their own, which is empty at first.
 
         In the end they are killed, which spares a run most of a minute: what they have done is counted before.
         """
-        with self._running(site, "worker", site.worker, end=RunningProgram.kill, **variables) as running:
+        with self._running(site, "worker", site.worker, end=RunningProgram.kill) as running:
             yield running
 
     @contextmanager
