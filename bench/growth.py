@@ -15,13 +15,13 @@ from bench.sizes import Extent
 from bench.turns import in_turns
 
 MANY, FEW = 1_000_000, 1_000
-REQUESTS = 30
+REQUESTS, ROUNDS = 30, 5
 AT_MOST_SECONDS = 1.0
 WARM_UP = 5
 # A difference of a twentieth is looked for; single turns differ by half, and two web servers of the same code, as long
 # as they live, by another twentieth: many short turns, and new servers for each few of them.
 CREATES, TURNS = 250, 6
-PAIRS_OF_SERVERS = 6
+PAIRS_OF_SERVERS = 5
 WARM_UP_CREATES = 100
 
 # Of what is there, the page after the first ten: only its server can say where that begins.
@@ -59,7 +59,7 @@ def measure(ground: Ground, extent: Extent) -> list[Figure]:
     ground.report(f"  {MANY:,} tasks were made in {time.monotonic() - began:.0f} s")
     with ground.web(sites["many"], "web-many") as many, ground.web(sites["few"], "web-few") as few:
         webs = {"many": many, "few": few}
-        figures = [_read(name, path, webs, extent.rounds) for name, path in _paths().items()]
+        figures = [_read(name, path, webs) for name, path in _paths().items()]
     return [*figures, *_creates(ground, sites)]
 
 
@@ -68,7 +68,7 @@ def _paths() -> dict[str, str]:
     return {**PATHS, "log since a time": f"/activity/?since={quote(since)}"}
 
 
-def _read(name: str, path: str, webs: dict[str, Running], rounds: int) -> Figure:
+def _read(name: str, path: str, webs: dict[str, Running]) -> Figure:
     paths = {size: _resolve(webs[size], path) for size in ("many", "few")}
     shown = {size: load.read(webs[size].port, paths[size]) for size in paths}
     lengths = {size: len(answer.get("results", [answer])) for size, answer in shown.items()}
@@ -76,7 +76,7 @@ def _read(name: str, path: str, webs: dict[str, Running], rounds: int) -> Figure
         raise RuntimeError(f"{path} shows {lengths['many']} of many and {lengths['few']} of few")
     for size in lengths:
         _p50_ms(webs[size], paths[size], WARM_UP)
-    p50 = in_turns(list(lengths), rounds, lambda size: _p50_ms(webs[size], paths[size], REQUESTS))
+    p50 = in_turns(list(lengths), ROUNDS, lambda size: _p50_ms(webs[size], paths[size], REQUESTS))
     return Figure(
         name=f"{name}: p50, of that at {FEW:,} tasks",
         rounds=ratios(p50["many"], p50["few"]),

@@ -14,7 +14,7 @@ from bench.sizes import CLIENTS, Extent
 
 MOST = 100_000
 START = 1_000
-WEB_SECONDS = 75
+WEB_SECONDS = 70
 WORKER_SECONDS = 40
 POLL_SECONDS = 0.1
 

@@ -7,13 +7,14 @@ from bench.ground import Ground
 from bench.messages import carry, owe
 from bench.sizes import Extent
 
+ROUNDS = 3
 MESSAGES = 40_000
 # Rows whose work is not settled yet lie in every table; among them a relay must find what is pending.
 PUBLISHED_BEFORE = 100_000
 
 
 def measure(ground: Ground, extent: Extent) -> list[Figure]:
-    alone = [_carry(ground, relays=1) for _ in range(extent.rounds)]
+    alone = [_carry(ground, relays=1) for _ in range(ROUNDS)]
     together = _carry(ground, relays=2)
     cost = statistics.median(cpu * 1e6 / MESSAGES for _seconds, cpu in alone)
     return [

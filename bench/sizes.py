@@ -18,8 +18,6 @@ CELERY_PROCESSES = 2
 class Extent:
     """How much of it is measured."""
 
-    rounds: int
-
     request_rounds: int
     """Of creates and of reads: many short ones, since what else a machine does comes and goes within seconds."""
 
@@ -43,8 +41,7 @@ class Extent:
 
 
 FULL = Extent(
-    rounds=5,
-    request_rounds=9,
+    request_rounds=8,
     creates=400,
     reads=300,
     pages=("page of 5", "page of 100", "one task"),
@@ -54,7 +51,6 @@ FULL = Extent(
     work_seconds=3.0,
 )
 QUICK = Extent(
-    rounds=2,
     request_rounds=5,
     creates=200,
     reads=200,
