@@ -1,8 +1,9 @@
-"""Frees a request as soon as it is answered, instead of leaving it to the garbage collector.
+"""Frees a request of the API as soon as it is answered, instead of leaving it to the garbage collector.
 
 A view, its request, its answer and the handlers that Django REST Framework binds to the view hold one another: ninety
 objects a request that reference counts never free. The collector then runs every seven requests, and now and then
 through all that the process has, for a twentieth of a second (docs/decisions/0017-what-a-request-is-spared.md).
+What browsers and the schema are given has more cycles, of templates and forms; those stay the collector's.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,9 @@ class BrokenCycles:
 
 
 def _let_go(response: Response) -> None:
-    context = response.renderer_context  # type: ignore[attr-defined]
+    context = getattr(response, "renderer_context", None)
+    if context is None:  # it comes from Django's cache, rendered long ago
+        return
     vars(context["view"]).clear()
     context["request"].parser_context.clear()
     context.clear()
