@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.figures import Figure, table
 from bench.ground import Ground
-from bench.sizes import CLIENTS, WEB_PROCESSES, WEB_THREADS, WORKER_PROCESSES, WORKER_THREADS
+from bench.sizes import CELERY_PROCESSES, CLIENTS, WEB_PROCESSES, WEB_THREADS, WORKER_PROCESSES, WORKER_THREADS
 
 FILE = Path(__file__).with_name("results.md")
 LIBRARIES = ("Django", "djangorestframework", "dramatiq", "celery", "gunicorn", "pika", "psycopg")
@@ -72,5 +72,5 @@ def _versions(ground: Ground) -> list[str]:
 def _sizes() -> str:
     return (
         f"web servers {WEB_PROCESSES} processes × {WEB_THREADS} threads, {CLIENTS} clients; "
-        f"workers of Dramatiq {WORKER_PROCESSES} × {WORKER_THREADS}, of Celery a process for each core"
+        f"workers of Dramatiq {WORKER_PROCESSES} × {WORKER_THREADS}, of Celery {CELERY_PROCESSES}"
     )
