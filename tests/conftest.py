@@ -12,6 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connections
 from dramatiq import Message
+from dramatiq.middleware import CurrentMessage
 from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
@@ -34,6 +35,13 @@ def skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"CI must be able to run this: {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def no_message_left() -> Iterator[None]:
+    """Forget the message that a test has worked on in this thread: Dramatiq does not, if it was skipped."""
+    yield
+    CurrentMessage._MESSAGE.set(None)
 
 
 @pytest.fixture(scope="session")
