@@ -38,7 +38,7 @@ def measure(ground: Ground, extent: Extent) -> list[Figure]:
     )
     with ground.web(ground.ours) as web:
         ground.empty(ground.ours)
-        _fast(web.port, WARM_UP)
+        _create(web.port, WARM_UP)
         return [figure for outage in outages for figure in _measure(ground, web.port, outage)]
 
 
@@ -67,8 +67,8 @@ def _steady(port: int) -> load.Answers:
     return _create(port, PER_SECOND * SECONDS, per_second=PER_SECOND)
 
 
-def _fast(port: int, total: int = CREATES) -> load.Answers:
-    return _create(port, total)
+def _fast(port: int) -> load.Answers:
+    return _create(port, CREATES)
 
 
 def _create(port: int, total: int, *, per_second: float = 0) -> load.Answers:
