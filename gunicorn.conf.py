@@ -13,8 +13,8 @@ from settings.logging import LOGGING
 bind = env.str("BIND", "127.0.0.1:8000")
 workers = env.int("WEB_CONCURRENCY", 1)
 threads = env.int("WEB_THREADS", 8) + STREAM_CLIENTS
-worker_class = "project.web_worker.Worker"
-logger_class = "project.web_log.WebLogger"
+worker_class = "project.web_server.worker.Worker"
+logger_class = "project.web_server.logger.WebLogger"
 logconfig_dict = LOGGING
 graceful_timeout = 5  # seconds for requests in flight once asked to stop
 control_socket_disable = True
@@ -39,8 +39,8 @@ def when_ready(arbiter: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Start the relay with the process: one that replaced another may not wait for a request, with messages owed."""
-    from actors.outbox.thread import process_relay
-    from actors.stream import process_tail
+    from actors.api.stream import process_tail
+    from actors.outbox.relay.thread import process_relay
 
     # Whoever follows the activity would otherwise keep a process that is to end until it is killed.
     process_tail.is_stopping = lambda: not worker.alive

@@ -11,7 +11,7 @@ import dramatiq
 from django.conf import settings
 from dramatiq.middleware import CurrentMessage
 
-from actors.lines import task_line
+from actors.log_lines import task_line
 from actors.models import SYSTEM, Activity, Event
 from actors.outbox.context import current_context, current_trail
 

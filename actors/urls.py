@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from actors.views import ActivityStreamView, ActivityView
+from actors.api.views import ActivityStreamView, ActivityView
 
 urlpatterns = [
     path("activity/", ActivityView.as_view(), name="activity"),

@@ -16,11 +16,11 @@ from bench.load import LoadFailed
 from bench.redis import PrivateRedis
 from bench.redis import find_or_fetch as find_redis
 from bench.sizes import FULL, QUICK, Extent
-from project.servers.errors import ServerError
-from project.servers.postgresql import PrivatePostgresql
-from project.servers.postgresql import find_or_fetch as find_postgresql
-from project.servers.rabbitmq import PrivateRabbitmq
-from project.servers.rabbitmq import find_or_fetch as find_rabbitmq
+from project.local.servers.errors import ServerError
+from project.local.servers.postgresql import PrivatePostgresql
+from project.local.servers.postgresql import find_or_fetch as find_postgresql
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.servers.rabbitmq import find_or_fetch as find_rabbitmq
 from settings.environment import VAR
 
 SECTIONS: dict[str, Callable[[Ground, Extent], list[Figure]]] = {

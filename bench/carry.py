@@ -14,8 +14,8 @@ DEADLINE_SECONDS = 120.0
 
 def main() -> None:
     django.setup()
-    from actors.outbox.relay import Relay, ready_rows
-    from actors.outbox.thread import make_publisher
+    from actors.outbox.relay.relay import Relay, ready_rows
+    from actors.outbox.relay.thread import make_publisher
 
     publisher = make_publisher()
     relay = Relay(publisher=publisher)

@@ -10,7 +10,7 @@ import matplotlib as mpl
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from project.stack import ROOT
+from project.local.stack import ROOT
 
 DIRECTORY = ROOT / "docs" / "scale"
 STYLE: Any = {"svg.hashsalt": "vazifa", "svg.fonttype": "none", "axes.grid": True, "grid.alpha": 0.3, "font.size": 9}

@@ -18,13 +18,13 @@ import psycopg
 from bench import processes
 from bench.redis import PrivateRedis
 from bench.sites import DATABASE, LESSON, OURS, PEERS_DATABASE, QUEUE, VHOSTS, Site, ours, peer
+from project.local.servers.errors import ServerFailedToStart
+from project.local.servers.ports import LOOPBACK, free_port
+from project.local.servers.postgresql import PrivatePostgresql
+from project.local.servers.process import Program, RunningProgram, wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.stack import ROOT
 from project.management.commands.prepare import USERNAME
-from project.servers.errors import ServerFailedToStart
-from project.servers.ports import LOOPBACK, free_port
-from project.servers.postgresql import PrivatePostgresql
-from project.servers.process import Program, RunningProgram, wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
-from project.stack import ROOT
 
 DECLARE = f"import dramatiq; dramatiq.get_broker().declare_queue({QUEUE!r}, ensure=True)"
 WEB_TIMEOUT_SECONDS = 30.0

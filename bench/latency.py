@@ -4,7 +4,7 @@ from bench import load
 from bench.figures import Figure, percentile
 from bench.ground import Ground
 from bench.sizes import CLIENTS, Extent
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 
 PER_SECOND = 100
 SECONDS = 20

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 
 from bench.ground import Ground
 from bench.sites import QUEUE
-from project.servers.process import wait_until
-from project.stack import ROOT
+from project.local.servers.process import wait_until
+from project.local.stack import ROOT
 
 COUNT_TIMEOUT_SECONDS = 20.0
 

@@ -19,7 +19,7 @@ from bench.__main__ import servers
 from bench.ground import Ground, Running
 from bench.messages import carry, owe
 from bench.sizes import CLIENTS
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 
 SAMPLES_PER_SECOND = 200
 SECONDS = 10

@@ -6,10 +6,10 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from project.servers import debian
-from project.servers.errors import ServerFailedToStart
-from project.servers.ports import LOOPBACK, free_port
-from project.servers.process import Program, RunningProgram, StartedWithin, wait_until
+from project.local.servers import debian
+from project.local.servers.errors import ServerFailedToStart
+from project.local.servers.ports import LOOPBACK, free_port
+from project.local.servers.process import Program, RunningProgram, StartedWithin, wait_until
 
 BOOT_TIMEOUT_SECONDS = 15.0
 

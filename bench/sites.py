@@ -10,9 +10,9 @@ from psycopg import sql
 
 from bench.queues import Queue, RabbitmqQueue, RedisQueue, of_celery, of_dramatiq
 from bench.sizes import CELERY_PROCESSES, WEB_PROCESSES, WEB_THREADS, WORKER_PROCESSES, WORKER_THREADS
+from project.local.servers.ports import LOOPBACK
+from project.local.stack import MANAGE
 from project.management.commands.prepare import PASSWORD
-from project.servers.ports import LOOPBACK
-from project.stack import MANAGE
 
 if TYPE_CHECKING:
     from bench.ground import Ground

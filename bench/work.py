@@ -22,7 +22,7 @@ from bench.rows import make_alike
 from bench.sites import LESSON, OURS, PEERS_DATABASE, Site
 from bench.sizes import Extent
 from bench.turns import in_turns
-from project.stack import ROOT
+from project.local.stack import ROOT
 
 PROBE = 1_000
 FEWEST, MOST = 600, 60_000

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.outbox.context import current_request_id
-from actors.outbox.gathered import Line, gather, write_gathered
+from actors.outbox.worker.log_buffer import Line, gather, write_gathered
 
 # What a terminal or a reader of lines would take for the end of a line or a command of its own.
 ESCAPES = {

@@ -5,7 +5,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView, TokenVerifyView
 
-from project.root import RootView
+from project.api.root import RootView
 
 urlpatterns = [
     path("", RootView.as_view(), name="root"),
@@ -20,6 +20,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
-handler400 = "project.errors.bad_request"
-handler404 = "project.errors.not_found"
-handler500 = "project.errors.server_error"
+handler400 = "project.api.errors.bad_request"
+handler404 = "project.api.errors.not_found"
+handler500 = "project.api.errors.server_error"

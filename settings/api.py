@@ -40,30 +40,30 @@ USER_CACHE_SECONDS = env.float("USER_CACHE_SECONDS", 5.0, validate=validate.Rang
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "project.authentication.TokenAuthentication",
+        "project.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": [
-        "project.throttles.AnonRateThrottle",
-        "project.throttles.UserRateThrottle",
+        "project.api.throttles.AnonRateThrottle",
+        "project.api.throttles.UserRateThrottle",
     ],
     "DEFAULT_THROTTLE_RATES": {
         "anon": _or_off(env.str("THROTTLE_ANON", "60/minute", validate=_is_rate)),
         "user": _or_off(env.str("THROTTLE_USER", "1000/minute", validate=_is_rate)),
     },
     "NUM_PROXIES": NUM_PROXIES,
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "project.negotiation.Negotiation",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "project.api.negotiation.Negotiation",
     "DEFAULT_RENDERER_CLASSES": [
-        "project.renderers.FastJSONRenderer",
+        "project.api.renderers.FastJSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": [
-        "project.parsers.SafeJSONParser",
+        "project.api.parsers.SafeJSONParser",
         "rest_framework.parsers.FormParser",
         "rest_framework.parsers.MultiPartParser",
     ],
-    "EXCEPTION_HANDLER": "project.errors.handle_exception",
+    "EXCEPTION_HANDLER": "project.api.errors.handle_exception",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
 
@@ -72,7 +72,7 @@ LOGIN_REDIRECT_URL = "/"
 
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 60)),
-    "TOKEN_REFRESH_SERIALIZER": "project.tokens.TokenRefreshSerializer",
+    "TOKEN_REFRESH_SERIALIZER": "project.api.tokens.TokenRefreshSerializer",
     "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7)),
 }
 
@@ -87,6 +87,6 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "project.schema.document_errors",
+        "project.api.schema.document_errors",
     ],
 }

@@ -35,20 +35,20 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "project.head.BodilessHead",
-    "project.requests.RequestOrigin",
-    "project.health.HealthProbes",
+    "project.middleware.head.BodilessHead",
+    "project.middleware.request_id.RequestOrigin",
+    "project.middleware.health.HealthProbes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "project.browsers.Sessions",
-    "project.languages.Languages",
-    "project.limits.RequestLimits",
-    "project.addresses.Addresses",
+    "project.middleware.browsers.Sessions",
+    "project.middleware.languages.Languages",
+    "project.middleware.limits.RequestLimits",
+    "project.middleware.slashes.Addresses",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "project.browsers.Authentication",
-    "project.browsers.Messages",
+    "project.middleware.browsers.Authentication",
+    "project.middleware.browsers.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "project.cycles.BrokenCycles",
+    "project.middleware.release_views.BrokenCycles",
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -113,7 +113,7 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,  # milliseconds
-        "prepare_threshold": 5,  # for `actors.outbox.prepared` alone
+        "prepare_threshold": 5,  # for `actors.outbox.db.prepared` alone
         "options": " ".join(f"-c {name}={value}" for name, value in POSTGRESQL_SESSION.items()),
     }
     DATABASES["default"]["OPTIONS"] = {**POSTGRESQL_OPTIONS, **DATABASES["default"].get("OPTIONS", {})}

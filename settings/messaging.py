@@ -6,10 +6,10 @@ from django_dramatiq.middleware import DbConnectionsMiddleware
 from dramatiq.middleware import AgeLimit, CurrentMessage
 from environs import ValidationError, validate
 
-from actors.outbox.interruptions import LiftableShutdown, LiftableTimeLimit
 from actors.outbox.middleware import Settlement
-from actors.outbox.retries import OutboxRetries
-from actors.workers import EndWithMaster
+from actors.outbox.worker.interrupts import LiftableShutdown, LiftableTimeLimit
+from actors.outbox.worker.retries import OutboxRetries
+from actors.parent_watch import EndWithMaster
 from settings.environment import env
 
 
@@ -59,7 +59,7 @@ _POSITIVE = validate.Range(min=0, min_inclusive=False)
 # Seconds. How often somebody looks for what RabbitMQ has lost or given up.
 OUTBOX_UPKEEP_SECONDS = env.float("UPKEEP_SECONDS", 5.0, validate=_POSITIVE)
 # Seconds from one sighting of an empty queue to the next after which what is still owed is taken for lost; None is a
-# minute more than a message may sit in a worker (`actors.outbox.stays`).
+# minute more than a message may sit in a worker (`actors.outbox.worker.limits`).
 OUTBOX_REPAIR_AFTER_SECONDS = env.float("REPAIR_AFTER_SECONDS", None, validate=_POSITIVE)
 # Seconds. RabbitMQ's `consumer_timeout`: after so long it takes back what a worker has not acknowledged.
 OUTBOX_CONSUMER_TIMEOUT_SECONDS = env.int("CONSUMER_TIMEOUT_SECONDS", 1_800, validate=_POSITIVE)

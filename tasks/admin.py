@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tasks.counts import CountingPaginator
 from tasks.filters import LONGEST_SEARCH
+from tasks.listing.count_ledger import CountingPaginator
 from tasks.models import Task
 
 

@@ -19,7 +19,7 @@ from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from actors.filters import IdFilter
+from actors.api.filters import IdFilter
 from tasks.models import Task
 
 LONGEST_SEARCH = 200  # characters: a whole title can be searched for

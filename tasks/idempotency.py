@@ -24,7 +24,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks.locks import try_lock
+from tasks.history.locks import try_lock
 from tasks.models import IdempotencyKey
 
 HEADER = "Idempotency-Key"

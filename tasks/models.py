@@ -7,8 +7,8 @@ from django.conf import settings
 from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
-from tasks.history import Changes, changes_between, tracked_fields
-from tasks.querysets import TaskQuerySet
+from tasks.history.changes import Changes, changes_between, tracked_fields
+from tasks.history.versioning import TaskQuerySet
 
 
 class Task(models.Model):

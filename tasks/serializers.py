@@ -13,8 +13,8 @@ from django.utils.timezone import get_current_timezone
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
+from tasks.listing.compiled import iso_8601
 from tasks.models import Task
-from tasks.reading import iso_8601
 
 
 class TextField(serializers.CharField):

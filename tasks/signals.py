@@ -15,10 +15,10 @@ from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
 from actors.activity import Details, log_task_creation, log_task_deletion, log_task_update
-from actors.history import subject_of
-from actors.lines import task_line
-from tasks.history import Changes, creation_of, deletion_of
-from tasks.locks import lock_history
+from actors.log_lines import task_line
+from actors.timeline import subject_of
+from tasks.history.changes import Changes, creation_of, deletion_of
+from tasks.history.locks import lock_history
 from tasks.models import Task
 
 logger = logging.getLogger(__name__)

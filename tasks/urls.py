@@ -4,7 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 from rest_framework.routers import SimpleRouter
 
-from actors.cursors import LARGEST_ID
+from actors.rest.cursors import LARGEST_ID
 from tasks.views import TaskHistoryView, TaskViewSet
 
 

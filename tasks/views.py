@@ -14,15 +14,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from actors.renderers import JsonErrors
-from actors.views import TaskActivityView
+from actors.api.renderers import JsonErrors
+from actors.api.views import TaskActivityView
 from tasks import bulk, export, idempotency
 from tasks.conditional import ConditionalRequests
 from tasks.filters import BoundedSearchFilter, FilterBackend, StableOrderingFilter, TaskFilter
+from tasks.listing.compiled import read
+from tasks.listing.pagination import TaskPagination
 from tasks.models import Task
-from tasks.pagination import TaskPagination
 from tasks.permissions import IsOwnerOrReadOnly
-from tasks.reading import read
 from tasks.serializers import TaskSerializer
 
 IDEMPOTENCY_KEY = OpenApiParameter(

@@ -17,14 +17,14 @@ from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
 from actors.outbox.models import OutboxMessage
-from project.servers.errors import ServerUnavailable
-from project.servers.ports import free_port
-from project.servers.postgresql import PrivatePostgresql
-from project.servers.postgresql import find_or_fetch as find_postgresql
-from project.servers.rabbitmq import Installation, PrivateRabbitmq
-from project.servers.rabbitmq import find_or_fetch as find_rabbitmq
-from project.servers.rabbitmq_installation import installation_in as rabbitmq_in
-from project.stack import Stack
+from project.local.servers.errors import ServerUnavailable
+from project.local.servers.ports import free_port
+from project.local.servers.postgresql import PrivatePostgresql
+from project.local.servers.postgresql import find_or_fetch as find_postgresql
+from project.local.servers.rabbitmq import Installation, PrivateRabbitmq
+from project.local.servers.rabbitmq import find_or_fetch as find_rabbitmq
+from project.local.servers.rabbitmq_installation import installation_in as rabbitmq_in
+from project.local.stack import Stack
 from settings.environment import VAR
 
 PASSWORD = "a-password-for-tests"

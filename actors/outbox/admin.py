@@ -21,11 +21,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from actors.outbox import contents, deadletters
-from actors.outbox.cancel import cancel
-from actors.outbox.contents import UnfitMessage
-from actors.outbox.deadletters import Decided, Decider
+from actors.outbox.dead_letters import decisions as deadletters
+from actors.outbox.dead_letters import payload as contents
+from actors.outbox.dead_letters.decisions import Decided, Decider
+from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+from actors.outbox.operations.cancel import cancel
 
 LONGEST_SEARCH = 200
 LONGEST_SHOWN = 100_000

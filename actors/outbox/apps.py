@@ -11,7 +11,8 @@ class OutboxConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from actors.outbox import checks, composition
+        from actors.outbox import checks
+        from actors.outbox import groups as composition
 
         checks.register()
         composition.make_groups_atomic()
@@ -20,6 +21,6 @@ class OutboxConfig(AppConfig):
 
 def _start_relay(**kwargs: Any) -> None:
     """Start the relay with a web process's first request: short commands need none."""
-    from actors.outbox.thread import process_relay
+    from actors.outbox.relay.thread import process_relay
 
     process_relay.start()

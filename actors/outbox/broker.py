@@ -16,10 +16,10 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed
 
-from actors.outbox.consumer import CANNOT_CONNECT, OwnMessagesConsumer, explain_failure
+from actors.outbox.amqp.declarations import declare
 from actors.outbox.context import current_context
-from actors.outbox.declarations import declare
-from actors.outbox.errors import NotSupported
+from actors.outbox.exceptions import NotSupported
+from actors.outbox.worker.consumer import CANNOT_CONNECT, OwnMessagesConsumer, explain_failure
 
 BLOCKED_TIMEOUT_SECONDS = 10
 # A silent peer is noticed after two of these. RabbitMQ proposes 60.
@@ -39,7 +39,7 @@ def sent_together() -> Iterator[None]:
 
     Messages with a `dedupe_key` are written at once: whether another waits has to be known at the send.
     """
-    from actors.outbox.statements import insert_many
+    from actors.outbox.store import insert_many
 
     assert connection.in_atomic_block, "what is written later has to be written with the change that it tells of"
     if _gathered.get() is not None:  # the outer one writes
@@ -70,7 +70,7 @@ class OutboxMixin(Broker):
             TypeError: the message cannot be encoded.
         """
         from actors.outbox.models import State
-        from actors.outbox.thread import process_relay
+        from actors.outbox.relay.thread import process_relay
 
         _refuse_what_cannot_be_kept(message)
         message = message.copy(queue_name=q_name(message.queue_name))
@@ -99,7 +99,7 @@ class OutboxMixin(Broker):
 
 
 def _write(row: dict[str, Any]) -> None:
-    from actors.outbox.statements import insert
+    from actors.outbox.store import insert
 
     gathered = _gathered.get()
     if gathered is None or row["dedupe_key"] is not None:
@@ -157,7 +157,7 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
         """
         self.declare_queue(queue_name)
         # Late: it imports what is not there yet when the broker is made.
-        from actors.outbox.stays import prefetch_of
+        from actors.outbox.worker.limits import prefetch_of
 
         return self.consumer_class(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
 

@@ -11,12 +11,12 @@ from django_dramatiq.middleware import AdminMiddleware
 from dramatiq import Broker, Middleware
 from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries, TimeLimit
 
-from actors.outbox import configuration
+from actors.outbox import conf as configuration
 from actors.outbox.broker import OutboxMixin
 from actors.outbox.discovery import import_actors
 from actors.outbox.middleware import Settlement
-from actors.outbox.retries import OutboxRetries
-from actors.outbox.stays import longest_stay_seconds
+from actors.outbox.worker.limits import longest_stay_seconds
+from actors.outbox.worker.retries import OutboxRetries
 
 REQUIRED = (Settlement, OutboxRetries)
 FOLLOW_UPS = (Pipelines, Callbacks, GroupCallbacks)

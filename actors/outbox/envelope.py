@@ -7,9 +7,9 @@ from typing import Any, Self
 import pika
 from dramatiq import Message, get_encoder
 
-from actors.outbox.configuration import application
+from actors.outbox.amqp.publisher import Outgoing
+from actors.outbox.conf import application
 from actors.outbox.models import OutboxMessage
-from actors.outbox.publisher import Outgoing
 
 PERSISTENT = 2
 # The Dramatiq option that carries the ticket.

@@ -13,8 +13,8 @@ import dramatiq
 from dramatiq import Broker, MessageProxy, Middleware
 
 if TYPE_CHECKING:
-    from actors.outbox.settlement import Settling, Worker
-    from actors.outbox.sharing import Share
+    from actors.outbox.worker.batch import Share
+    from actors.outbox.worker.execution import Settling, Worker
 
 
 class Settlement(Middleware):
@@ -40,7 +40,7 @@ class Settlement(Middleware):
     @cached_property
     def worker(self) -> "Worker":
         """What this process's runs share."""
-        from actors.outbox.settlement import Worker
+        from actors.outbox.worker.execution import Worker
 
         return Worker()
 
@@ -48,17 +48,17 @@ class Settlement(Middleware):
         actor.fn = self._settling(actor, actor.fn)
 
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
-        from actors.outbox.sharing import share_in
+        from actors.outbox.worker.batch import share_in
 
         share_in(worker, self)
 
     def after_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
-        from actors.outbox.thread import process_relay
+        from actors.outbox.relay.thread import process_relay
 
         process_relay.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
-        from actors.outbox.thread import process_relay
+        from actors.outbox.relay.thread import process_relay
 
         process_relay.stop()
 
@@ -116,9 +116,9 @@ class Settlement(Middleware):
 
     def _settling_of(self, broker: Broker, message: MessageProxy) -> "Settling | None":
         """Return what settles a message; None for one that came from elsewhere."""
-        from actors.outbox.delivery import Delivery
         from actors.outbox.envelope import Ticket
-        from actors.outbox.settlement import Settling
+        from actors.outbox.worker.delivery import Delivery
+        from actors.outbox.worker.execution import Settling
 
         ticket = Ticket.of(message.options)
         if ticket is None:
@@ -129,7 +129,7 @@ class Settlement(Middleware):
 
     def _end_unbegun(self, broker: Broker, message: MessageProxy, end: Callable[["Settling"], None]) -> None:
         """Write down the end of a message whose actor was never begun: nobody else would."""
-        from actors.outbox.errors import Unsettled
+        from actors.outbox.exceptions import Unsettled
 
         self._thread.message = None
         if getattr(message, "begun_by_outbox", False) or message.failed:
@@ -156,7 +156,7 @@ def _run_unsettled(actor: dramatiq.Actor[Any, Any], work: Callable[[], Any]) -> 
     result = work()
     if not actor.options.get("returns_rows"):
         return result
-    from actors.outbox.group_commit import rows_of, write
+    from actors.outbox.worker.group_commit import rows_of, write
 
     write(rows_of(result, actor_name=actor.actor_name))
     return None

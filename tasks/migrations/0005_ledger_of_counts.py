@@ -1,7 +1,7 @@
 from django.db import migrations
 
 # How many tasks each owner has, to be done and completed, and how many there are: the sum over both tables. Read by
-# `tasks.counts`.
+# `tasks.listing.count_ledger`.
 #
 # A change of `tasks_task` adds what it changes to `tasks_count_change`, in its own transaction: rows that are only ever
 # added, so that no writer waits for another. About every 128th writer folds them into `tasks_count`: it takes those

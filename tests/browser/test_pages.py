@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from project.local.stack import Stack
 from project.management.commands.prepare import PASSWORD, USERNAME
-from project.stack import Stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 

@@ -14,7 +14,8 @@ import dramatiq
 from django.db import connection, transaction
 
 from actors.activity import log_task_creation
-from actors.outbox import holds, starts
+from actors.outbox.worker import execution_lease as holds
+from actors.outbox.worker import poison as starts
 
 POLL_SECONDS = 0.05
 

@@ -9,10 +9,10 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from project.servers.errors import ServerUnavailable
-from project.servers.postgresql import PrivatePostgresql
-from project.servers.postgresql import find_or_fetch as find_postgresql
-from project.servers.rabbitmq_installation import Installation
+from project.local.servers.errors import ServerUnavailable
+from project.local.servers.postgresql import PrivatePostgresql
+from project.local.servers.postgresql import find_or_fetch as find_postgresql
+from project.local.servers.rabbitmq_installation import Installation
 from settings.environment import VAR
 from tests.chaos.passes import Pass, chosen_pass
 from tests.chaos.proxy import Proxy

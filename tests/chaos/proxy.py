@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from project.servers.ports import LOOPBACK, free_port
+from project.local.servers.ports import LOOPBACK, free_port
 
 CHUNK_BYTES = 64 * 1024
 POLL_SECONDS = 0.2

@@ -8,8 +8,8 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from project.servers.errors import ServerError
-from project.servers.process import wait_until
+from project.local.servers.errors import ServerError
+from project.local.servers.process import wait_until
 from tests.chaos.load import Load
 from tests.chaos.passes import Pass
 from tests.chaos.report import Line, Report

@@ -19,11 +19,11 @@ import psutil
 import psycopg
 from pika.exceptions import AMQPError
 
-from project.servers.ports import LOOPBACK, free_port
-from project.servers.postgresql import PrivatePostgresql
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
-from project.stack import MANAGE, ROOT, Stack
+from project.local.servers.ports import LOOPBACK, free_port
+from project.local.servers.postgresql import PrivatePostgresql
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.stack import MANAGE, ROOT, Stack
 from tests.chaos.proxy import Proxy
 
 DATABASE = "chaos"

@@ -1,6 +1,6 @@
 """Actors fail, for a while or for ever, take their worker with them, or take too long."""
 
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 from tests.chaos.scenario import Scenario
 
 MOST_STARTS = 5

@@ -2,7 +2,7 @@
 
 import time
 
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 from tests.chaos.scenario import Scenario
 
 CUT_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'chaos' AND pid <> pg_backend_pid()"

@@ -1,6 +1,6 @@
 """Processes of the service are killed with SIGKILL, at any moment."""
 
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 from tests.chaos.scenario import Scenario
 
 

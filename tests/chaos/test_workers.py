@@ -4,7 +4,7 @@ import time
 
 import psutil
 
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 from tests.chaos.scenario import Scenario
 from tests.chaos.service import SILENCE_SECONDS
 

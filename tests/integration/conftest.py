@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from project.demo import Walk
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
-from project.stack import Stack
+from project.local.demo import Walk
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.stack import Stack
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from dramatiq.errors import ConnectionClosed
 
-from actors.outbox import queues
+from actors.outbox.amqp import queues
 from actors.outbox.broker import OutboxRabbitmqBroker
-from project.demo import CREATED, Walk
-from project.servers.postgresql import PrivatePostgresql
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
-from project.stack import Stack
+from project.local.demo import CREATED, Walk
+from project.local.servers.postgresql import PrivatePostgresql
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.stack import Stack
 
 pytestmark = pytest.mark.integration
 

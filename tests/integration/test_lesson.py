@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from project.demo import CREATED, DELETED, UPDATED, Walk
+from project.local.demo import CREATED, DELETED, UPDATED, Walk
+from project.local.servers.ports import free_port
+from project.local.stack import Stack
 from project.management.commands.prepare import PASSWORD, USERNAME
-from project.servers.ports import free_port
-from project.stack import Stack
 
 pytestmark = pytest.mark.integration
 

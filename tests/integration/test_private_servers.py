@@ -15,13 +15,13 @@ import psutil
 import psycopg
 import pytest
 
-from project.servers import postgresql
-from project.servers.errors import ServerCommandFailed, ServerFailedToStart, ServerUnavailable
-from project.servers.ports import LOOPBACK, free_port, is_free
-from project.servers.postgresql import PrivatePostgresql
-from project.servers.process import wait_until
-from project.servers.rabbitmq import Installation, PrivateRabbitmq, find_or_fetch
-from project.servers.unprivileged import account_for_root
+from project.local.servers import postgresql
+from project.local.servers.errors import ServerCommandFailed, ServerFailedToStart, ServerUnavailable
+from project.local.servers.ports import LOOPBACK, free_port, is_free
+from project.local.servers.postgresql import PrivatePostgresql
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import Installation, PrivateRabbitmq, find_or_fetch
+from project.local.servers.unprivileged import account_for_root
 
 pytestmark = pytest.mark.integration
 

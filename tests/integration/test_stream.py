@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from project.demo import Walk
-from project.servers.process import wait_until
+from project.local.demo import Walk
+from project.local.servers.process import wait_until
 
 pytestmark = pytest.mark.integration
 

@@ -13,11 +13,11 @@ import httpx
 import psutil
 import pytest
 
-from project.demo import CREATED
-from project.servers.ports import free_port
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
-from project.stack import MANAGE, ROOT
+from project.local.demo import CREATED
+from project.local.servers.ports import free_port
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.stack import MANAGE, ROOT
 from settings.environment import VAR
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 from tests.integration.web import TIMEOUT_SECONDS, Web
 
 pytestmark = pytest.mark.integration

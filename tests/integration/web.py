@@ -11,9 +11,9 @@ from typing import Self
 import httpx
 import psutil
 
-from project.servers.ports import LOOPBACK, free_port
-from project.servers.process import wait_until
-from project.stack import ROOT
+from project.local.servers.ports import LOOPBACK, free_port
+from project.local.servers.process import wait_until
+from project.local.stack import ROOT
 
 TIMEOUT_SECONDS = 60
 LINE = re.compile(r"(?P<time>[\d-]{10} [\d:]{8}),\d{3} (?P<level>[A-Z]+) (?P<name>[\w.]+)\[\d+\] (?P<message>.*)")

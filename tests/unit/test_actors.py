@@ -11,7 +11,7 @@ from dramatiq.middleware import Retries
 
 from actors.activity import log_task_creation, log_task_deletion, log_task_update
 from actors.models import Activity, Event
-from actors.outbox.interruptions import LiftableTimeLimit
+from actors.outbox.worker.interrupts import LiftableTimeLimit
 
 
 def test_workers_find_exactly_our_actors() -> None:

@@ -1,6 +1,6 @@
 """apt's own words are turned into one line."""
 
-from project.servers.apt import _follower, last_error, network_trouble
+from project.local.servers.apt import _follower, last_error, network_trouble
 
 OFFLINE = [
     "Err:1 http://archive.example stable InRelease",

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
-from project.authentication import KnownTokens, known_tokens
+from project.api.authentication import KnownTokens, known_tokens
 from tasks.models import Task
 
 SECONDS = 5.0
@@ -98,7 +98,7 @@ class TestMemory:
         assert examine.asked == 2
 
     def test_it_does_not_grow_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("project.authentication.MOST_REMEMBERED", 10)
+        monkeypatch.setattr("project.api.authentication.MOST_REMEMBERED", 10)
         known, examine = KnownTokens(clock=Clock(), wall=Clock()), Examiner(User(), {"exp": 1})
 
         for number in range(25):

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from django.core.management import get_commands, load_command_class
 
-from project.health import PROBES
+from project.middleware.health import PROBES
 from tests.unit.test_environment_example import variables_documented, variables_read
 
 ROOT = Path(__file__).resolve().parents[2]

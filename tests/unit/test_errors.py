@@ -12,7 +12,7 @@ from django.test import RequestFactory
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
-from project import errors
+from project.api import errors
 from tasks.views import TaskViewSet
 from tests.unit.documented import DocumentedClient
 
@@ -43,7 +43,7 @@ def test_without_its_database_the_service_asks_to_come_again(
 
     assert (response.status_code, response.json()) == (503, AWAY)
     assert response["Retry-After"] == "5"
-    assert [record.getMessage() for record in caplog.records if record.name == "project.errors"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "project.api.errors"] == [
         "database unavailable"
     ]
 

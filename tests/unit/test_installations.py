@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from project.servers import debian, postgresql_installation, rabbitmq_installation
-from project.servers.debian import PackageTree
-from project.servers.erlang import make_relocatable
-from project.servers.errors import ServerUnavailable
+from project.local.servers import debian, postgresql_installation, rabbitmq_installation
+from project.local.servers.debian import PackageTree
+from project.local.servers.erlang import make_relocatable
+from project.local.servers.errors import ServerUnavailable
 
 
 def touch(tree: Path, *names: str) -> None:

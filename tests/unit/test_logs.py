@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from actors.outbox.gathered import lines_gathered
+from actors.outbox.worker.log_buffer import lines_gathered
+from project.local.stack import ROOT
 from project.logs import LineFormatter, QuietAddresses, TerminalHandler, WholeLineFileHandler
-from project.stack import ROOT
 
 LINES = 300
 PROCESSES = 4

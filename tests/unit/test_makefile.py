@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from project.stack import ROOT
+from project.local.stack import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 

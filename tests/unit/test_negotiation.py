@@ -9,8 +9,8 @@ from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNeg
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 
-from actors.renderers import EventStreamRenderer
-from project.negotiation import Negotiation
+from actors.api.renderers import EventStreamRenderer
+from project.api.negotiation import Negotiation
 from tasks.export import CsvRenderer, JsonLinesRenderer
 
 JSON_OR_PAGE = (JSONRenderer, BrowsableAPIRenderer)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from project.servers import ports
-from project.servers.errors import ServerError
-from project.servers.ports import LOOPBACK, first_free_port, free_port, is_free
+from project.local.servers import ports
+from project.local.servers.errors import ServerError
+from project.local.servers.ports import LOOPBACK, first_free_port, free_port, is_free
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from project.servers import process
-from project.servers.errors import ServerFailedToStart
-from project.servers.process import Program, RunningProgram, wait_until
+from project.local.servers import process
+from project.local.servers.errors import ServerFailedToStart
+from project.local.servers.process import Program, RunningProgram, wait_until
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 20
@@ -162,7 +162,7 @@ def test_a_program_dies_with_the_process_that_started_it(tmp_path: Path) -> None
     starter = f"""
 import sys, time
 from pathlib import Path
-from project.servers.process import Program, RunningProgram
+from project.local.servers.process import Program, RunningProgram
 directory = Path({str(tmp_path)!r})
 command, environment = ("sleep", "60"), {{"PATH": {os.defpath!r}}}
 program = Program(name="sleep", command=command, environment=environment, working_directory=directory)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from project.servers.ports import is_free
-from project.servers.rabbitmq import Installation, PrivateRabbitmq
+from project.local.servers.ports import is_free
+from project.local.servers.rabbitmq import Installation, PrivateRabbitmq
 
 
 @pytest.fixture

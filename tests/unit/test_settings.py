@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from project.servers.postgresql import PrivatePostgresql
-from project.stack import ROOT
+from project.local.servers.postgresql import PrivatePostgresql
+from project.local.stack import ROOT
 
 PRODUCTION = {
     "DJANGO_SETTINGS_MODULE": "settings.production",

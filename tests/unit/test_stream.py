@@ -8,11 +8,11 @@ import pytest
 from django.db import transaction
 from rest_framework.test import APIClient
 
-from actors import stream
+from actors.api import stream
+from actors.api.stream import BEGINNING, Client, Sent, Tail
 from actors.models import Activity, Event
 from actors.retention import prune
-from actors.stream import BEGINNING, Client, Sent, Tail
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 from tests.unit.outbox.scene import elsewhere
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from project.servers.errors import ServerFailedToStart
-from project.supervision import SupervisedProgram, Supervisor, make_runtime_directory
+from project.local.servers.errors import ServerFailedToStart
+from project.local.supervision import SupervisedProgram, Supervisor, make_runtime_directory
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
 from rest_framework_simplejwt.tokens import AccessToken
 
-from project.throttles import AnonRateThrottle, UserRateThrottle
+from project.api.throttles import AnonRateThrottle, UserRateThrottle
 from tests.unit.documented import DocumentedClient
 
 pytestmark = pytest.mark.django_db
@@ -161,7 +161,7 @@ def test_without_its_cache_the_service_serves_and_says_so(
     assert statuses(visitor, 12, "/") == [200] * 12
     assert statuses(signed_in(user1), 22) == [200] * 22
 
-    told = [record for record in caplog.records if record.name == "project.throttles"]
+    told = [record for record in caplog.records if record.name == "project.api.throttles"]
     assert {record.levelno for record in told} == {logging.WARNING}
     assert all(record.getMessage().startswith("request not counted: cache unavailable") for record in told)
     assert not any(record.exc_info for record in told)

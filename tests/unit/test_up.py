@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
+from project.local.stack import ROOT
 from project.management.commands import up
-from project.stack import ROOT
 
 
 def test_it_is_not_for_production(settings: Settings) -> None:

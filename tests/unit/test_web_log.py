@@ -10,7 +10,7 @@ import pytest
 from gunicorn.config import Config
 
 from project.logs import LineFormatter
-from project.web_log import WebLogger
+from project.web_server.logger import WebLogger
 
 
 class Untouchable:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
-from project.web_worker import Worker
+from project.web_server.worker import Worker
 
 
 class Connection(SimpleNamespace):

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 from django.core.management.base import BaseCommand, CommandError
 
-from project.demo import StepFailed, Walk
-from project.servers.errors import ServerError
-from project.servers.ports import free_port
-from project.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
-from project.stack import Stack
+from project.local.demo import StepFailed, Walk
+from project.local.servers.errors import ServerError
+from project.local.servers.ports import free_port
+from project.local.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
+from project.local.stack import Stack
 from settings.environment import VAR
 
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from project.local.servers.errors import ServerError
+from project.local.servers.ports import first_free_port
 from project.management.commands.prepare import PASSWORD, USERNAME
-from project.servers.errors import ServerError
-from project.servers.ports import first_free_port
 from settings.environment import ROOT, VAR
 
 if TYPE_CHECKING:
-    from project.servers.rabbitmq import PrivateRabbitmq
-    from project.stack import Stack
+    from project.local.servers.rabbitmq import PrivateRabbitmq
+    from project.local.stack import Stack
 
 NEEDED_BYTES = 300 * 1024 * 1024
 FOLLOW_SECONDS = 0.1
@@ -71,8 +71,8 @@ class Command(BaseCommand):
             raise CommandError(f"Cannot start: {error}.") from error
 
     def _run(self, port: int) -> None:
-        from project.stack import Stack
-        from project.supervision import require_plain_words, wait_for_predecessor
+        from project.local.stack import Stack
+        from project.local.supervision import require_plain_words, wait_for_predecessor
 
         require_plain_words(str(ROOT), str(VAR), sys.executable)
         _require_disk_space(VAR)
@@ -85,7 +85,7 @@ class Command(BaseCommand):
             raise ServerError(f"The supervisor ended unexpectedly; see {stack.supervisor.output}.")
 
     def _rabbitmq(self) -> "PrivateRabbitmq | None":
-        from project.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
+        from project.local.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
 
         if os.environ.get("RABBITMQ_URL"):
             return None

@@ -14,11 +14,11 @@ from dramatiq.broker import Consumer
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.worker import Worker
 
-from actors.outbox import queues
-from actors.outbox.consumer import OwnMessagesConsumer
-from actors.outbox.naming import process_name
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
+from actors.outbox.amqp import queues
+from actors.outbox.amqp.client_names import process_name
+from actors.outbox.worker.consumer import OwnMessagesConsumer
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
 
 pytestmark = pytest.mark.integration
 

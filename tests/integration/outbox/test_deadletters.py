@@ -11,11 +11,14 @@ import pika
 import pytest
 from dramatiq.worker import Worker
 
-from actors.outbox import collector, deadletters, envelope, queues
+from actors.outbox import envelope
+from actors.outbox.amqp import queues
 from actors.outbox.broker import OutboxRabbitmqBroker
+from actors.outbox.dead_letters import collector
+from actors.outbox.dead_letters import decisions as deadletters
 from actors.outbox.models import OutboxMessage, State
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 

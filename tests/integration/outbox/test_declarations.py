@@ -16,12 +16,12 @@ import pytest
 from dramatiq.worker import Worker
 from pytest_django import Settings
 
-from actors.outbox import queues
+from actors.outbox.amqp import queues
+from actors.outbox.amqp.publisher import Outgoing, Publisher
 from actors.outbox.broker import OutboxRabbitmqBroker
-from actors.outbox.errors import Unsettled
-from actors.outbox.publisher import Outgoing, Publisher
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
+from actors.outbox.exceptions import Unsettled
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
 
 pytestmark = pytest.mark.integration
 

@@ -11,10 +11,10 @@ import pika
 import psycopg
 import pytest
 
-from project.servers.postgresql import PrivatePostgresql
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
-from project.stack import MANAGE, ROOT
+from project.local.servers.postgresql import PrivatePostgresql
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.stack import MANAGE, ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -24,7 +24,7 @@ SHUTDOWN_TIMEOUT_MS = 30_000
 LEAD = """
 import time
 from actors.outbox.models import WatchedQueue
-from actors.outbox.thread import process_relay
+from actors.outbox.relay.thread import process_relay
 process_relay.start()
 while not WatchedQueue.objects.exclude(lease_token=None).exists():
     time.sleep(0.05)

@@ -10,11 +10,11 @@ from typing import Any
 import pika
 import pytest
 
-from actors.outbox import declarations, queues
-from actors.outbox.publisher import Outcome, Outgoing, Publisher
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
-from project.servers.rabbitmq_installation import Installation
+from actors.outbox.amqp import declarations, queues
+from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.servers.rabbitmq_installation import Installation
 
 pytestmark = pytest.mark.integration
 

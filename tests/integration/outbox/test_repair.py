@@ -10,17 +10,17 @@ import pika
 import pytest
 from pytest_django import Settings
 
-from actors.outbox.consumer import CANNOT_CONNECT
-from actors.outbox.declarations import count_ready
-from actors.outbox.impatience import ImpatientConnection, connect_impatiently
+from actors.outbox.amqp.blocking import ImpatientConnection, connect_impatiently
+from actors.outbox.amqp.declarations import count_ready
+from actors.outbox.amqp.publisher import Publisher
+from actors.outbox.amqp.queues import dead_letter_queue
+from actors.outbox.maintenance.upkeep import Upkeep, UpkeepThread
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.publisher import Publisher
-from actors.outbox.queues import dead_letter_queue
-from actors.outbox.relay import Relay
-from actors.outbox.upkeep import Upkeep, UpkeepThread
-from project.servers.process import wait_until
-from project.servers.rabbitmq import PrivateRabbitmq
-from project.stack import Stack
+from actors.outbox.relay.relay import Relay
+from actors.outbox.worker.consumer import CANNOT_CONNECT
+from project.local.servers.process import wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 

@@ -11,8 +11,8 @@ from django.contrib.auth.models import Group
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
-from actors.outbox import relay
 from actors.outbox.models import OutboxMessage, State
+from actors.outbox.relay import relay
 
 # The ways in which an actor may say that it settles.
 HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from actors.outbox.answers import Answer, Answers
+from actors.outbox.worker.acks import Answer, Answers
 
 
 def give(answers: Answers, *tags: int, is_ack: bool = True) -> None:

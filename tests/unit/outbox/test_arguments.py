@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from actors.outbox import arguments
+from actors.outbox.management import arguments
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from actors.outbox import envelope
 from actors.outbox.context import Context, sent_by
-from actors.outbox.errors import NotSupported
+from actors.outbox.exceptions import NotSupported
 from actors.outbox.models import OutboxMessage, State
 from tests.unit.outbox.conftest import Bench
 

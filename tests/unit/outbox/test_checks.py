@@ -20,8 +20,8 @@ from pytest_django import Settings
 from actors.outbox.broker import OutboxStubBroker
 from actors.outbox.checks import check_broker
 from actors.outbox.middleware import Settlement
-from actors.outbox.retries import OutboxRetries
-from actors.outbox.stays import UNLIMITED, longest_stay_seconds, prefetch_of, repair_after_seconds
+from actors.outbox.worker.limits import UNLIMITED, longest_stay_seconds, prefetch_of, repair_after_seconds
+from actors.outbox.worker.retries import OutboxRetries
 
 Declare = Callable[..., OutboxStubBroker]
 

@@ -10,8 +10,8 @@ from django.db import connection, transaction
 from dramatiq import Message, group, pipeline
 from dramatiq.brokers.stub import StubBroker
 
-from actors.outbox import composition
-from actors.outbox.errors import NotSupported
+from actors.outbox import groups as composition
+from actors.outbox.exceptions import NotSupported
 from actors.outbox.models import OutboxMessage
 from tests.unit.outbox.conftest import Bench
 

@@ -16,8 +16,8 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
-from actors.outbox.consumer import OwnMessagesConsumer, TakenMessage
-from actors.outbox.errors import Unsettled
+from actors.outbox.exceptions import Unsettled
+from actors.outbox.worker.consumer import OwnMessagesConsumer, TakenMessage
 
 QUEUE = "activity"
 

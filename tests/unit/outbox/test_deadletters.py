@@ -16,9 +16,12 @@ from django.contrib.auth.models import Group
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from actors.outbox import collector, contents, deadletters, envelope
-from actors.outbox.contents import UnfitMessage
-from actors.outbox.deadletters import Decider
+from actors.outbox import envelope
+from actors.outbox.dead_letters import collector
+from actors.outbox.dead_letters import decisions as deadletters
+from actors.outbox.dead_letters import payload as contents
+from actors.outbox.dead_letters.decisions import Decider
+from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 from tests.unit.outbox.conftest import QUEUE, Bench
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from actors.outbox.gathered import Line, gather, lines_gathered, write_gathered
+from actors.outbox.worker.log_buffer import Line, gather, lines_gathered, write_gathered
 
 
 class Place:

@@ -10,8 +10,8 @@ from django.db import IntegrityError
 from dramatiq.middleware import SkipMessage
 
 from actors.outbox.envelope import Ticket
-from actors.outbox.group_commit import GroupCommit, Work, rows_of, settle_together
 from actors.outbox.models import OutboxMessage, State
+from actors.outbox.worker.group_commit import GroupCommit, Work, rows_of, settle_together
 from tests.unit.outbox.conftest import Bench
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]

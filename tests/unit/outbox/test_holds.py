@@ -13,13 +13,14 @@ from django.db import connection
 from django.db.models.functions import Now
 from dramatiq.middleware import Shutdown
 
-from actors.outbox import holds, starts
-from actors.outbox.errors import Unsettled
-from actors.outbox.holds import Hold
+from actors.outbox.exceptions import Unsettled
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.settlement import Settling
-from actors.outbox.starts import MOST_STARTS, SUSPECT_STARTS
-from project.servers.process import wait_until
+from actors.outbox.worker import execution_lease as holds
+from actors.outbox.worker import poison as starts
+from actors.outbox.worker.execution import Settling
+from actors.outbox.worker.execution_lease import Hold
+from actors.outbox.worker.poison import MOST_STARTS, SUSPECT_STARTS
+from project.local.servers.process import wait_until
 from tests.unit.outbox.conftest import Bench
 from tests.unit.outbox.scene import add, carry, effects, elsewhere, let_hold_lapse, locked_until, lose_database, the_row
 

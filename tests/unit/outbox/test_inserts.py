@@ -13,7 +13,7 @@ from django.db.models.expressions import Value
 from django.db.models.functions import Now, Upper
 
 from actors.models import Activity, Event
-from actors.outbox.inserts import insert_returning, insert_rows
+from actors.outbox.db.inserts import insert_returning, insert_rows
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 

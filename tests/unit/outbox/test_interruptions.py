@@ -6,12 +6,12 @@ from typing import Any
 import dramatiq
 import pytest
 
-from actors.outbox import settlement
-from actors.outbox.errors import Unsettled
-from actors.outbox.failures import write_failure
-from actors.outbox.interruptions import LiftableShutdown, LiftableTimeLimit
+from actors.outbox.exceptions import Unsettled
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.settlement import Settling
+from actors.outbox.worker import execution as settlement
+from actors.outbox.worker.execution import Settling
+from actors.outbox.worker.failures import write_failure
+from actors.outbox.worker.interrupts import LiftableShutdown, LiftableTimeLimit
 from tests.unit.outbox.conftest import Bench
 from tests.unit.outbox.scene import HOW_TO_SETTLE, add, effects, the_row
 

@@ -5,7 +5,7 @@ import os
 import pika
 from pytest_django import Settings
 
-from actors.outbox.naming import process_name, with_connection_name
+from actors.outbox.amqp.client_names import process_name, with_connection_name
 
 
 def test_a_process_is_named_after_the_service_its_role_and_itself(settings: Settings) -> None:

@@ -13,11 +13,11 @@ from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 
 from actors.outbox.broker import OutboxRabbitmqBroker
-from actors.outbox.cancel import DEAD, IN_HAND, IN_RABBITMQ
 from actors.outbox.management.commands import outbox
 from actors.outbox.management.commands.outbox import duration
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.stock import measure_rate
+from actors.outbox.operations.cancel import DEAD, IN_HAND, IN_RABBITMQ
+from actors.outbox.operations.stats import measure_rate
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 

@@ -23,10 +23,10 @@ from pika.exceptions import (
 from pika.frame import Method
 from pika.spec import Basic
 
-from actors.outbox.confirms import SEQUENCE_HEADER, Confirms, Outgoing
-from actors.outbox.connection import MAX_BACKOFF_SECONDS, Outage, ReturningConnection, backoff_seconds, explain
-from actors.outbox.declarations import Declarations, explain_refusal
-from actors.outbox.publisher import Patience
+from actors.outbox.amqp.confirms import SEQUENCE_HEADER, Confirms, Outgoing
+from actors.outbox.amqp.connection import MAX_BACKOFF_SECONDS, Outage, ReturningConnection, backoff_seconds, explain
+from actors.outbox.amqp.declarations import Declarations, explain_refusal
+from actors.outbox.amqp.publisher import Patience
 
 TOO_LARGE = ChannelClosedByBroker(406, "PRECONDITION_FAILED - message size 9 is larger than configured max size 5")
 FRAME_TOO_LARGE = ConnectionClosedByBroker(501, "FRAME_ERROR - type 2, {frame_too_large,9,5}")

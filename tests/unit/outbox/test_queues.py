@@ -8,8 +8,8 @@ import pytest
 from django.conf import settings as django_settings
 from pytest_django import Settings
 
-from actors.outbox import queues
-from actors.outbox.declarations import explain_refusal
+from actors.outbox.amqp import queues
+from actors.outbox.amqp.declarations import explain_refusal
 
 
 def test_a_quorum_queue_is_declared_in_full() -> None:

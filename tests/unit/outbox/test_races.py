@@ -19,16 +19,19 @@ from django.db.models.functions import Now
 from dramatiq import Message, MessageProxy
 from dramatiq.middleware import Shutdown, SkipMessage
 
-from actors.outbox import delivery, envelope, holds, relay
-from actors.outbox.cancel import cancel
+from actors.outbox import envelope
 from actors.outbox.context import Context, sent_by
-from actors.outbox.errors import Unsettled
-from actors.outbox.group_commit import GroupCommit, Work
-from actors.outbox.holds import Hold, HoldKeeper
+from actors.outbox.exceptions import Unsettled
 from actors.outbox.middleware import settlement_of
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.settlement import MOST_CUTS
-from project.servers.process import wait_until
+from actors.outbox.operations.cancel import cancel
+from actors.outbox.relay import relay
+from actors.outbox.worker import delivery
+from actors.outbox.worker import execution_lease as holds
+from actors.outbox.worker.execution import MOST_CUTS
+from actors.outbox.worker.execution_lease import Hold, HoldKeeper
+from actors.outbox.worker.group_commit import GroupCommit, Work
+from project.local.servers.process import wait_until
 from tests.unit.outbox.conftest import Bench
 from tests.unit.outbox.scene import HOW_TO_SETTLE, add, effects, elsewhere, locked_until, lose_database, the_row
 

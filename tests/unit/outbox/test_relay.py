@@ -11,13 +11,13 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from actors.outbox import relay
+from actors.outbox.amqp.publisher import Outcome, Outgoing
 from actors.outbox.envelope import Ticket
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.publisher import Outcome, Outgoing
-from actors.outbox.relay import LARGEST_WINDOW, Relay
-from actors.outbox.statements import let_commits_be_late
-from actors.outbox.thread import rest_after
+from actors.outbox.relay import relay
+from actors.outbox.relay.relay import LARGEST_WINDOW, Relay
+from actors.outbox.relay.thread import rest_after
+from actors.outbox.store import let_commits_be_late
 from tests.unit.outbox.scene import elsewhere
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]

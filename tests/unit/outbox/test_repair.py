@@ -11,9 +11,9 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from actors.outbox import repair
+from actors.outbox.maintenance import lost_messages as repair
+from actors.outbox.maintenance.leadership import give_up_leases, queues_published_to, queues_to_watch, take_lease
 from actors.outbox.models import OutboxMessage, State, WatchedQueue
-from actors.outbox.watch import give_up_leases, queues_published_to, queues_to_watch, take_lease
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -205,7 +205,7 @@ def test_the_relay_is_woken_once_the_repair_is_committed(
     publish()
     watcher.step()
     watcher.pass_time(MARGIN_SECONDS + 1)
-    monkeypatch.setattr("actors.outbox.thread.process_relay.wake", lambda: woken.append(states()))
+    monkeypatch.setattr("actors.outbox.relay.thread.process_relay.wake", lambda: woken.append(states()))
     watcher.step()
     assert woken == [[State.PENDING]]
 

@@ -11,10 +11,10 @@ from dramatiq import composition
 from dramatiq.middleware import Shutdown
 
 from actors.outbox.context import Context, sent_by
-from actors.outbox.delivery import Delivery
-from actors.outbox.errors import Unsettled
+from actors.outbox.exceptions import Unsettled
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.starts import MOST_STARTS, SUSPECT_STARTS
+from actors.outbox.worker.delivery import Delivery
+from actors.outbox.worker.poison import MOST_STARTS, SUSPECT_STARTS
 from tests.unit.outbox.conftest import Bench
 from tests.unit.outbox.scene import add, effects, lose_database, the_row
 

@@ -17,15 +17,19 @@ from dramatiq import Broker, Message, MessageProxy, Middleware
 from dramatiq.middleware import CurrentMessage, SkipMessage
 from dramatiq.worker import WorkerThread, _WorkQueueItem
 
-from actors.outbox import delivery, envelope, failures, group_commit, settlement, sharing, starts
+from actors.outbox import envelope
 from actors.outbox.context import Context, current_context, current_trail, sent_by
-from actors.outbox.errors import Unsettled
-from actors.outbox.gathered import Line, gather
-from actors.outbox.group_commit import Work, settle_together
+from actors.outbox.exceptions import Unsettled
 from actors.outbox.middleware import settlement_of
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.sharing import Pace, SharingWorkerThread, share_in
-from project.servers.process import wait_until
+from actors.outbox.worker import batch as sharing
+from actors.outbox.worker import delivery, failures, group_commit
+from actors.outbox.worker import execution as settlement
+from actors.outbox.worker import poison as starts
+from actors.outbox.worker.batch import Pace, SharingWorkerThread, share_in
+from actors.outbox.worker.group_commit import Work, settle_together
+from actors.outbox.worker.log_buffer import Line, gather
+from project.local.servers.process import wait_until
 from tests.garbage import only_collected
 from tests.unit.outbox.conftest import QUEUE, FakeConsumer
 from tests.unit.outbox.scene import effects, elsewhere, locked_until, lose_database, the_row

@@ -9,8 +9,8 @@ import pytest
 from dramatiq import Broker, Message, MessageProxy, Middleware
 from dramatiq.middleware import SkipMessage
 
-from actors.outbox import statements
-from actors.outbox.errors import Unsettled
+from actors.outbox import store as statements
+from actors.outbox.exceptions import Unsettled
 from actors.outbox.models import OutboxMessage, State
 from tests.unit.outbox.conftest import QUEUE, Bench
 from tests.unit.outbox.scene import add, effects, lose_database, the_row
@@ -75,7 +75,7 @@ def test_an_end_that_cannot_be_written_before_the_worker_stops_leaves_the_messag
 ) -> None:
     actor(lambda **kwargs: None).send_with_options(kwargs=HOPELESS)
     row = the_row()
-    monkeypatch.setattr("actors.outbox.settlement.write_failure", lambda *arguments: lose_database())
+    monkeypatch.setattr("actors.outbox.worker.execution.write_failure", lambda *arguments: lose_database())
     bench.stop()
     bench.deliver(row)
     assert isinstance(bench.consumer.errors[-1], Unsettled)

@@ -11,10 +11,11 @@ from django.db import OperationalError
 from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 from pytest_django import Settings
 
-from actors.outbox import thread, upkeep
+from actors.outbox.maintenance import upkeep
+from actors.outbox.maintenance.upkeep import Upkeep, UpkeepThread
 from actors.outbox.models import OutboxMessage, State, WatchedQueue
-from actors.outbox.thread import ProcessRelay
-from actors.outbox.upkeep import Upkeep, UpkeepThread
+from actors.outbox.relay import thread
+from actors.outbox.relay.thread import ProcessRelay
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 

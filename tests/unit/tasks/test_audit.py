@@ -14,8 +14,8 @@ from django.utils import timezone
 from dramatiq import Message
 
 from actors.models import Activity
-from actors.outbox import deadletters
-from actors.outbox.deadletters import Decider
+from actors.outbox.dead_letters import decisions as deadletters
+from actors.outbox.dead_letters.decisions import Decider
 from actors.outbox.models import OutboxMessage
 from actors.retention import prune
 from tasks.models import Task

@@ -9,8 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from actors.history import subject_of
 from actors.outbox.models import OutboxMessage
+from actors.timeline import subject_of
 from tasks.bulk import MOST
 from tasks.models import IdempotencyKey, Task
 from tests.conftest import PASSWORD

@@ -11,8 +11,8 @@ from django.db import connection
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from actors.history import subject_of
 from actors.outbox.models import OutboxMessage
+from actors.timeline import subject_of
 from tasks.models import Task
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]

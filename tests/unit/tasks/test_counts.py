@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tasks.counts import count, is_in_ledger
+from tasks.listing.count_ledger import count, is_in_ledger
 from tasks.models import Task
 from tests.unit.outbox.scene import elsewhere
 

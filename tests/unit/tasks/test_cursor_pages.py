@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from tasks import windows
+from tasks.listing import offset_window as windows
 from tasks.models import Task
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]

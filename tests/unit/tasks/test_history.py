@@ -10,11 +10,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from actors.models import Activity
-from actors.outbox import deadletters, envelope, relay
-from actors.outbox.deadletters import Decider
+from actors.outbox import envelope
+from actors.outbox.dead_letters import decisions as deadletters
+from actors.outbox.dead_letters.decisions import Decider
 from actors.outbox.models import OutboxMessage, State
-from tasks import audit
-from tasks.history import state_of
+from actors.outbox.relay import relay
+from tasks.history import audit
+from tasks.history.changes import state_of
 from tasks.models import Task
 from tests.unit.outbox.conftest import make_bench
 

@@ -19,7 +19,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.test import APIClient
 
 from actors.outbox.models import OutboxMessage
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 from tasks import idempotency
 from tasks.models import IdempotencyKey, Task
 from tasks.views import TaskViewSet

@@ -15,7 +15,7 @@ from django.db.models.signals import post_save
 from pytest_django import DjangoAssertNumQueries
 
 from actors.outbox.models import OutboxMessage
-from project.servers.process import wait_until
+from project.local.servers.process import wait_until
 from tasks.models import Task
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -120,7 +120,7 @@ def test_what_stops_matching_by_the_update_is_logged(three: list[Task], lines: L
 def test_a_filter_that_counts_means_what_matched_before(
     three: list[Task], lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.querysets.CHUNK", 1)
+    monkeypatch.setattr("tasks.history.versioning.CHUNK", 1)
     first_two = Task.objects.filter(completed=False).order_by("pk")[:2]
     assert Task.objects.filter(pk__in=first_two.values("pk")).update(completed=True) == 2
     assert lines() == updated(*three[:2])
@@ -169,7 +169,7 @@ def test_an_update_of_what_joins_and_groups_found_is_logged(three: list[Task], l
 def test_an_annotated_update_that_changes_what_others_match_is_undone(
     three: list[Task], lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.querysets.CHUNK", 1)
+    monkeypatch.setattr("tasks.history.versioning.CHUNK", 1)
     siblings = Count("owner__tasks", filter=Q(owner__tasks__completed=False))
     with pytest.raises(NotSupportedError, match="others"):
         Task.objects.annotate(siblings=siblings).filter(siblings=3).update(completed=True)
@@ -203,7 +203,7 @@ def test_an_update_in_chunks_is_one_transaction(
         if instance.pk == three[-1].pk:
             raise ValueError
 
-    monkeypatch.setattr("tasks.querysets.CHUNK", 1)
+    monkeypatch.setattr("tasks.history.versioning.CHUNK", 1)
     post_save.connect(fail_at_the_last, sender=Task)
     try:
         with pytest.raises(ValueError):  # noqa: PT011 – the one above
@@ -217,7 +217,7 @@ def test_an_update_in_chunks_is_one_transaction(
 def test_many_more_than_a_chunk_are_all_updated_and_told_of_in_order(
     user1: User, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.querysets.CHUNK", 7)
+    monkeypatch.setattr("tasks.history.versioning.CHUNK", 7)
     tasks = Task.objects.bulk_create(Task(title=f"Vazifa {n}", owner=user1) for n in range(20))
     assert Task.objects.order_by("-title").update(completed=True) == 20
     assert lines() == updated(*tasks)

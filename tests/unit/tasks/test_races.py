@@ -11,8 +11,8 @@ from dramatiq import Message
 from rest_framework.test import APIClient
 
 from actors.outbox.models import OutboxMessage
-from project.servers.process import wait_until
-from tasks import audit
+from project.local.servers.process import wait_until
+from tasks.history import audit
 from tasks.models import Task
 from tests.unit.outbox.scene import elsewhere
 from tests.unit.tasks.test_querysets import someone_waits_for_a_lock

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tasks import reading
+from tasks.listing import compiled as reading
+from tasks.listing.compiled import NAMES, read
 from tasks.models import Task
-from tasks.reading import NAMES, read
 from tasks.serializers import DeclaredTaskSerializer, TaskSerializer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]

@@ -17,9 +17,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from actors.outbox import arguments, contents, deadletters
-from actors.outbox.contents import UnfitMessage
-from actors.outbox.deadletters import Decided, Decider
+from actors.outbox.dead_letters import decisions as deadletters
+from actors.outbox.dead_letters import payload as contents
+from actors.outbox.dead_letters.decisions import Decided, Decider
+from actors.outbox.dead_letters.payload import UnfitMessage
+from actors.outbox.management import arguments
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 
 LISTED = 100

@@ -12,17 +12,17 @@ from django.db.models import QuerySet
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
-from actors.outbox import arguments
-from actors.outbox.cancel import cancel, why_not
-from actors.outbox.connection import explain
-from actors.outbox.consumer import CANNOT_CONNECT
-from actors.outbox.declarations import count_ready, explain_refusal
-from actors.outbox.impatience import ImpatientConnection
+from actors.outbox.amqp.blocking import ImpatientConnection
+from actors.outbox.amqp.connection import explain
+from actors.outbox.amqp.declarations import count_ready, explain_refusal
+from actors.outbox.maintenance.leadership import queues_to_watch
+from actors.outbox.maintenance.lost_messages import repair_now
+from actors.outbox.maintenance.upkeep import connect_to_broker
+from actors.outbox.management import arguments
 from actors.outbox.models import OutboxMessage
-from actors.outbox.repair import repair_now
-from actors.outbox.stock import Rate, measure_rate, take_stock
-from actors.outbox.upkeep import connect_to_broker
-from actors.outbox.watch import queues_to_watch
+from actors.outbox.operations.cancel import cancel, why_not
+from actors.outbox.operations.stats import Rate, measure_rate, take_stock
+from actors.outbox.worker.consumer import CANNOT_CONNECT
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 

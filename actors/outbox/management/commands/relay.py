@@ -8,10 +8,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
-from actors.outbox import arguments
+from actors.outbox.maintenance.upkeep import make_upkeep_thread
+from actors.outbox.management import arguments
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.thread import RelayThread, make_publisher
-from actors.outbox.upkeep import make_upkeep_thread
+from actors.outbox.relay.thread import RelayThread, make_publisher
 
 
 class Command(BaseCommand):

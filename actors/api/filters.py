@@ -1,0 +1,79 @@
+"""Which events a list shows. A value that means nothing is a 400."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import django_filters
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+from django_filters.fields import IsoDateTimeField
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+
+from actors.activity import EVENT_OF_ACTOR
+from actors.models import SYSTEM, Activity, Event
+from actors.outbox.models import OutboxMessages
+from actors.rest.cursors import LARGEST_ID
+
+
+@extend_schema_field(OpenApiTypes.INT)
+class IdFilter(django_filters.Filter):
+    """The id of a row."""
+
+    field_class = forms.IntegerField
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, min_value=1, max_value=LARGEST_ID, **kwargs)
+
+
+class TimeField(IsoDateTimeField):
+    """A time that every database can compare with: one within the calendar in UTC too."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        moment: datetime | None = super().to_python(value)
+        try:
+            return moment and moment.astimezone(UTC)
+        except OverflowError:
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
+class TimeFilter(django_filters.IsoDateTimeFilter):
+    field_class = TimeField
+
+
+class ActivityFilter(django_filters.FilterSet):
+    """Of events that are logged."""
+
+    task = IdFilter(field_name="task_id", label=_("task (id)"))
+    event = django_filters.ChoiceFilter(choices=Event.choices, label=_("event"))
+    changed_by = django_filters.CharFilter(label=_("changed by (username, or system)"))
+    since = TimeFilter("occurred_at", "gte", label=_("at this time or later (ISO 8601)"))
+    until = TimeFilter("occurred_at", "lt", label=_("before this time (ISO 8601)"))
+
+    class Meta:
+        model = Activity
+        fields = ("task", "event", "changed_by", "since", "until")
+
+
+class TaskActivityFilter(ActivityFilter):
+    """Of one task's events, those among them that are still on their way."""
+
+    task: None = None  # type: ignore[assignment]  # as django_filters takes a filter out
+
+    class Meta:
+        model = Activity
+        fields = ("event", "changed_by", "since", "until")
+
+    def filter_owed(self, rows: OutboxMessages) -> OutboxMessages:
+        """Return the messages of events that the filter leaves."""
+        wanted = self.form.cleaned_data
+        if wanted["event"]:
+            rows = rows.filter(actor__in=[name for name, event in EVENT_OF_ACTOR.items() if event == wanted["event"]])
+        if wanted["changed_by"]:
+            # The outbox leaves a system's name out; a user may be called so too.
+            names = ("", SYSTEM) if wanted["changed_by"] == SYSTEM else (wanted["changed_by"],)
+            rows = rows.filter(changed_by__in=names)
+        if wanted["since"]:
+            rows = rows.filter(created_at__gte=wanted["since"])
+        return rows.filter(created_at__lt=wanted["until"]) if wanted["until"] else rows

@@ -1,0 +1,97 @@
+"""The REST API of the activity log: every signed-in user reads it, nobody changes it."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from django_filters.rest_framework import DjangoFilterBackend
+from django_filters.utils import translate_validation
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.generics import GenericAPIView, ListAPIView
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from actors import timeline as history
+from actors.api import stream
+from actors.api.filters import ActivityFilter, TaskActivityFilter
+from actors.api.pagination import ActivityPagination, HistoryPagination
+from actors.api.renderers import EventStreamRenderer, JsonErrors
+from actors.api.serializers import ActivitySerializer
+from actors.models import Activity
+
+
+class ActivityView(ListAPIView[Activity]):
+    """What workers have logged about all tasks, the latest first."""
+
+    queryset = Activity.objects.all()
+    serializer_class = ActivitySerializer
+    permission_classes = (IsAuthenticated,)
+    pagination_class = ActivityPagination
+    filter_backends = (DjangoFilterBackend,)
+    filterset_class = ActivityFilter
+
+
+class TaskActivityView(GenericAPIView[Activity]):
+    """What happened to one task, the latest first, and what of it is not logged yet; also after its deletion."""
+
+    queryset = Activity.objects.all()
+    serializer_class = ActivitySerializer
+    permission_classes = (IsAuthenticated,)
+    pagination_class = HistoryPagination
+    filter_backends = (DjangoFilterBackend,)
+    filterset_class = TaskActivityFilter
+
+    def get_queryset(self) -> QuerySet[Activity]:
+        return super().get_queryset().filter(task_id=self.kwargs.get("task_id"))
+
+    @extend_schema(
+        operation_id="tasks_activity_list",
+        responses=ActivitySerializer(many=True),
+        parameters=[OpenApiParameter("task_id", OpenApiTypes.INT, OpenApiParameter.PATH, description="Of the task.")],
+    )
+    def get(self, request: Request, task_id: int) -> Response:
+        chosen = DjangoFilterBackend().get_filterset(request, self.get_queryset(), self)
+        if not chosen.is_valid():
+            raise translate_validation(chosen.errors)
+        logged, owed = chosen.qs, chosen.filter_owed(history.owed([task_id]))
+
+        def read(bounds: dict[str, int], upwards: bool, limit: int) -> list[Activity]:
+            return history.read(logged, owed, bounds=bounds, upwards=upwards, limit=limit)
+
+        paginator = HistoryPagination()
+        page = paginator.paginate(request, read)
+        if not page and not self.exists(task_id):
+            raise NotFound
+        return paginator.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def exists(self, task_id: int) -> bool:
+        """Say whether there is, or ever was, such a task."""
+        return history.is_known(task_id)
+
+
+class ActivityStreamView(JsonErrors):
+    """What workers log, as it is logged: Server-Sent Events, resumable with `Last-Event-ID`."""
+
+    permission_classes = (IsAuthenticated,)
+    renderer_classes = (EventStreamRenderer,)
+
+    @extend_schema(
+        operation_id="activity_stream",
+        parameters=[
+            OpenApiParameter("Last-Event-ID", OpenApiTypes.INT, OpenApiParameter.HEADER, description="Go on after it."),
+            OpenApiParameter("task", OpenApiTypes.INT, description="Only of this task."),
+            OpenApiParameter("event", OpenApiTypes.STR, description="Only of this kind, such as task.created."),
+        ],
+        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+    )
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
+        client = stream.open_client(request)
+        return StreamingHttpResponse(
+            client,
+            content_type="text/event-stream; charset=utf-8",
+            # A proxy that gathers what is streamed would hold it back (nginx knows the second).
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        )

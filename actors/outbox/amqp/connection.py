@@ -1,0 +1,272 @@
+"""The publisher's one connection to RabbitMQ: opened, watched over and opened again, in the caller's own thread.
+
+Guarantee: whatever RabbitMQ does, a turn of I/O ends in time and the connection comes back, one attempt at a time, with
+growing pauses. An outage is logged as an error when it begins, once more when its reason changes, and when it ends.
+"""
+
+import logging
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pika
+from pika.adapters.select_connection import IOLoop
+from pika.exceptions import ChannelClosedByBroker, ConnectionOpenAborted
+
+from actors.outbox.amqp.client_names import with_connection_name
+from actors.outbox.amqp.confirms import Confirms, fault_of_a_message
+from actors.outbox.amqp.declarations import Declarations
+
+logger = logging.getLogger(__name__)
+
+MIN_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 30.0
+CLOSE_TIMEOUT_SECONDS = 0.5
+NEVER = float("inf")
+
+
+class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
+    """pika's connection, which can also write many messages as one piece and end without a good-bye.
+
+    By itself pika makes a packet of each of the three frames of a message.
+    """
+
+    _held: list[bytes] | None = None
+    _is_aborted = False
+
+    @contextmanager
+    def corked(self) -> Iterator[None]:
+        """Write what is sent within as one piece."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            if held:
+                self._adapter_emit_data(b"".join(held))
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """How much waits for the peer to read."""
+        return int(self._get_write_buffer_size())
+
+    def abort(self, error: Exception) -> None:
+        """End the connection, in whatever state it is, without waiting for the peer; the callbacks tell of `error`."""
+        if not self._is_aborted and not self.is_closed:
+            self._is_aborted = True
+            self._terminate_stream(error)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._held is None:
+            super()._adapter_emit_data(data)
+        else:
+            self._held.append(data)
+
+
+class ReturningConnection:
+    """One connection with one channel in confirm mode, or on its way there. Nothing of it survives a fork."""
+
+    def __init__(
+        self,
+        *,
+        parameters: pika.connection.Parameters,
+        client_name: str,
+        connect_timeout_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.confirms: Confirms | None = None
+        """The channel, once it is open and in confirm mode."""
+        self.is_blocked = False
+        """Whether RabbitMQ has stopped reading, being short of memory or disk."""
+        self.declarations = Declarations(clock=clock)
+        self.pika: CorkedConnection | None = None
+        self._parameters = _own_parameters(parameters, client_name, connect_timeout_seconds)
+        self._setup_seconds = connect_timeout_seconds
+        self._clock, self._draw = clock, draw
+        self._ioloop = IOLoop()
+        self._ioloop.activate_poller()
+        self._failures = 0
+        self._not_before = -NEVER
+        self._setup_since = self._open_since = NEVER
+        self._was_useful = False
+        self._outage = Outage(f"host={parameters.host} port={parameters.port}", clock=clock)
+        self._is_closing = False
+
+    def turn(self, *, until: float) -> None:
+        """Do what I/O there is, waiting for some until a time of the clock; connect if that is due."""
+        if self.pika is None and not self._is_closing and self._clock() >= self._not_before:
+            self._connect()
+        # pika watches over the opening of a connection, not over that of a channel.
+        if self._clock() >= self._setup_deadline():
+            self.abort("RabbitMQ did not open a channel in time")
+        timer = self._ioloop.call_later(max(0.0, min(until, self._next_event()) - self._clock()), _do_nothing)
+        self._ioloop.poll()
+        self._ioloop.process_timeouts()
+        self._ioloop.remove_timeout(timer)
+
+    def interrupt(self) -> None:
+        """End the current or the next `turn()`; safe from any thread."""
+        self._ioloop.add_callback_threadsafe(_do_nothing)
+
+    def abort(self, reason: str) -> None:
+        """Give the connection up, because its peer does not answer."""
+        self.confirms = None
+        if self.pika is not None:
+            self.pika.abort(TimeoutError(reason))
+
+    def close(self) -> None:
+        """Close the connection, politely if the peer answers at once, and release everything."""
+        self._is_closing = True
+        if self.pika is not None and self.confirms is not None:
+            self.pika.close()
+            self._turn_until_closed()
+        self.abort("closed by us")
+        self._turn_until_closed()
+        self._ioloop.close()
+
+    def _turn_until_closed(self) -> None:
+        deadline = self._clock() + CLOSE_TIMEOUT_SECONDS
+        while self.pika is not None and self._clock() < deadline:
+            self.turn(until=deadline)
+
+    def _next_event(self) -> float:
+        if self.pika is None:
+            return NEVER if self._is_closing else self._not_before
+        return self._setup_deadline()
+
+    def _setup_deadline(self) -> float:
+        return self._setup_since + self._setup_seconds
+
+    def _connect(self) -> None:
+        self._was_useful = False
+        self._open_since = NEVER
+        self.pika = CorkedConnection(
+            self._parameters,
+            on_open_callback=self._on_open,
+            on_open_error_callback=self._on_closed,
+            on_close_callback=self._on_closed,
+            custom_ioloop=self._ioloop,
+        )
+
+    def _on_open(self, connection: CorkedConnection) -> None:
+        self._open_since = self._clock()
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        self._open_channel(connection)
+
+    def _open_channel(self, connection: CorkedConnection) -> None:
+        self._setup_since = self._clock()
+        connection.channel(on_open_callback=self._on_channel_open)
+
+    def _on_channel_open(self, channel: Any) -> None:
+        confirms = Confirms(channel)
+        channel.add_on_close_callback(partial(self._on_channel_closed, confirms))
+        channel.add_on_return_callback(confirms.on_return)
+        channel.confirm_delivery(confirms.on_confirm, callback=lambda _frame: self._on_confirm_mode(confirms))
+
+    def _on_confirm_mode(self, confirms: Confirms) -> None:
+        self._setup_since = NEVER
+        self.confirms = confirms
+        self._outage.end()
+
+    def _on_channel_closed(self, confirms: Confirms, channel: Any, error: Exception) -> None:
+        self.confirms = None
+        self._was_useful = self._was_useful or confirms.has_confirmed
+        confirms.on_close(error)
+        if isinstance(error, ChannelClosedByBroker):
+            logger.warning("channel closed code=%d reason=%r", error.reply_code, error.reply_text)
+            if fault_of_a_message(error):
+                self._open_channel(channel.connection)
+            else:
+                channel.connection.abort(error)
+
+    def _on_closed(self, _connection: CorkedConnection, error: Exception) -> None:
+        lasted = self._clock() - self._open_since > MAX_BACKOFF_SECONDS
+        if self._was_useful or lasted or fault_of_a_message(error):
+            self._failures = 0
+        self._failures += 1
+        self._not_before = self._clock() + backoff_seconds(self._failures, draw=self._draw)
+        self._setup_since = NEVER
+        self.pika = self.confirms = None
+        self.is_blocked = False
+        self.declarations.forget_all()
+        if not self._is_closing:
+            self._outage.tell(error)
+
+    def _on_blocked(self, _connection: CorkedConnection, frame: Any) -> None:
+        self.is_blocked = True
+        logger.warning("rabbitmq blocked reason=%r", frame.method.reason)
+
+    def _on_unblocked(self, _connection: CorkedConnection, _frame: Any) -> None:
+        self.is_blocked = False
+        logger.info("rabbitmq unblocked")
+
+
+class Outage:
+    """Logs an outage, not every attempt to end it."""
+
+    def __init__(self, address: str, *, clock: Callable[[], float]) -> None:
+        self._address = address
+        self._clock = clock
+        self._since = 0.0
+        self._kind: type[BaseException] | None = None
+
+    def tell(self, error: BaseException) -> None:
+        """Log that the connection is lost or cannot be made, unless that is known."""
+        if self._kind is None:
+            self._since = self._clock()
+            logger.error("rabbitmq away %s reason=%r", self._address, explain(error))
+        elif self._kind is not type(error):
+            logger.warning("rabbitmq still away %s reason=%r", self._address, explain(error))
+        self._kind = type(error)
+
+    def hand_over(self) -> None:
+        """Log that another process sees to it from now on, if this one could not."""
+        if self._kind is not None:
+            logger.info("rabbitmq seen to by another process %s", self._address)
+        self._kind = None
+
+    def end(self) -> None:
+        """Log that messages can be published again, if they could not before."""
+        if self._kind is not None:
+            logger.info("rabbitmq back %s after_seconds=%.1f", self._address, self._clock() - self._since)
+        self._kind = None
+
+
+def backoff_seconds(failures: int, *, draw: Callable[[], float] = random.random) -> float:
+    """Return the pause after so many failures in a row: it doubles, and a random part of up to a half is taken off."""
+    whole = min(MIN_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16), MAX_BACKOFF_SECONDS)
+    return whole * (1.0 - draw() / 2)
+
+
+def explain(error: BaseException) -> str:
+    """Return, in one line, the cause of a failed connection, which pika wraps in others."""
+    inner = [*getattr(error, "exceptions", ()), getattr(error, "exception", None), *error.args[:1]]
+    causes = [each for each in inner if isinstance(each, BaseException)]
+    if causes:
+        return explain(causes[-1])
+    if isinstance(error, ConnectionOpenAborted):
+        return "no answer in time"
+    # pika guesses from the moment of the close, and keeps what RabbitMQ said only as text.
+    said = re.search(r"ConnectionClosedByBroker: \((\d+)\) (['\"])(.*?)\2", str(error))
+    return f"{said[1]} {said[3]}" if said else " ".join(str(error).split()) or type(error).__name__
+
+
+def _own_parameters(
+    parameters: pika.connection.Parameters, client_name: str, connect_timeout_seconds: float
+) -> pika.connection.Parameters:
+    own = with_connection_name(parameters, client_name)
+    own.connection_attempts = 1
+    own.socket_timeout = own.stack_timeout = connect_timeout_seconds
+    # Blocked, it is worth keeping: RabbitMQ says here when it reads again, and tells a new one nothing.
+    own.blocked_connection_timeout = None
+    return own
+
+
+def _do_nothing() -> None:
+    pass

@@ -1,0 +1,141 @@
+"""Declares queues, each one's dead-letter queue before it: over the publisher's connection, or over a blocking channel.
+
+Guarantee: a queue that RabbitMQ refuses to declare disturbs no other, is said aloud once, with what to do about it, and
+is tried again now and then, so that whoever mends it need restart nothing.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from actors.outbox.amqp import queues
+
+logger = logging.getLogger(__name__)
+
+AGAIN_AFTER_SECONDS = 5.0
+NOT_FOUND = 404
+
+
+class Declaration:
+    """One queue, on a channel of its own: a refusal closes only that."""
+
+    def __init__(self, connection: Any, queue: str) -> None:
+        self.queue = queue
+        self.is_done = False
+        self.refusal: str | None = None
+        self._channel = connection.channel(on_open_callback=self._on_open)
+        self._channel.add_on_close_callback(self._on_close)
+
+    @property
+    def is_settled(self) -> bool:
+        return self.is_done or self.refusal is not None
+
+    def _on_open(self, channel: Any) -> None:
+        try:
+            # First, because RabbitMQ holds back dead letters whose queue does not exist.
+            dead_letters = queues.dead_letter_queue(self.queue)
+            self._declare(dead_letters, queues.dead_letter_queue_arguments(), _do_nothing)
+            self._declare(self.queue, queues.work_queue_arguments(self.queue), self._on_declared)
+        except (AMQPError, ValueError) as error:
+            self.refusal = f"{type(error).__name__}: {error}"
+            channel.close()
+
+    def _declare(self, queue: str, arguments: dict[str, Any], callback: Callable[[Any], None]) -> None:
+        self._channel.queue_declare(queue, durable=True, arguments=arguments, callback=callback)
+
+    def _on_declared(self, _frame: Any) -> None:
+        self.is_done = True
+        self._channel.close()
+
+    def _on_close(self, _channel: Any, error: BaseException) -> None:
+        if not self.is_settled:
+            self.refusal = str(getattr(error, "reply_text", error)) or type(error).__name__
+
+
+class Declarations:
+    """The declarations of all connections, one connection after the other."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._by_queue: dict[str, Declaration] = {}
+        self._begun_at: dict[str, float] = {}
+        self._told: dict[str, str] = {}
+
+    def get(self, connection: Any, queue: str) -> Declaration:
+        """Return how the declaration of `queue` stands; begin it if that is due."""
+        known = self._by_queue.get(queue)
+        if known is None or (known.refusal is not None and self._is_due_again(queue)):
+            known = self._by_queue[queue] = Declaration(connection, queue)
+            self._begun_at[queue] = self._clock()
+        return known
+
+    def forget(self, queue: str) -> None:
+        """Have a queue declared again before the next message to it."""
+        self._by_queue.pop(queue, None)
+
+    def forget_all(self) -> None:
+        self._by_queue.clear()
+
+    def tell(self, declaration: Declaration) -> None:
+        """Log a refusal, once as long as its reason stays the same."""
+        queue, refusal = declaration.queue, declaration.refusal
+        if refusal is None:
+            self._told.pop(queue, None)
+        elif self._told.get(queue) != refusal:
+            self._told[queue] = refusal
+            logger.error("queue refused %s", explain_refusal(queue, refusal))
+
+    def _is_due_again(self, queue: str) -> bool:
+        return self._clock() >= self._begun_at[queue] + AGAIN_AFTER_SECONDS
+
+
+def declare(channel: Any, queue: str) -> None:
+    """Declare a queue over a `BlockingChannel`; what exists as it should stays as it is.
+
+    Raises:
+        ChannelClosedByBroker: RabbitMQ refuses, and has closed the channel.
+        AMQPError: the connection is lost.
+    """
+    # First, because RabbitMQ holds back dead letters whose queue does not exist.
+    dead_letters = queues.dead_letter_queue(queue)
+    channel.queue_declare(dead_letters, durable=True, arguments=queues.dead_letter_queue_arguments())
+    channel.queue_declare(queue, durable=True, arguments=queues.work_queue_arguments(queue))
+
+
+def count_ready(connection: Any, queue: str) -> int:
+    """Return how many messages wait in a queue that no worker has taken; one that is gone is declared again, empty.
+
+    Raises:
+        ChannelClosedByBroker: RabbitMQ refuses to tell, or to declare.
+        AMQPError: the connection is lost.
+    """
+    try:
+        with connection.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).method.message_count)
+    except ChannelClosedByBroker as error:
+        if error.reply_code != NOT_FOUND:
+            raise
+    with connection.channel() as channel:
+        declare(channel, queue)
+    logger.warning("queue declared again queue=%s: it was gone", queue)
+    return 0
+
+
+def explain_refusal(queue: str, refusal: str) -> str:
+    """Say which queue RabbitMQ refused to declare, over which argument, and what to do."""
+    differing = re.search(r"inequivalent arg '([^']+)' for queue '([^']+)'", refusal)
+    if differing is None:
+        return f"queue={queue} reason={refusal!r} hint='its messages wait in the outbox until it can be declared'"
+    argument, name = differing.groups()
+    return (
+        f"queue={name} argument={argument} reason={refusal!r} hint='it exists with other arguments, which RabbitMQ "
+        "never changes: move what it holds and delete it, or give the actors a queue of another name; its messages "
+        "wait in the outbox meanwhile'"
+    )
+
+
+def _do_nothing(_frame: Any) -> None:
+    pass

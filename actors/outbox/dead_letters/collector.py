@@ -1,0 +1,187 @@
+"""Collects what RabbitMQ gave up: unknown actors, undecodable bodies, what was rejected or delivered too often.
+
+Guarantee: a dead letter is acknowledged only once it is a row, or known to be settled. `upkeep` calls it; what becomes
+of the rows is for a person to decide, in `deadletters`.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import OperationalError, connection, transaction
+from django.db.models.functions import Now
+from dramatiq import Message
+
+from actors.outbox.amqp.queues import dead_letter_queue
+from actors.outbox.db.errors import lock_was_not_available
+from actors.outbox.dead_letters.payload import LONGEST_ID, LONGEST_NAME, is_known, is_too_old, plain, read
+from actors.outbox.envelope import OPTION, Ticket
+from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+
+logger = logging.getLogger(__name__)
+
+UNDECODABLE = "undecodable"
+UNKNOWN_ACTOR = "unknown actor"
+TOO_OLD = "too old"
+REJECTED = "rejected"
+# RabbitMQ's own reasons: https://www.rabbitmq.com/docs/dlx
+RABBITMQS_REASONS = {"delivery_limit": "delivery limit", "expired": "expired", "maxlen": "overflow"}
+
+# A row that stays locked for longer is being settled: the next round will find it gone.
+LOCK_TIMEOUT_MS = 500
+# Within this a redelivered letter is taken for the copy of one whose collector was killed before it acknowledged.
+SAME_LETTER_WITHIN = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Letter:
+    """What came out of the queue of dead letters of `queue`. Anybody may have written it: no value is to be trusted."""
+
+    queue: str
+    body: bytes
+    headers: dict[Any, Any]
+    message_id: object = None
+    actor: object = None
+    is_redelivered: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Death:
+    """Why RabbitMQ gave a message up."""
+
+    reason: str
+    error: str
+
+
+def collect(channel: Any, queue: str, *, at_most: int) -> int:
+    """Write down what RabbitMQ gave up of `queue`; what must wait for a worker goes back and is collected later.
+
+    Args:
+        channel: a pika `BlockingChannel`.
+        queue: the queue that the workers consume.
+        at_most: messages to take.
+
+    Returns:
+        How many messages were acknowledged.
+
+    Raises:
+        OperationalError, InterfaceError: the database is away; the message stays RabbitMQ's.
+        AMQPError: RabbitMQ is away, or has no such queue.
+    """
+    collected = 0
+    waiting: list[int] = []
+    try:
+        for _ in range(at_most):
+            method, properties, body = channel.basic_get(dead_letter_queue(queue), auto_ack=False)
+            if method is None:
+                break
+            # Among those that go back until it is written down: a failure leaves it to RabbitMQ.
+            waiting.append(method.delivery_tag)
+            letter = Letter(
+                queue=queue,
+                body=body,
+                headers=properties.headers or {},
+                message_id=properties.message_id,
+                actor=properties.type,
+                is_redelivered=method.redelivered,
+            )
+            if write_down(letter):
+                channel.basic_ack(waiting.pop())
+                collected += 1
+        return collected
+    finally:
+        if channel.is_open:
+            for tag in waiting:
+                channel.basic_nack(tag, requeue=True)
+
+
+def write_down(letter: Letter) -> bool:
+    """Make a row of a letter, or its row a dead one, and commit; return False if a worker may still settle it."""
+    message, problem = read(letter.body)
+    # What no worker could decode still has its ticket among the headers.
+    options = message.options if message is not None else {OPTION: plain(letter.headers.get(OPTION))}
+    ticket, death = Ticket.of(options), _judge(letter, message, problem)
+    try:
+        with transaction.atomic(durable=True):
+            if ticket is None:
+                _add(letter, message, death)
+                return True
+            message_id = plain(letter.message_id if message is None else message.message_id, LONGEST_ID)
+            return _end(ticket, message_id, death)
+    except OperationalError as error:
+        if lock_was_not_available(error):
+            return False
+        raise
+
+
+def _end(ticket: Ticket, message_id: str, death: Death) -> bool:
+    row = _lock(ticket.row_id)
+    # Another id under the same number: the database was made anew since, and this is no message of its.
+    if row is None or row.message_id != message_id or row.attempt != ticket.attempt or row.state == State.DEAD:
+        logger.info("dead letter dropped row=%s: settled or superseded before", ticket)
+        return True
+    this = OutboxMessage.objects.filter(pk=row.pk)
+    if this.filter(held_until__gt=Now()).exists():
+        return False
+    this.die(death.reason, error=death.error, traceback=row.traceback)
+    logger.error("state=dead row=%s reason=%r", ticket, death.reason)
+    return True
+
+
+def _lock(row_id: int) -> OutboxMessage | None:
+    rows = OutboxMessage.objects.filter(pk=row_id).only("message_id", "attempt", "state", "traceback")
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
+    return rows.select_for_update().first()
+
+
+def _add(letter: Letter, message: Message[Any] | None, death: Death) -> None:
+    queue = plain(letter.queue, LONGEST_NAME)
+    if letter.is_redelivered and _is_known(queue, letter.body):
+        return
+    row = OutboxMessage.objects.create(
+        message_id=plain(letter.message_id if message is None else message.message_id, LONGEST_ID),
+        queue=queue,
+        actor=plain(letter.actor if message is None else message.actor_name, LONGEST_NAME),
+        body=letter.body,
+        state=State.DEAD,
+        died_at=Now(),
+        reason=death.reason,
+        error=death.error,
+        subject=plain(letter.headers.get("subject"), LONGEST_NAME),
+        request_id=plain(letter.headers.get("request_id"), LONGEST_NAME),
+    )
+    logger.error("state=dead row=%d reason=%r: it came from elsewhere", row.pk, death.reason)
+
+
+def _is_known(queue: str, body: bytes) -> bool:
+    """Say whether such a letter was written down lately, be it still dead or decided on since."""
+    since = Now() - SAME_LETTER_WITHIN
+    dead = OutboxMessage.objects.filter(state=State.DEAD, died_at__gte=since, queue=queue, body=body)
+    return dead.exists() or DeadLetterDecision.objects.filter(decided_at__gte=since, queue=queue, body=body).exists()
+
+
+def _judge(letter: Letter, message: Message[Any] | None, problem: str) -> Death:
+    cause, told = _rabbitmqs_words(letter.headers)
+    if message is None:
+        return Death(reason=UNDECODABLE, error=f"{problem}\n{told}")
+    if cause in RABBITMQS_REASONS:
+        return Death(reason=RABBITMQS_REASONS[cause], error=told)
+    if not is_known(message.actor_name):
+        return Death(reason=UNKNOWN_ACTOR, error=f"there is no actor {plain(message.actor_name)!r}\n{told}")
+    if is_too_old(message):
+        return Death(reason=TOO_OLD, error=f"it was sent at {message.message_datetime:%Y-%m-%d %H:%M:%S %Z}\n{told}")
+    return Death(reason=REJECTED, error=told)
+
+
+def _rabbitmqs_words(headers: dict[Any, Any]) -> tuple[str, str]:
+    """Return RabbitMQ's reason for the latest death, and a sentence about it."""
+    deaths = headers.get("x-death")
+    latest = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
+    cause = plain(latest.get("reason") or headers.get("x-first-death-reason"), LONGEST_NAME)
+    if not cause:
+        return "", "RabbitMQ gives no reason: it was put among the dead letters by hand."
+    count = latest.get("count") if isinstance(latest.get("count"), int) else 1
+    return cause, f"RabbitMQ: {cause} in queue {plain(latest.get('queue'), LONGEST_NAME)!r}, {count}×"

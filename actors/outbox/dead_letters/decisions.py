@@ -1,0 +1,145 @@
+"""Keeps what was given up until a person decides: replays or discards what is dead.
+
+Guarantee: a decision is carried out once, in one transaction with the record of who made it and why. `settlement`
+writes the deaths that a worker sees, `collector` those that RabbitMQ sees; `relay` carries what is replayed.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+from dramatiq.common import current_millis, q_name
+
+from actors.outbox.dead_letters.payload import UnfitMessage, is_too_old, plain, require_fit, require_queue
+from actors.outbox.models import NOBODYS, DeadLetterDecision, Decision, OutboxMessage, State
+
+logger = logging.getLogger(__name__)
+
+# Rows that are decided on, and locked, in one transaction.
+BATCH = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decider:
+    """Who decides on dead letters."""
+
+    name: str
+    user_id: int | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class Decided:
+    """What became of the rows that were to be decided on; those in neither had been decided on before."""
+
+    decisions: list[DeadLetterDecision] = field(default_factory=list)
+
+    refused: dict[int, str] = field(default_factory=dict)
+    """Why a row stays dead, by its id."""
+
+
+def replay(rows: QuerySet[OutboxMessage], *, by: Decider, why: str, body: bytes | None = None) -> Decided:
+    """Have dead letters published again, as a new attempt of each: late copies of earlier attempts do nothing.
+
+    Args:
+        rows: which; those that are not dead any more are passed over.
+        by: who decides.
+        why: what the record of the decision says.
+        body: for a single row, another message in the place of its own.
+    """
+    assert body is None or len(rows) == 1
+    kind = Decision.REPLAYED if body is None else Decision.EDITED
+    record = partial(_record, kind=kind, by=by, why=why, edited=body)
+    return _decide(rows, lambda row: _revive(row, body), record)
+
+
+def discard(rows: QuerySet[OutboxMessage], *, by: Decider, why: str) -> Decided:
+    """Delete dead letters; the record of the decision keeps their messages."""
+
+    def delete(row: OutboxMessage) -> None:
+        OutboxMessage.objects.filter(pk=row.pk).delete()
+
+    return _decide(rows, delete, partial(_record, kind=Decision.DISCARDED, by=by, why=why, edited=None))
+
+
+def _decide(
+    rows: QuerySet[OutboxMessage],
+    do: Callable[[OutboxMessage], None],
+    record: Callable[[OutboxMessage], DeadLetterDecision],
+) -> Decided:
+    decided = Decided()
+    for batch in _batches(sorted(rows.values_list("pk", flat=True))):
+        with transaction.atomic():
+            # Locked: of two who decide at once the second finds nothing dead any more.
+            for row in OutboxMessage.objects.filter(pk__in=batch, state=State.DEAD).order_by("pk").select_for_update():
+                decision = record(row)
+                try:
+                    do(row)
+                except UnfitMessage as error:
+                    decided.refused[row.pk] = str(error)
+                    continue
+                decision.save(force_insert=True)
+                decided.decisions.append(decision)
+            _wake_relay_on_commit()
+    for decision in decided.decisions:
+        logger.warning("dead letter %s row=%d by=%r", decision.decision, decision.row_id, decision.decided_by)
+    return decided
+
+
+def _batches(ids: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(ids), BATCH):
+        yield ids[start : start + BATCH]
+
+
+def _record(row: OutboxMessage, *, kind: Decision, by: Decider, why: str, edited: bytes | None) -> DeadLetterDecision:
+    return DeadLetterDecision(
+        row_id=row.pk,
+        message_id=row.message_id,
+        queue=row.queue,
+        actor=row.actor,
+        subject=row.subject,
+        reason=row.reason,
+        error=row.error,
+        body=bytes(row.body),
+        edited_body=edited,
+        decision=kind,
+        decided_by=plain(by.name, 200),
+        decided_by_id=by.user_id,
+        why=plain(why),
+    )
+
+
+def _revive(row: OutboxMessage, edited: bytes | None) -> None:
+    body = bytes(row.body) if edited is None else edited
+    message = require_fit(body)
+    queue = row.queue if edited is None else q_name(message.queue_name)
+    require_queue(queue)
+    if is_too_old(message):
+        # It is sent anew: by its old time it would only die again.
+        body = message.copy(message_timestamp=current_millis()).encode()
+    OutboxMessage.objects.filter(pk=row.pk, state=State.DEAD).update(
+        message_id=message.message_id,
+        queue=queue,
+        actor=message.actor_name,
+        body=body,
+        state=State.PENDING,
+        attempt=F("attempt") + 1,
+        first_attempt=F("attempt") + 1,
+        starts=0,
+        due_at=Now(),
+        published_at=None,
+        died_at=None,
+        reason="",
+        error="",
+        traceback="",
+        **NOBODYS,
+    )
+
+
+def _wake_relay_on_commit() -> None:
+    from actors.outbox.relay.thread import process_relay
+
+    transaction.on_commit(process_relay.wake, robust=True)

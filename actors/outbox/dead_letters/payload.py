@@ -1,0 +1,175 @@
+"""What the body of a message says: whether it can be run, and how it looks to people. No value in it is to be trusted.
+
+Used by `collector`, which judges what RabbitMQ gave up, and by `deadletters`, which sends it again as it is or edited.
+"""
+
+import inspect
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import dramatiq
+from dramatiq import Message
+from dramatiq.common import current_millis, q_name
+from dramatiq.errors import DecodeError
+from dramatiq.message import generate_unique_id
+from dramatiq.middleware import AgeLimit
+
+from actors.outbox.discovery import import_actors
+from actors.outbox.exceptions import OutboxError
+from actors.outbox.models import OutboxMessage, clean
+
+LONGEST_ID = 64
+LONGEST_NAME = 100
+# Bytes of a body that are shown.
+LONGEST_DUMP = 4_096
+
+
+class UnfitMessage(OutboxError):
+    """Raised when a message cannot be run as it is: undecodable, of no known actor, or for a queue nobody consumes."""
+
+
+def read(body: bytes) -> tuple[Message[Any] | None, str]:
+    """Return the message that a body is, or None and what is wrong with it."""
+    try:
+        message = Message.decode(body)
+    except DecodeError as error:
+        return None, plain(_describe_root(error), LONGEST_NAME * 10)
+    is_well_formed = (
+        isinstance(message.actor_name, str)
+        and isinstance(message.queue_name, str)
+        and isinstance(message.message_id, str)
+        and isinstance(message.kwargs, dict)
+        and isinstance(message.options, dict)
+        and type(message.message_timestamp) is int
+        and 0 <= message.message_timestamp < 1 << 53
+    )
+    return (message, "") if is_well_formed else (None, "a field of the message has a value of the wrong type")
+
+
+def require_fit(body: bytes) -> Message[Any]:
+    """Return the message that `body` is, if a worker could run it.
+
+    Raises:
+        UnfitMessage: it says why not.
+    """
+    message, problem = read(body)
+    if message is None:
+        raise UnfitMessage(f"it is no message: {problem}")
+    if not is_known(message.actor_name):
+        raise UnfitMessage(f"there is no actor {plain(message.actor_name, LONGEST_NAME)!r}")
+    if not (message.message_id.isascii() and message.message_id.isprintable() and message.message_id.strip()):
+        raise UnfitMessage("its message_id is no printable ASCII text")
+    if len(message.message_id) > LONGEST_ID:
+        raise UnfitMessage(f"its message_id is longer than {LONGEST_ID} characters")
+    _require_arguments(message)
+    return message
+
+
+def parse(text: str) -> Any:
+    """Return what JSON says; not what Python also takes for it, such as NaN.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def fields_of(row: OutboxMessage) -> dict[str, Any]:
+    """Return the fields of a row's message; of an undecodable one, what is known of it."""
+    message, _ = read(bytes(row.body))
+    if message is None:
+        message = Message(
+            queue_name=row.queue,
+            actor_name=row.actor,
+            args=(),
+            kwargs={},
+            options={},
+            message_id=row.message_id or generate_unique_id(),
+        )
+    return message.asdict()
+
+
+def edit(row: OutboxMessage, changes: Any) -> bytes:
+    """Return a row's message with some of its fields replaced, encoded and fit to be replayed.
+
+    Raises:
+        UnfitMessage: the changes make no message that a worker could run.
+    """
+    fields = fields_of(row)
+    if not isinstance(changes, dict) or not changes.keys() <= fields.keys():
+        raise UnfitMessage(f"a message is a JSON object of {', '.join(sorted(fields))}")
+    fields |= changes
+    if not isinstance(fields["args"], list | tuple):
+        raise UnfitMessage("args is a list")
+    body = Message(**fields).encode()
+    message = require_fit(body)
+    require_queue(q_name(message.queue_name))
+    return body
+
+
+def legible(body: bytes) -> str:
+    """Return a body for people: indented JSON, or a dump of its bytes where it is none."""
+    try:
+        text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return "\n".join(_dump(body))
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_known(actor: str) -> bool:
+    broker = dramatiq.get_broker()
+    if actor not in broker.actors:
+        import_actors()
+    return actor in broker.actors
+
+
+def require_queue(queue: str) -> None:
+    broker = dramatiq.get_broker()
+    if queue not in broker.get_declared_queues():
+        import_actors()
+    if queue not in broker.get_declared_queues():
+        raise UnfitMessage(f"no worker consumes the queue {plain(queue, LONGEST_NAME)!r}")
+
+
+def is_too_old(message: Message[Any]) -> bool:
+    broker = dramatiq.get_broker()
+    usual = next((one.max_age for one in broker.middleware if isinstance(one, AgeLimit)), None)
+    actor = broker.actors.get(message.actor_name)
+    max_age = message.options.get("max_age") or (actor.options.get("max_age", usual) if actor else usual)
+    return isinstance(max_age, int | float) and 0 < max_age <= current_millis() - message.message_timestamp
+
+
+def plain(value: object, longest: int | None = None) -> str:
+    """Return a stranger's value as text that every database takes; what is no text is empty."""
+    if not isinstance(value, str):
+        return ""
+    return clean(value.encode("utf-8", "backslashreplace").decode())[:longest]
+
+
+def _require_arguments(message: Message[Any]) -> None:
+    actor = dramatiq.get_broker().actors[message.actor_name]
+    try:
+        inspect.signature(actor.fn).bind(*message.args, **message.kwargs)
+    except TypeError as error:
+        raise UnfitMessage(f"{message.actor_name} does not take these arguments: {error}") from error
+
+
+def _describe_root(error: BaseException) -> str:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return f"{type(error).__name__}: {error}"
+
+
+def _dump(body: bytes) -> Iterator[str]:
+    for start in range(0, min(len(body), LONGEST_DUMP), 16):
+        line = body[start : start + 16]
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in line)
+        yield f"{start:08x}  {line.hex(' '):<47}  {letters}"
+    if len(body) > LONGEST_DUMP:
+        yield f"… {len(body) - LONGEST_DUMP} bytes more"

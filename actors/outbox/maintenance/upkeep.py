@@ -1,0 +1,214 @@
+"""Looks after the queues beside the relay: has lost messages published again, and collects dead letters.
+
+Guarantee: somebody always looks. Of all processes the one that leases a queue looks at it, and only that one has a
+connection to RabbitMQ for it; outages are logged once and survived, no wait for RabbitMQ is long, and no transaction
+is open meanwhile. `Upkeep.step` is all there is to it; `UpkeepThread` drives it, `thread` starts that.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from uuid import uuid4
+
+import dramatiq
+from django.db import InterfaceError, OperationalError, connection
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from pika.exceptions import ChannelClosedByBroker
+
+from actors.outbox.amqp.blocking import ImpatientConnection, connect_impatiently
+from actors.outbox.amqp.client_names import process_name, with_connection_name
+from actors.outbox.amqp.connection import Outage
+from actors.outbox.amqp.declarations import NOT_FOUND, count_ready, declare, explain_refusal
+from actors.outbox.conf import upkeep_seconds
+from actors.outbox.dead_letters.collector import collect
+from actors.outbox.maintenance import lost_messages as repair
+from actors.outbox.maintenance.leadership import give_up_leases, queues_to_watch, take_lease
+from actors.outbox.worker.consumer import CANNOT_CONNECT
+from actors.outbox.worker.limits import repair_after_seconds
+
+logger = logging.getLogger(__name__)
+
+MOST_DEAD_LETTERS = 1_000
+# A leader that was killed is replaced after so long; one that works renews before each look.
+LEASE_SECONDS = 30.0
+STOP_SECONDS = 1.0
+LEAST_HEARTBEAT_SECONDS = 15
+
+Connect = Callable[[], ImpatientConnection]
+
+
+class Upkeep:
+    """What one process remembers from one step to the next: its leases' token and its connection."""
+
+    def __init__(self, *, connect: Connect, lease_seconds: float = LEASE_SECONDS) -> None:
+        self.token = uuid4()
+        self.connection: ImpatientConnection | None = None
+        self._connect = connect
+        self._lease_seconds = lease_seconds
+        self._margin_seconds: float | None = None
+        self._told: dict[str, str] = {}
+
+    def step(self) -> bool:
+        """Look after each queue that is nobody else's; return whether there was one.
+
+        Raises:
+            AMQPError, AMQPConnectorException, OSError: RabbitMQ is away.
+            OperationalError, InterfaceError: the database is away.
+        """
+        leads = False
+        for queue in queues_to_watch():
+            if take_lease(queue, token=self.token, seconds=self._lease_seconds):
+                leads = True
+                self._look_after(queue)
+        if not leads:
+            self.disconnect()
+        return leads
+
+    def disconnect(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close_quickly()
+
+    def end(self) -> None:
+        """Let others look after the queues at once."""
+        self.disconnect()
+        give_up_leases(self.token)
+
+    def _look_after(self, queue: str) -> None:
+        line = self._connected()
+        try:
+            look = partial(count_ready, line)
+            repair.step(queue, token=self.token, look=look, margin_seconds=self._margin())
+            collect_dead_letters(line, queue)
+        except ChannelClosedByBroker as error:
+            self._tell(queue, error.reply_text)
+        else:
+            self._told.pop(queue, None)
+
+    def _connected(self) -> ImpatientConnection:
+        if self.connection is None or not self.connection.is_open:
+            self.connection = self._connect()
+        return self.connection
+
+    def _margin(self) -> float:
+        if self._margin_seconds is None:
+            self._margin_seconds = repair_after_seconds(dramatiq.get_broker())
+        return self._margin_seconds
+
+    def _tell(self, queue: str, refusal: str) -> None:
+        if self._told.get(queue) != refusal:
+            self._told[queue] = refusal
+            logger.error("upkeep: queue refused %s", explain_refusal(queue, refusal))
+
+
+def collect_dead_letters(line: ImpatientConnection, queue: str) -> int:
+    """Make rows of a queue's dead letters; return how many there were.
+
+    Raises:
+        ChannelClosedByBroker: RabbitMQ refuses the queue.
+    """
+    try:
+        with line.channel() as channel:
+            return collect(channel, queue, at_most=MOST_DEAD_LETTERS)
+    except ChannelClosedByBroker as error:
+        if error.reply_code != NOT_FOUND:
+            raise
+    with line.channel() as channel:
+        declare(channel, queue)
+    return 0
+
+
+class UpkeepThread(threading.Thread):
+    """Steps an upkeep on a timer."""
+
+    def __init__(self, connect: Connect, *, period_seconds: float) -> None:
+        super().__init__(name="outbox-upkeep", daemon=True)
+        self.upkeep = Upkeep(connect=connect, lease_seconds=max(LEASE_SECONDS, 3 * period_seconds))
+        self._period_seconds = period_seconds
+        self._stopping = threading.Event()
+        self._outage = Outage("for=upkeep", clock=time.monotonic)
+        self._database_is_away = False
+
+    def run(self) -> None:
+        while not self._stopping.wait(self._period_seconds):
+            self.step()
+        self._survive(self.upkeep.end)
+        connection.close()
+
+    def step(self) -> None:
+        """Look after the queues, once, and survive whatever comes of it."""
+        leads = self._survive(self._look)
+        if not leads:
+            # Of many processes one looks: the others keep no connection to the database for that.
+            connection.close()
+
+    def request_stop(self) -> None:
+        """Tell it to end; from any thread and from signal handlers."""
+        self._stopping.set()
+        line = self.upkeep.connection
+        if line is not None:
+            line.hurry()
+
+    def stop(self) -> None:
+        """Make the thread end, and wait for it, but not for a RabbitMQ that does not answer."""
+        self.request_stop()
+        if self.is_alive():
+            self.join(STOP_SECONDS)
+
+    def _look(self) -> bool:
+        leads = self.upkeep.step()
+        if leads:
+            self._outage.end()
+        else:
+            self._outage.hand_over()
+        return leads
+
+    def _survive(self, do: Callable[[], bool | None]) -> bool:
+        try:
+            leads = bool(do())
+        except (OperationalError, InterfaceError) as error:
+            self._tell_of_database(error)
+            self.upkeep.disconnect()
+        except CANNOT_CONNECT as error:
+            self._hand_over(error)
+        except Exception:  # whatever it is: nobody else would look
+            logger.exception("upkeep: step failed")
+            self.upkeep.disconnect()
+        else:
+            self._database_is_away = False
+            return leads
+        return False
+
+    def _tell_of_database(self, error: Exception) -> None:
+        if not self._database_is_away:
+            self._database_is_away = True
+            logger.warning("upkeep: database unavailable: %s", error)
+
+    def _hand_over(self, error: BaseException) -> None:
+        """Let a process try whose way to RabbitMQ may be a better one."""
+        if not self._stopping.is_set():
+            self._outage.tell(error)
+            self._survive(self.upkeep.end)
+
+
+def make_upkeep_thread() -> UpkeepThread:
+    """Return a thread that looks after the broker's RabbitMQ, its connection named after this process."""
+    period_seconds = upkeep_seconds()
+    return UpkeepThread(partial(connect_to_broker, period_seconds=period_seconds), period_seconds=period_seconds)
+
+
+def connect_to_broker(*, period_seconds: float) -> ImpatientConnection:
+    """Connect to the broker's RabbitMQ; heartbeats bridge the time from one step to the next.
+
+    Raises:
+        AMQPError, AMQPConnectorException, OSError: RabbitMQ cannot be reached.
+    """
+    broker = dramatiq.get_broker()
+    assert isinstance(broker, RabbitmqBroker)
+    heartbeat = max(LEAST_HEARTBEAT_SECONDS, int(3 * period_seconds) + 1)
+    return connect_impatiently(
+        with_connection_name(broker.parameters, process_name("upkeep")), heartbeat_seconds=heartbeat
+    )

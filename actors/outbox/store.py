@@ -1,0 +1,234 @@
+"""What every message costs in the database, written by hand: an insert, its share of a claim, its share of a stamp.
+
+Django's `create()` takes a core five times as long as the insert below, and a claim and a stamp two statements each.
+Used by `broker` and `relay`, each of which says what it promises; a new column of `OutboxMessage` that has no default
+in the database has to be named here too.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from actors.outbox.db.prepared import prepared_cursor
+from actors.outbox.db.times import read_times_fast
+from actors.outbox.models import OutboxMessage, State
+
+LEASE_SECONDS = 30
+
+
+class LivingRow(NamedTuple):
+    """What settling needs of a row that is not dead."""
+
+    id: int
+
+    message_id: str
+
+    starts: int
+
+    held_until: datetime | None
+
+    state: str
+
+    attempt: int
+
+    request_id: str
+
+    changed_by: str
+
+    changed_by_id: int | None
+
+    created_at: datetime
+
+    claimed_at: datetime | None
+
+    published_at: datetime | None
+
+
+# Of two with one key the second says nothing new, as long as the first is on its way.
+INSERT = """
+INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt, starts, due_at, error, traceback,
+                                  subject, sequence, dedupe_key, request_id, changed_by, changed_by_id)
+VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, %(state)s, 0, 0, {due_at}, '', '',
+        %(subject)s, %(sequence)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
+ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
+"""
+# It must not begin before what this transaction has changed can be seen. Others who send the same do not wait.
+KEEP_WAITING = "SELECT id FROM outbox_outboxmessage WHERE dedupe_key = %(dedupe_key)s FOR KEY SHARE"
+# A row that somebody has locked is passed over, by a `WITH` because PostgreSQL may evaluate a mere subquery more than
+# once.
+CLAIMED = ("id", "message_id", "queue", "actor", "body", "attempt", "subject", "request_id")
+CLAIM = """
+WITH ready AS (
+    SELECT id FROM outbox_outboxmessage
+    WHERE state IN ('pending', 'scheduled') AND due_at <= {now} AND (lease_until IS NULL OR lease_until < {now})
+    ORDER BY due_at, id LIMIT %s {skipping_locked}
+)
+UPDATE outbox_outboxmessage
+SET state = 'pending', lease_token = %s, lease_until = {lease_end}, claimed_at = {now}
+WHERE id IN (SELECT id FROM ready)
+RETURNING {claimed}
+"""
+STAMP = """
+WITH mine AS (
+    SELECT id FROM outbox_outboxmessage
+    WHERE id {in_list} AND lease_token = %s AND state = 'pending' {skipping_locked}
+)
+UPDATE outbox_outboxmessage
+SET state = 'published', published_at = {now}, lease_token = NULL, lease_until = NULL
+WHERE id IN (SELECT id FROM mine)
+"""
+# In one order everywhere, so that two groups never wait for each other; and one round trip for all three. What rows and
+# follow-ups lock afterwards is waited for as usual.
+LOCK = """
+SET LOCAL lock_timeout TO {timeout_ms};
+SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead' ORDER BY id FOR UPDATE;
+SET LOCAL lock_timeout TO DEFAULT
+"""
+LIVING = "SELECT {columns} FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
+OWED = "SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
+DELETE = "DELETE FROM outbox_outboxmessage WHERE id IN ({ids})"
+POSTGRESQL = {
+    "now": "statement_timestamp()",
+    "due_at": "statement_timestamp() + %(delay_ms)s * interval '1 millisecond'",
+    "lease_end": f"statement_timestamp() + interval '{LEASE_SECONDS} seconds'",
+    "claimed": ", ".join(CLAIMED),
+    "in_list": "= ANY(%s)",
+    "skipping_locked": "FOR UPDATE SKIP LOCKED",
+}
+# SQLite has neither row locks nor skipping; there the statement itself is the lock. It compares times as texts, so they
+# need the six digits that Django stores: with its own three, what fell due in this millisecond would wait for a sweep.
+SQLITE = {
+    "now": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')",
+    "due_at": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', (%(delay_ms)s / 1000.0) || ' seconds')",
+    "lease_end": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', '+{LEASE_SECONDS} seconds')",
+    "claimed": ", ".join(CLAIMED),
+    "in_list": "IN (SELECT value FROM json_each(%s))",
+    "skipping_locked": "",
+}
+
+
+def insert(**values: Any) -> None:
+    """Write a message down.
+
+    Raises:
+        DatabaseError: a value does not fit; as with `create()`, the transaction can only be rolled back then.
+    """
+    with transaction.mark_for_rollback_on_error(using=connection.alias), prepared_cursor() as cursor:
+        cursor.execute(_in_dialect(INSERT), values)
+        while not cursor.rowcount and not _keeps_waiting(cursor, values):
+            # The one that waited has begun meanwhile.
+            cursor.execute(_in_dialect(INSERT), values)
+
+
+def insert_many(rows: Sequence[dict[str, Any]]) -> None:
+    """Write messages down that have no `dedupe_key`, in one round trip.
+
+    Raises:
+        DatabaseError: a value does not fit, as above.
+    """
+    with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
+        cursor.executemany(_in_dialect(INSERT), rows)
+
+
+def claim(token: UUID, limit: int) -> list[OutboxMessage]:
+    """Lease up to `limit` rows that are due and nobody's, and return them with the columns that `CLAIMED` names."""
+    with connection.cursor() as cursor:
+        cursor.execute(_in_dialect(CLAIM), [limit, _adapted(token)])
+        found = sorted(cursor.fetchall())
+    return [OutboxMessage.from_db(connection.alias, CLAIMED, values) for values in found]
+
+
+def stamp(token: UUID, ids: Collection[int]) -> int:
+    """Mark rows of a lease as published, but for those that are locked; return how many."""
+    listed = list(ids) if skips_locked() else json.dumps(list(ids))
+    with connection.cursor() as cursor:
+        cursor.execute(_in_dialect(STAMP), [listed, _adapted(token)])
+        return int(cursor.rowcount)
+
+
+def read_living(ids: Sequence[int]) -> dict[int, LivingRow]:
+    """Return rows by id, without those that are dead."""
+    if not ids:
+        return {}
+    if not skips_locked():
+        # Times are texts there, which Django's own query makes times of.
+        living = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*LivingRow._fields)
+        return {row[0]: LivingRow(*row) for row in living}
+    with connection.cursor() as cursor:
+        read_times_fast(cursor)
+        cursor.execute(LIVING.format(columns=", ".join(LivingRow._fields), ids=_listed(ids)))
+        return {row[0]: LivingRow._make(row) for row in cursor.fetchall()}
+
+
+def lock(ids: Collection[int], *, timeout_ms: int) -> dict[int, int]:
+    """Lock the rows of the living for the rest of the transaction; return their attempts by id.
+
+    Raises:
+        OperationalError: one of them was locked by somebody else for as long as `timeout_ms`.
+    """
+    if not ids:
+        return {}
+    with connection.cursor() as cursor:
+        if skips_locked():
+            cursor.execute(LOCK.format(ids=_listed(ids), timeout_ms=timeout_ms))
+            cursor.nextset()
+        else:  # the transaction itself is the lock
+            cursor.execute(OWED.format(ids=_listed(ids)))
+        return dict(cursor.fetchall())
+
+
+def delete(ids: Collection[int]) -> None:
+    """Delete rows."""
+    if ids:
+        with connection.cursor() as cursor:
+            cursor.execute(DELETE.format(ids=_listed(ids)))
+
+
+def let_commits_be_late() -> None:
+    """Have commits of this thread not wait for PostgreSQL's disk, as long as its connection lasts.
+
+    For a relay: what a crash takes of its leases and stamps is done again, and a message that RabbitMQ has twice is
+    settled once. What it reads was committed by others, who have waited.
+    """
+    connection.ensure_connection()
+    session = connection.connection
+    if connection.vendor == "postgresql" and not getattr(session, "lets_commits_be_late", False):
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit TO off")
+        session.lets_commits_be_late = True
+
+
+def skips_locked() -> bool:
+    """Say whether the database has row locks and can pass over them."""
+    return connection.vendor == "postgresql"
+
+
+def _keeps_waiting(cursor: Any, values: dict[str, Any]) -> bool:
+    """Have the message that waits under this key wait until the end of this transaction; say whether there is one."""
+    if not skips_locked():
+        return True  # the only writer there can be
+    cursor.execute(KEEP_WAITING, values)
+    return cursor.fetchone() is not None
+
+
+def _in_dialect(statement: str) -> str:
+    return _in_one_of_them(statement, is_postgresql=skips_locked())
+
+
+@cache
+def _in_one_of_them(statement: str, *, is_postgresql: bool) -> str:
+    return statement.format_map(POSTGRESQL if is_postgresql else SQLITE)
+
+
+def _listed(ids: Iterable[int]) -> str:
+    # As text: several statements at once take no parameters.
+    return ", ".join(str(int(each)) for each in ids)
+
+
+def _adapted(token: UUID) -> Any:
+    return token if skips_locked() else token.hex

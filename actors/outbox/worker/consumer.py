@@ -1,0 +1,199 @@
+"""Takes messages from RabbitMQ for Dramatiq's workers; `broker` makes one consumer for each queue and connection.
+
+Guarantee: only a message that came over this connection is ever acknowledged on it, and none that was left unsettled.
+Dramatiq's own consumer can remove another, unprocessed one:
+docs/upstream/dramatiq-acknowledges-another-connections-message.md.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import pika
+from dramatiq import Message, MessageProxy
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer, _RabbitmqMessage
+from dramatiq.errors import ConnectionClosed
+from dramatiq.logging import get_logger
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from actors.outbox.amqp.client_names import process_name, with_connection_name
+from actors.outbox.amqp.declarations import declare, explain_refusal
+from actors.outbox.exceptions import Unsettled
+from actors.outbox.worker.acks import Answers
+
+# A peer that stays silent during the handshake and a name that does not resolve are no AMQPError to pika.
+CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
+
+
+class DeliveringConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
+    """pika's connection, which does not look for whoever waits for a delivery: nobody does, they go to the channel.
+
+    To look, by names that are made anew, takes a third of the time in which pika receives a message.
+    """
+
+    def _has_pending_callbacks(self, value: Any) -> Any:
+        return None if isinstance(value.method, pika.spec.Basic.Deliver) else super()._has_pending_callbacks(value)
+
+
+class TakenMessage(_RabbitmqMessage):
+    """A message together with the consumer that took it, the only one that may acknowledge it."""
+
+    redelivered: bool
+    """RabbitMQ has handed this message out before, to whomever, started or not."""
+
+    def __init__(self, message: Message[Any], *, redelivered: bool, tag: int, consumer: "OwnMessagesConsumer") -> None:
+        super().__init__(redelivered, tag, message)  # type: ignore[no-untyped-call]
+        self.consumer = consumer
+
+
+class OwnMessagesConsumer(_RabbitmqConsumer):
+    """Consumes one queue over one connection, and settles with RabbitMQ only what came over that connection.
+
+    When the connection is lost, what it delivered is RabbitMQ's again and will be redelivered, while Dramatiq keeps it
+    in memory and passes it, once it has run, to the consumer of the next connection. Those messages still run, because
+    whether their copy has run meanwhile is for the outbox to know, not for the connection; but nobody acknowledges
+    them, and no thread waits for a connection on their account.
+
+    Threads: the consumer thread makes, iterates and closes a consumer. Worker threads call `ack` and `nack` (in
+    Dramatiq 2.2.1 `WorkerThread.process_message` does, through `ConsumerThread.post_process_message`), the consumer
+    thread itself only for unknown actors. So these two touch the connection only through its
+    `add_callback_threadsafe`; a message's consumer and tag are set before any worker thread sees it, and never change.
+    """
+
+    def __init__(self, broker: RabbitmqBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        """Connect, declare the queue and prepare to consume; the first `next()` subscribes.
+
+        Args:
+            broker: the broker whose connection parameters are used.
+            queue_name: declared on every connection anew: a node that lost its disk gets its queues again.
+            prefetch: how many messages may be unacknowledged at a time.
+            timeout: how long `next()` waits for a message, in milliseconds.
+
+        Raises:
+            ConnectionClosed: RabbitMQ cannot be reached, or refuses; then the message says what to do.
+        """
+        # Not super().__init__: it leaves no way to name the connection and the consumer.
+        self.broker = broker
+        self.queue_name = queue_name
+        self.logger = get_logger(__name__, type(self))  # type: ignore[no-untyped-call]
+        self.known_tags: set[int] = set()
+        self._answers = Answers()
+        name = process_name("worker")
+        try:
+            self.connection = pika.BlockingConnection(
+                with_connection_name(broker.parameters, f"{name} queue={queue_name}"), _impl_class=DeliveringConnection
+            )
+        except CANNOT_CONNECT as error:
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        try:
+            self.channel = self.connection.channel()
+            declare(self.channel, queue_name)
+            self.channel.basic_qos(prefetch_count=prefetch)
+            # Without the queue's name, with which the tag might exceed AMQP's 255 bytes.
+            self.iterator = self.channel.consume(queue_name, inactivity_timeout=timeout / 1000, consumer_tag=name)
+        except CANNOT_CONNECT as error:
+            # Nobody else would: Dramatiq closes only consumers that it was given.
+            self._close_connection()
+            raise ConnectionClosed(explain_failure(queue_name, error)) from None  # type: ignore[no-untyped-call]
+
+    def __next__(self) -> TakenMessage | None:
+        """Return the next message, or None if there is none yet or it was none of Dramatiq's.
+
+        A body that is no message is logged and rejected: RabbitMQ moves it, as it is, to the queue of dead letters.
+
+        Raises:
+            ConnectionClosed: the connection, or its channel, is lost.
+        """
+        received: _RabbitmqMessage | None = super().__next__()  # type: ignore[no-untyped-call]
+        if received is None:
+            return None
+        message: Message[Any] = received._message
+        if not _is_well_formed(message):
+            self.logger.error("Rejecting what is not a message on queue %r: %r", self.queue_name, message)
+            self._answer(received._tag, is_ack=False)
+            return None
+        # Dramatiq looks up the consumer by the name in the body: one it does not know ends a worker thread for good.
+        if message.queue_name != self.queue_name:
+            message = message.copy(queue_name=self.queue_name)
+        return TakenMessage(message, redelivered=received.redelivered, tag=received._tag, consumer=self)
+
+    def ack(self, message: MessageProxy) -> None:
+        """Acknowledge `message`, unless it is unsettled, came over another connection, or this one is lost."""
+        self._settle(message, is_ack=True)
+
+    def nack(self, message: MessageProxy) -> None:
+        """Reject `message` for good, unless it is unsettled, came over another connection, or this one is lost."""
+        self._settle(message, is_ack=False)
+
+    def close(self) -> None:
+        """Close the connection, also when only its channel was lost, which Dramatiq's own consumer leaves open.
+
+        Raises:
+            ConnectionClosed: the channel or the connection was closed already.
+        """
+        try:
+            super().close()  # type: ignore[no-untyped-call]
+        finally:
+            self._close_connection()
+
+    def _close_connection(self) -> None:
+        if self.connection.is_open:
+            with suppress(AMQPError):
+                self.connection.close()
+
+    def _nack(self, tag: int) -> None:
+        # Dramatiq's own calls it for what it cannot decode, before anybody knows the tag.
+        self.known_tags.add(tag)
+        self._answer(tag, is_ack=False)
+
+    def _settle(self, message: MessageProxy, *, is_ack: bool) -> None:
+        if getattr(message, "consumer", None) is not self:
+            self.logger.info("Message %s came over a lost connection: RabbitMQ has it again.", message.message_id)
+            return
+        if isinstance(message._exception, Unsettled):
+            self.logger.info(
+                "Message %s is unsettled: RabbitMQ has it again when this worker ends.", message.message_id
+            )
+            return
+        try:
+            self._answer(message._tag, is_ack=is_ack)
+        except AMQPError:
+            # To raise would make the worker thread wait, 5 s at a time, for a connection that cannot settle it anyway.
+            self.logger.info("Message %s outlived its connection: RabbitMQ has it again.", message.message_id)
+
+    def _answer(self, tag: int, *, is_ack: bool) -> None:
+        """Have a message acknowledged or rejected, together with what others answer meanwhile; from any thread."""
+        if tag not in self.known_tags:
+            self.logger.warning("There is no message to be settled under the tag %d.", tag)
+            return
+        self.known_tags.discard(tag)
+        if self._answers.give(tag, is_ack=is_ack):
+            self.connection.add_callback_threadsafe(self._tell_answers)
+
+    def _tell_answers(self) -> None:
+        # The channel within pika's blocking one, which would wait after each until that is written: all are written
+        # together, by this thread's next wait for messages.
+        channel = self.channel._impl
+        for answer in self._answers.take():
+            if answer.is_ack:
+                channel.basic_ack(answer.tag, multiple=answer.up_to)
+            else:
+                channel.basic_nack(answer.tag, requeue=False)
+
+
+def explain_failure(queue: str, error: BaseException) -> str:
+    """Say why a queue cannot be worked on; where RabbitMQ refuses it, what to do."""
+    if isinstance(error, ChannelClosedByBroker):
+        return explain_refusal(queue, error.reply_text)
+    return str(error) or type(error).__name__
+
+
+def _is_well_formed(message: Message[Any]) -> bool:
+    # Dramatiq decodes any object with the right keys; over wrong values its consumer thread fails, and reconnects, and
+    # is sent the same message again, for ever.
+    return (
+        isinstance(message.actor_name, str)
+        and isinstance(message.kwargs, dict)
+        and isinstance(message.options, dict)
+        and isinstance(message.message_id, str)
+    )

@@ -1,0 +1,97 @@
+"""Writes down what becomes of a message whose attempt failed: a retry at its time, or a dead letter, for good.
+
+Guarantee: it is an update of the row at this attempt, so nothing that somebody else has settled comes back; the
+callbacks are sent with it or not at all. `retries` decides, `settlement` calls.
+"""
+
+import logging
+import traceback
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from actors.outbox.models import NOBODYS, State, clean
+from actors.outbox.worker.delivery import Delivery
+from actors.outbox.worker.retries import RETRIES_EXHAUSTED, OutboxRetries, Verdict
+
+logger = logging.getLogger(__name__)
+
+NOT_HANDLED = "failure not handled"
+
+
+def write_failure(delivery: Delivery, error: BaseException) -> None:
+    """Reschedule the message or declare it dead, and send its callbacks.
+
+    Raises:
+        Exception: whatever the actor's own `retry_when` raises, or a callback that cannot be sent; nothing is written.
+    """
+    retries = _retries(delivery)
+    verdict = _policy(delivery).judge(delivery.actor, options=delivery.message.options, attempt=retries, error=error)
+    with transaction.atomic():
+        if verdict.delay_ms is not None:
+            is_written = _reschedule(delivery, verdict.delay_ms, error)
+        else:
+            is_written = die(delivery, verdict.reason, describe(error), trace_of(error))
+        if is_written:
+            _tell(delivery, error, verdict, retries)
+
+
+def die(delivery: Delivery, reason: str, error: str, trace: str = "") -> bool:
+    """Keep the message as a dead letter; return False if somebody else has settled it."""
+    written = delivery.row().die(reason, error=error, traceback=trace)
+    logger.error("state=dead row=%s reason=%r written=%d", delivery.ticket, reason, written)
+    return bool(written)
+
+
+def call_back(delivery: Delivery, option: str, *arguments: Any) -> None:
+    """Send the message and `arguments` to the actor that an option names, if it names one."""
+    if name := delivery.option(option):
+        delivery.broker.get_actor(name).send(delivery.message.asdict(), *arguments)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in one line or so."""
+    try:
+        text = str(error)
+    except Exception as second:  # noqa: BLE001 – what fails to be told still has to be kept
+        text = f"({type(second).__name__} when it was asked for its text)"
+    return f"{type(error).__name__}: {text}"
+
+
+def trace_of(error: BaseException) -> str:
+    """Return an error's traceback, as Python prints it."""
+    return "".join(traceback.format_exception(error, limit=30))
+
+
+def _policy(delivery: Delivery) -> OutboxRetries:
+    [policy] = [one for one in delivery.broker.middleware if isinstance(one, OutboxRetries)]
+    return policy
+
+
+def _retries(delivery: Delivery) -> int:
+    """Return how many retries there were since the message was sent or last replayed."""
+    first = delivery.row().values_list("first_attempt", flat=True).first()
+    return delivery.ticket.attempt - (first or 0)
+
+
+def _reschedule(delivery: Delivery, delay_ms: int, error: BaseException) -> bool:
+    written = delivery.row().update(
+        state=State.SCHEDULED,
+        attempt=F("attempt") + 1,
+        starts=0,
+        due_at=Now() + timedelta(milliseconds=delay_ms),
+        error=clean(describe(error)),
+        traceback=clean(trace_of(error)),
+        **NOBODYS,
+    )
+    logger.info("state=scheduled row=%s delay_ms=%d written=%d", delivery.ticket, delay_ms, written)
+    return bool(written)
+
+
+def _tell(delivery: Delivery, error: BaseException, verdict: Verdict, retries: int) -> None:
+    call_back(delivery, "on_failure", {"type": type(error).__name__, "message": str(error)})
+    if verdict.reason == RETRIES_EXHAUSTED:
+        call_back(delivery, "on_retry_exhausted", {"retries": retries, "max_retries": verdict.max_retries})

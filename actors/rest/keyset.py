@@ -1,0 +1,182 @@
+"""Pages that begin after a row, not after a number of rows: no page costs more for being deep, and none is counted.
+
+Guarantee: whoever follows the links sees every row that stays as it is once, whatever is added and deleted meanwhile,
+because an order ends with the id and a cursor holds all that the order compares. A cursor is of one order; in another
+it is not found.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from django.db import models
+from django.db.models import F, Q, QuerySet
+from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.utils.urls import replace_query_param
+
+from actors.rest import cursors
+from actors.rest.cursors import InvalidCursor, Place
+
+T = TypeVar("T")
+
+Order = tuple[str, ...]
+Read = Callable[[QuerySet[Any], int, int], Sequence[Any]]
+
+LARGEST = 100
+
+
+def require_page_size(request: Request) -> None:
+    """Demand that `page_size`, where it is asked for, is a positive whole number: DRF would take any other for none.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    if not re.fullmatch(r"0{0,20}[1-9][0-9]{0,17}", request.query_params.get("page_size", "1")):
+        raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
+
+
+def instances(rows: QuerySet[Any], start: int, stop: int) -> Sequence[Any]:
+    """Return some of the rows."""
+    return list(rows[start:stop])
+
+
+def order_of(rows: QuerySet[Any]) -> Order:
+    """Return by what rows are ordered; what is named twice decides once."""
+    names: dict[str, str] = {}
+    for field in rows.query.order_by:
+        assert isinstance(field, str)
+        names.setdefault(field.lstrip("-"), field)
+    return tuple(names.values())
+
+
+def split(rows: QuerySet[Any]) -> list[QuerySet[Any]]:
+    """Return rows in parts, one after the other in their order, each of which an index has in its order.
+
+    Those are the rows themselves, but where a truth comes first and the rest of the order goes the other way.
+    """
+    order = order_of(rows)
+    first = order[0].lstrip("-")
+    if not isinstance(_field(rows, first), models.BooleanField) or len(_directions(order[:2])) < 2:
+        return [rows]
+    values = (True, False) if order[0].startswith("-") else (False, True)
+    return [rows.filter(**{first: value}).order_by(*order[1:]) for value in values]
+
+
+def beyond(rows: QuerySet[Any], values: Sequence[Any]) -> QuerySet[Any]:
+    """Return the rows that come after one with these values, of the names of their order."""
+    order = order_of(rows)
+    if len(_directions(order)) > 1:
+        bound = f"{order[0].lstrip('-')}__{'lte' if order[0].startswith('-') else 'gte'}"
+        return rows.filter(Q(**{bound: values[0]}) & _is_after(order, values))
+    if len(order) == 1:
+        return rows.filter(_is_after(order, values))
+    lookup = TupleLessThan if order[0].startswith("-") else TupleGreaterThan
+    return rows.filter(lookup(Tuple(*(F(name.lstrip("-")) for name in order)), tuple(values)))
+
+
+def reverse(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Return rows from the last to the first."""
+    return rows.order_by(*(name[1:] if name.startswith("-") else f"-{name}" for name in order_of(rows)))
+
+
+def cut(found: Sequence[T], size: int, *, backwards: bool, begins_beside_another: bool) -> tuple[list[T], bool, bool]:
+    """Return a page in its order, whether there is one after it, and whether there is one before it.
+
+    Args:
+        found: what a page was looked for in, one more than it has if there are so many, in the order of looking.
+        size: of a page.
+        backwards: whether it was looked for from its end.
+        begins_beside_another: whether it was looked for from a row on, which is on the page that the client has.
+    """
+    page, has_more = list(found[:size]), len(found) > size
+    if backwards:
+        return page[::-1], bool(page), has_more
+    return page, has_more, bool(page) and begins_beside_another
+
+
+class KeysetPagination(CursorPagination):
+    """Pages of rows in the order that they come in, which ends with the id."""
+
+    page_size_query_param = "page_size"
+    max_page_size = LARGEST
+
+    def __init__(self, *, read: Read = instances) -> None:
+        """Make a paginator of rows as `read` returns them: as instances, or by the names of their fields."""
+        self.read = read
+
+    def get_page_size(self, request: Request) -> int:
+        """Return how many rows a page has.
+
+        Raises:
+            ValidationError: for anything but a positive whole number.
+        """
+        require_page_size(request)
+        size = super().get_page_size(request)
+        assert size is not None
+        return size
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        self.address = request.build_absolute_uri()
+        rows = queryset.order_by(*order_of(queryset))
+        size, place = self.get_page_size(request), self._place(rows, request)
+        backwards = bool(place and place.backwards)
+        found = self._read(reverse(rows) if backwards else rows, place, size + 1)
+        page, precedes, follows = cut(found, size, backwards=backwards, begins_beside_another=place is not None)
+        self._next = self._cursor(rows, page[-1], backwards=False) if precedes else None
+        self._previous = self._cursor(rows, page[0], backwards=True) if follows else None
+        self.display_page_controls = bool(self._next or self._previous)
+        return page
+
+    def get_next_link(self) -> str | None:
+        return self._link(self._next)
+
+    def get_previous_link(self) -> str | None:
+        return self._link(self._previous)
+
+    def _link(self, cursor: str | None) -> str | None:
+        return cursor and replace_query_param(self.address, self.cursor_query_param, cursor)
+
+    def _read(self, rows: QuerySet[Any], place: Place | None, limit: int) -> list[Any]:
+        parts, found = split(rows), list[Any]()
+        values = place.values if place else ()
+        if place and len(parts) > 1:
+            is_in_first = place.values[0] is order_of(rows)[0].startswith("-")
+            parts, values = parts if is_in_first else parts[1:], place.values[1:]
+        for number, part in enumerate(parts):
+            if len(found) < limit:
+                found += self.read(beyond(part, values) if values and not number else part, 0, limit - len(found))
+        return found
+
+    def _place(self, rows: QuerySet[Any], request: Request) -> Place | None:
+        cursor = request.query_params.get(self.cursor_query_param)
+        if cursor is None:
+            return None
+        try:
+            return cursors.read(cursor, [(name, _field(rows, name)) for name in order_of(rows)])
+        except InvalidCursor:
+            raise NotFound(self.invalid_cursor_message) from None
+
+    def _cursor(self, rows: QuerySet[Any], row: Any, *, backwards: bool) -> str:
+        return cursors.write(order_of(rows), row, backwards=backwards)
+
+
+def _directions(order: Order) -> set[bool]:
+    return {name.startswith("-") for name in order}
+
+
+def _is_after(order: Order, values: Sequence[Any]) -> Q:
+    name, *rest = order
+    condition = Q(**{f"{name.lstrip('-')}__{'lt' if name.startswith('-') else 'gt'}": values[0]})
+    if rest:
+        condition |= Q(**{name.lstrip("-"): values[0]}) & _is_after(tuple(rest), values[1:])
+    return condition
+
+
+def _field(rows: QuerySet[Any], name: str) -> models.Field[Any, Any]:
+    field = rows.model._meta.get_field(name.lstrip("-"))
+    assert isinstance(field, models.Field)
+    return field

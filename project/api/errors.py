@@ -1,0 +1,65 @@
+"""Errors as clients see them: JSON with a `detail`, in their language, and never a traceback."""
+
+import logging
+from typing import Any
+
+from django.db import IntegrityError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from django.urls import is_valid_path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from rest_framework import status
+from rest_framework.exceptions import APIException, NotFound, ParseError
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from project.api.authentication import gone
+
+logger = logging.getLogger(__name__)
+
+
+class DatabaseUnavailable(APIException):
+    """Raised when the database does not answer; nothing was changed, and the same request may succeed later."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = gettext_lazy("The database is not available. Try again in a few seconds.")
+    default_code = "database_unavailable"
+    wait = 5  # seconds, sent as Retry-After
+
+
+def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer `error` as DRF does, and a database that is away with 503."""
+    if isinstance(error, Http404):
+        error = NotFound()  # Django's own text names the model, in English
+    if isinstance(error, UnreadablePostError):
+        error = ParseError()  # the client stopped in the middle: no fault of ours
+    if isinstance(error, (InterfaceError, OperationalError)):
+        logger.error("database unavailable", exc_info=error)
+        error = DatabaseUnavailable()
+        # The page that browsers get asks the database for its user again.
+        request: Request = context["request"]
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
+    if isinstance(error, IntegrityError) and (refusal := gone(context["request"])) is not None:
+        error = refusal
+        error.auth_header = context["view"].get_authenticate_header(context["request"])  # type: ignore[attr-defined]
+    return exception_handler(error, context)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer what Django itself refuses: a host it does not serve, more fields than any form has."""
+    return JsonResponse({"detail": ParseError.default_detail}, status=400)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer an address that leads nowhere, perhaps for want of its last slash."""
+    detail = _("Not found.")
+    if request.resolver_match is None and is_valid_path(f"{request.path_info}/"):
+        detail = _("Not found. The address ends with a slash: %(address)s.") % {"address": f"{request.path}/"}
+    return JsonResponse({"detail": detail}, status=404)
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    """Answer an error of our own, which the log tells of."""
+    return JsonResponse({"detail": APIException.default_detail}, status=500)

@@ -1,0 +1,190 @@
+"""The whole service on this machine: a private RabbitMQ node, the web server and the workers, all supervised.
+
+`manage.py up` runs it for a person, `manage.py demo` walks through it, the integration tests lean on it.
+Guarantee: a stack that failed to start, and one that was stopped, leaves no process behind.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from project.local.servers.errors import ServerFailedToStart
+from project.local.servers.ports import LOOPBACK, is_free
+from project.local.servers.process import Program, StartedWithin, wait_until
+from project.local.servers.rabbitmq import PrivateRabbitmq
+from project.local.supervision import SupervisedProgram, Supervisor
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MANAGE = (sys.executable, str(ROOT / "manage.py"))
+
+WEB_TIMEOUT_SECONDS = 30.0
+BROKER_TIMEOUT_SECONDS = 10.0
+# Together with RabbitMQ's own few seconds these stay below the 15 that Ctrl-C may take.
+WORKER_SHUTDOWN_TIMEOUT_MS = 4_000
+WORKER_STOP_TIMEOUT_SECONDS = 5.0
+WEB_STOP_TIMEOUT_SECONDS = 5.0
+AMQP_PORT = 5672
+
+Report = Callable[[str], None]
+
+
+@dataclass(kw_only=True)
+class Stack(StartedWithin):
+    """Everything that answers a request and does its background work, on loopback."""
+
+    directory: Path
+    """Where the logs of what runs are kept."""
+
+    port: int
+    """The web server's."""
+
+    rabbitmq: PrivateRabbitmq | None = None
+    """The node to run; without one, `rabbitmq_url` says whose is used."""
+
+    rabbitmq_url: str = ""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """More environment for web and worker."""
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        groups = {"service": self._service_programs()}
+        if self.rabbitmq is not None:
+            self.rabbitmq_url = self.rabbitmq.url
+            self.rabbitmq.prepare()
+            groups = {"broker": list(map(self._broker_program, self.rabbitmq.programs())), **groups}
+        self.supervisor = Supervisor(groups, directory=self.directory, environment=self.environment)
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}/"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of web, worker and management commands."""
+        defaults = {"DJANGO_SETTINGS_MODULE": "settings.development", "DRAMATIQ_NPROCS": "2", "DRAMATIQ_NTHREADS": "8"}
+        own = {"RABBITMQ_URL": self.rabbitmq_url, "BIND": f"{LOOPBACK}:{self.port}", "ACCESS_LOG": "True"}
+        return {**defaults, **os.environ, **self.variables, **own, "PYTHONUNBUFFERED": "1"}
+
+    def start(self, report: Report = lambda line: None) -> None:
+        """Start everything, in order, each part once what it needs is ready.
+
+        Raises:
+            ServerFailedToStart: one line on what did not; nothing is left running.
+        """
+        if not is_free(self.port):
+            raise ServerFailedToStart(
+                f"Port {self.port} is in use. Stop what listens there, or choose another: PORT={self.port + 1} make run"
+            )
+        try:
+            self._start(report)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything, the workers with what they have begun done."""
+        self.supervisor.stop()
+
+    def manage(self, *arguments: str) -> str:
+        """Run a management command in the stack's environment and return what it prints.
+
+        Raises:
+            ServerFailedToStart: it exits with an error; the message quotes its last line.
+        """
+        command = subprocess.run(
+            [*MANAGE, *arguments], env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if command.returncode:
+            last_line = (command.stderr.strip() or command.stdout.strip()).splitlines()[-1]
+            raise ServerFailedToStart(f"manage.py {arguments[0]} failed: {last_line}")
+        return command.stdout
+
+    def _start(self, report: Report) -> None:
+        report("Preparing the database …")
+        self.manage("prepare")
+        self.supervisor.start()
+        if self.rabbitmq is not None:
+            self._start_rabbitmq(self.rabbitmq, report)
+        else:
+            self._find_rabbitmq(report)
+        report("Starting web and worker …")
+        self._start_web()
+        self.supervisor.start_program("worker")
+
+    def _start_rabbitmq(self, rabbitmq: PrivateRabbitmq, report: Report) -> None:
+        report("Starting RabbitMQ …")
+        console_log = self._log_of("rabbitmq")
+        console_log.unlink(missing_ok=True)
+        self.supervisor.start_program("epmd")
+        self.supervisor.start_program("rabbitmq")
+        # A node that ends is started again, by supervisord: that it runs does not mean that it got anywhere.
+        pid = self.supervisor.pid("rabbitmq")
+        rabbitmq.wait_until_ready(still_running=lambda: self.supervisor.pid("rabbitmq") == pid, console_log=console_log)
+
+    def _find_rabbitmq(self, report: Report) -> None:
+        address = urlsplit(self.rabbitmq_url)
+        host, port = address.hostname or "localhost", address.port or AMQP_PORT
+        report(f"Looking for RabbitMQ at {host}:{port} …")
+        if not wait_until(lambda: _listens(host, port), timeout_seconds=BROKER_TIMEOUT_SECONDS):
+            raise ServerFailedToStart(
+                f"Nothing answers at {host}:{port}, where RABBITMQ_URL points. Start that RabbitMQ, or unset "
+                "RABBITMQ_URL to have a private one."
+            )
+
+    def _start_web(self) -> None:
+        self.supervisor.start_program("web")
+        pid = self.supervisor.pid("web")
+        wait_until(
+            lambda: self._web_answers() or self.supervisor.pid("web") != pid, timeout_seconds=WEB_TIMEOUT_SECONDS
+        )
+        if not self._web_answers():
+            raise ServerFailedToStart(f"The web server does not answer at {self.url}; see {self.supervisor.output}.")
+
+    def _web_answers(self) -> bool:
+        try:
+            with urlopen(f"{self.url}health/ready/", timeout=5):  # noqa: S310 – always our own http address
+                return True
+        except HTTPError:
+            return True
+        except (URLError, OSError):
+            return False
+
+    def _broker_program(self, program: Program) -> SupervisedProgram:
+        return SupervisedProgram(
+            name=program.name,
+            command=program.self_contained_command(),
+            working_directory=program.working_directory,
+            stop_timeout_seconds=program.stop_timeout_seconds,
+            log=self._log_of(program.name),
+        )
+
+    def _log_of(self, program: str) -> Path:
+        return self.directory / f"{program}.log"
+
+    def _service_programs(self) -> list[SupervisedProgram]:
+        gunicorn = (sys.executable, "-m", "gunicorn", "project.wsgi")
+        worker = (*MANAGE, "rundramatiq", "--worker-shutdown-timeout", str(WORKER_SHUTDOWN_TIMEOUT_MS))
+        return [
+            SupervisedProgram(
+                name="web", command=gunicorn, working_directory=ROOT, stop_timeout_seconds=WEB_STOP_TIMEOUT_SECONDS
+            ),
+            SupervisedProgram(
+                name="worker", command=worker, working_directory=ROOT, stop_timeout_seconds=WORKER_STOP_TIMEOUT_SECONDS
+            ),
+        ]
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=2):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,305 @@
+"""Proves that every version of every task is logged exactly once: tasks, activity and outbox against each other.
+
+Guarantee: each range of ids is judged by one statement, and so by one state of the database, while everything goes on.
+What that finds is looked at again, one task at a time, with the task locked. Driven by `manage.py activity verify`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Max
+from dramatiq import Message
+from dramatiq.errors import DecodeError
+
+from actors.activity import Details, log_task_creation, log_task_deletion, log_task_update
+from actors.models import Activity, ActivityHorizon, Event
+from actors.outbox.context import Context, sent_by
+from actors.outbox.models import DeadLetterDecision, State
+from actors.timeline import as_pending, owed, subject_of
+from tasks.history.changes import state_of
+from tasks.history.locks import lock_history
+from tasks.history.versioning import TaskQuerySet
+from tasks.models import Task
+from tasks.signals import tell
+
+RANGE = 50_000
+REPAIRER = Context(changed_by="activity verify")
+
+# A task is suspect if what is known of it is not one unbroken row of versions, from the first, or the first that was
+# kept, to its own; or, if it is gone, to its deletion.
+JUDGE = """
+WITH known AS (
+    SELECT task_id, version, 1 AS logged, 0 AS waiting, 0 AS dead,
+           CASE WHEN event = 'task.deleted' THEN version ELSE 0 END AS deleted_at
+    FROM actors_activity WHERE task_id BETWEEN %(first)s AND %(last)s
+    UNION ALL
+    SELECT task_id, sequence, 0, CASE WHEN state = 'dead' THEN 0 ELSE 1 END, CASE WHEN state = 'dead' THEN 1 ELSE 0 END,
+           CASE WHEN actor = 'log_task_deletion' THEN sequence ELSE 0 END
+    FROM ({owed}) AS owed WHERE task_id BETWEEN %(first)s AND %(last)s
+), history AS (
+    SELECT task_id, min(version) AS lowest, max(version) AS highest, count(DISTINCT version) AS versions,
+           sum(logged) AS logged, count(DISTINCT CASE WHEN logged = 1 THEN version END) AS logged_versions,
+           sum(waiting) AS waiting, sum(dead) AS dead, max(deleted_at) AS deleted_at
+    FROM known GROUP BY task_id
+), task AS (
+    SELECT id, version, created_at < %(horizon)s AS is_old, updated_at < %(horizon)s AS is_quiet
+    FROM tasks_task WHERE id BETWEEN %(first)s AND %(last)s
+), judged AS (
+    SELECT coalesce(task.id, task_id) AS id, coalesce(logged, 0) AS logged, coalesce(waiting, 0) AS waiting,
+           coalesce(dead, 0) AS dead,
+           CASE WHEN task_id IS NULL THEN coalesce(NOT is_quiet, TRUE)
+                ELSE versions <> highest - lowest + 1 OR logged <> logged_versions OR dead > 0
+                     OR lowest <> 1 AND NOT coalesce(is_old, %(is_pruned)s)
+                     OR highest <> coalesce(version, deleted_at) OR deleted_at = coalesce(version, 0)
+           END AS is_suspect
+    FROM task FULL JOIN history ON task_id = task.id
+)
+SELECT 0, count(*), coalesce(sum(logged), 0), coalesce(sum(waiting), 0), coalesce(sum(dead), 0) FROM judged
+UNION ALL
+SELECT id, 0, 0, 0, 0 FROM judged WHERE is_suspect
+"""
+OWED = """
+    SELECT {task_id} AS task_id, sequence, state, actor FROM outbox_outboxmessage
+    WHERE actor IN ('log_task_creation', 'log_task_update', 'log_task_deletion') AND sequence IS NOT NULL
+"""
+NEXT = """
+SELECT min(id) FROM (
+    SELECT min(id) AS id FROM tasks_task WHERE id >= %(first)s
+    UNION ALL SELECT min(task_id) FROM actors_activity WHERE task_id >= %(first)s
+    UNION ALL SELECT min(task_id) FROM ({owed}) AS owed WHERE task_id >= %(first)s
+) AS known
+"""
+TASK_ID = {
+    "postgresql": "CASE WHEN subject ~ '^task:[0-9]{1,18}$' THEN substr(subject, 6)::bigint END",
+    "sqlite": "CASE WHEN subject GLOB 'task:[0-9]*' AND substr(subject, 6) NOT GLOB '*[^0-9]*' "
+    "AND length(subject) < 24 THEN CAST(substr(subject, 6) AS integer) END",
+}
+
+
+@dataclass(kw_only=True)
+class Totals:
+    """What was looked at."""
+
+    tasks: int = 0
+
+    logged: int = 0
+
+    waiting: int = 0
+    """Events that are on their way to a worker."""
+
+    dead: int = 0
+    """Events whose messages were given up, and wait for a person."""
+
+
+@dataclass(kw_only=True)
+class Finding:
+    """What is wrong with the history of one task."""
+
+    task_id: int
+
+    missing: list[int] = field(default_factory=list)
+    """Versions that are neither logged nor on their way."""
+
+    dead: list[int] = field(default_factory=list)
+    """Versions whose messages are dead letters."""
+
+    doubled: list[int] = field(default_factory=list)
+
+    stray: list[int] = field(default_factory=list)
+    """Versions that are logged, and that the task has not reached."""
+
+    is_deletion_missing: bool = False
+    """Whether the last of the missing is the deletion of a task that is gone."""
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.dead or self.doubled or self.stray)
+
+    def __str__(self) -> str:
+        parts = [("not logged", self.missing), ("dead letters", self.dead), ("logged twice", self.doubled)]
+        parts.append(("beyond the task's version", self.stray))
+        told = "; ".join(f"{what}: {_listed(versions)}" for what, versions in parts if versions)
+        return f"task {self.task_id}: {told}{' (the deletion)' if self.is_deletion_missing else ''}"
+
+
+def ranges() -> Iterator[tuple[int, int]]:
+    """Yield ranges of ids, first and last, in which something is known; together they hold all that is."""
+    last = 0
+    while (first := _next_known(last + 1)) is not None:
+        last = first + RANGE - 1
+        yield first, last
+
+
+def _next_known(first: int) -> int | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_in_dialect(NEXT), {"first": first})
+        found: int | None = cursor.fetchone()[0]
+        return found
+
+
+def _in_dialect(statement: str) -> str:
+    return statement.replace("{owed}", OWED).replace("{task_id}", TASK_ID[connection.vendor])
+
+
+def judge(first: int, last: int, totals: Totals) -> list[int]:
+    """Return the ids of suspect tasks among those from `first` to `last`, and add what was seen to `totals`."""
+    horizon = _horizon()
+    values = {"first": first, "last": last, "horizon": _adapted(horizon), "is_pruned": horizon is not None}
+    with connection.cursor() as cursor:
+        cursor.execute(_in_dialect(JUDGE), values)
+        suspects = []
+        for task_id, tasks, logged, waiting, dead in cursor.fetchall():
+            if task_id:
+                suspects.append(task_id)
+            totals.tasks += tasks
+            totals.logged += int(logged)
+            totals.waiting += int(waiting)
+            totals.dead += int(dead)
+    return sorted(suspects)
+
+
+def examine(task_id: int) -> Finding:
+    """Return what is wrong with a task's history, if anything is."""
+    with transaction.atomic():
+        return _History(task_id).finding()
+
+
+def repair(task_id: int) -> tuple[list[int], Finding]:
+    """Send again what can be; return which versions that were, and what is wrong beside.
+
+    A discarded message is sent as it was. Of a single missing version the change follows from its neighbours: what the
+    task was before it, and what it was after. Who made the change, when and in which request is not known any more.
+    """
+    with transaction.atomic(), sent_by(REPAIRER):
+        history = _History(task_id)
+        finding = history.finding()
+        sent = [version for version in finding.missing if _send_discarded(task_id, version)]
+        finding.missing = [version for version in finding.missing if version not in sent]
+        if len(finding.missing) == 1 and not sent and history.send_derived(finding.missing[0]):
+            sent = [*sent, *finding.missing]
+            finding.missing = []
+        return sent, finding
+
+
+class _History:
+    """What is known of one task, read in a transaction in which it does not change."""
+
+    def __init__(self, task_id: int) -> None:
+        self.task_id = task_id
+        task = TaskQuerySet(Task).locked(task_id)
+        lock_history(task_id)
+        self.task = task or TaskQuerySet(Task).locked(task_id)  # which may have been made anew meanwhile
+        # The outbox first: what is settled meanwhile is found in the log.
+        self.owed = {row.sequence or 0: row for row in owed([task_id]).order_by("state")}
+        self.logged = list(Activity.objects.filter(task_id=task_id).order_by("version"))
+        self.events = {version: as_pending(row) for version, row in self.owed.items()}
+        self.events |= {row.version: row for row in self.logged}
+
+    def finding(self) -> Finding:
+        logged = [row.version for row in self.logged]
+        finding = Finding(task_id=self.task_id)
+        finding.doubled = sorted({version for version in logged if logged.count(version) > 1})
+        finding.dead = sorted(v for v, row in self.owed.items() if row.state == State.DEAD and v not in set(logged))
+        last = self.task.version if self.task else self._last_of_gone(finding)
+        finding.missing = [v for v in range(self._first(last), last + 1) if v not in self.events]
+        finding.stray = sorted(version for version in self.events if version > last)
+        return finding
+
+    def send_derived(self, version: int) -> bool:
+        """Send the one missing event, as it follows from all others; return False if it does not."""
+        before, after = self._state_before(version), self._state_after(version)
+        if before is None or after is None:
+            return False
+        changes = {name: [before.get(name), after.get(name)] for name in {**before, **after}}
+        changes = {name: pair for name, pair in changes.items() if pair[0] != pair[1]}
+        actor = log_task_update if before and after else log_task_creation if after else log_task_deletion
+        shown = after or before
+        details = Details(owner_id=shown["owner_id"], version=version, changes=changes)
+        tell(actor, self.task_id, shown["title"], shown["owner"], details)
+        return True
+
+    def _last_of_gone(self, finding: Finding) -> int:
+        highest = max(self.events, default=0)
+        if not highest or self.events[highest].event == Event.TASK_DELETED:
+            return highest
+        finding.is_deletion_missing = True
+        return highest + 1
+
+    def _first(self, last: int) -> int:
+        """Return the first version that must be there: those before may have been pruned."""
+        horizon = _horizon()
+        if horizon is None or (self.task and self.task.created_at >= horizon):
+            return 1
+        if not self.events and self.task and self.task.updated_at < horizon:
+            return last + 1
+        return min(self.events, default=1)
+
+    def _state_before(self, version: int) -> dict[str, Any] | None:
+        state: dict[str, Any] | None = {}
+        for number in range(1, version):
+            state = _moved(state, self.events.get(number), to=1)
+        return state
+
+    def _state_after(self, version: int) -> dict[str, Any] | None:
+        state: dict[str, Any] | None = state_of(self.task) if self.task else {}
+        last = self.task.version if self.task else max(self.events, default=version)
+        for number in range(last, version, -1):
+            state = _moved(state, self.events.get(number), to=0)
+        return state
+
+
+def _moved(state: dict[str, Any] | None, event: Activity | None, *, to: int) -> dict[str, Any] | None:
+    """Return a state after an event (`to=1`), or before it (`to=0`); of a task that is not there, nothing.
+
+    None if it does not follow: the event is not known, tells of no change, or of one of another state.
+    """
+    if state is None or event is None or not event.changes:
+        return None
+    if any(state.get(name) != pair[1 - to] for name, pair in event.changes.items() if name != "owner"):
+        return None  # a name may have changed by itself
+    moved = {**state, **{name: pair[to] for name, pair in event.changes.items()}}
+    ends = event.event == (Event.TASK_DELETED if to else Event.TASK_CREATED)
+    if ends != (moved.get("title") is None):
+        return None
+    return {} if ends else moved
+
+
+def _send_discarded(task_id: int, version: int) -> bool:
+    for decision in DeadLetterDecision.objects.filter(subject=subject_of(task_id)).order_by("-pk"):
+        try:
+            message: Message[Any] = Message.decode(bytes(decision.body))
+            is_it = message.options.get("sequence") == version
+        except (DecodeError, AttributeError, TypeError):
+            continue
+        if is_it:
+            log_task_creation.broker.enqueue(
+                message.copy(options={"subject": subject_of(task_id), "sequence": version})
+            )
+            return True
+    return False
+
+
+def _listed(versions: list[int]) -> str:
+    return ", ".join(_runs(versions))
+
+
+def _runs(versions: list[int]) -> Iterator[str]:
+    first = last = versions[0]
+    for version in [*versions[1:], None]:
+        if version == last + 1:
+            last = version
+            continue
+        yield str(first) if first == last else f"{first}–{last}"
+        first = last = version or 0
+
+
+def _horizon() -> datetime | None:
+    """Return until when the log was pruned."""
+    last: datetime | None = ActivityHorizon.objects.aggregate(last=Max("before"))["last"]
+    return last
+
+
+def _adapted(moment: datetime | None) -> Any:
+    return moment and connection.ops.adapt_datetimefield_value(moment)

@@ -1,0 +1,88 @@
+"""Counts tasks at a cost that does not grow with their number, on PostgreSQL, by the ledger that triggers keep.
+
+Guarantee: a count is what `COUNT(*)` would say in the same transaction, whoever changed the tasks and how: what a
+change adds to the ledger is committed with it (`migrations/0005_ledger_of_counts.py`). The ledger knows owners and
+whether a task is completed; where more is asked for, and on SQLite, rows are counted.
+"""
+
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.core.paginator import Paginator
+from django.db import connections
+from django.db.models import QuerySet
+from django.db.models.lookups import Exact
+from django.db.models.sql import Query
+from django.utils.functional import cached_property
+
+from actors.outbox.db.prepared import prepared_cursor
+from tasks.listing.equality import equalities_of
+from tasks.models import Task
+
+COUNTED = ("completed", "owner_id")
+# Rows without an owner are of all owners together. A change is of one owner, and counts for all as well.
+OF_OWNER = """
+SELECT coalesce(sum(change), 0)::bigint FROM (
+    SELECT completed, owner_id, change FROM tasks_count
+    UNION ALL SELECT completed, owner_id, change FROM tasks_count_change
+) AS ledger WHERE {conditions}
+"""
+OF_ALL = """
+SELECT coalesce(sum(change), 0)::bigint FROM (
+    SELECT completed, change FROM tasks_count WHERE owner_id IS NULL
+    UNION ALL SELECT completed, change FROM tasks_count_change
+) AS ledger WHERE {conditions}
+"""
+
+
+class CountingPaginator(Paginator[Task]):
+    """Pages of tasks, whose number is read from the ledger."""
+
+    @cached_property
+    def count(self) -> int:
+        assert isinstance(self.object_list, QuerySet)
+        return count(self.object_list)
+
+
+def count(tasks: QuerySet[Task, Any]) -> int:
+    """Return how many tasks a queryset has, from the ledger if that knows."""
+    conditions = _conditions(tasks) if connections[tasks.db].vendor == "postgresql" else None
+    return tasks.count() if conditions is None else _from_ledger(tasks.db, conditions)
+
+
+def is_in_ledger(tasks: QuerySet[Task, Any]) -> bool:
+    """Say whether a queryset asks for nothing that the ledger does not know: for no search."""
+    return _conditions(tasks) is not None
+
+
+def _from_ledger(using: str, conditions: dict[str, list[tuple[str, Any]]]) -> int:
+    statement = OF_OWNER if "owner_id" in conditions else OF_ALL
+    wanted = [(f"{column} = {sql}", parameters) for column, each in conditions.items() for sql, parameters in each]
+    sql = statement.format(conditions=" AND ".join(condition for condition, _ in wanted) or "true")
+    with prepared_cursor(using) as cursor:
+        cursor.execute(sql, [parameter for _, parameters in wanted for parameter in parameters])
+        counted: int = cursor.fetchone()[0]
+        return counted
+
+
+def _conditions(tasks: QuerySet[Task, Any]) -> dict[str, list[tuple[str, Any]]] | None:
+    """Return what the columns of the ledger have to be equal to, as SQL; None if more is asked for than that."""
+    query = tasks.query
+    lookups = equalities_of(query)
+    if lookups is None or not all(map(_compares_what_is_counted, lookups)):
+        return None
+    compiler = query.get_compiler(tasks.db)
+    found: dict[str, list[tuple[str, Any]]] = {}
+    for lookup in lookups:
+        try:
+            condition = lookup.process_rhs(compiler, compiler.connection)
+        except EmptyResultSet:  # a number beyond what the column can hold
+            return None
+        found.setdefault(lookup.lhs.target.column, []).append(condition)
+    return found
+
+
+def _compares_what_is_counted(lookup: Exact) -> bool:
+    # With a value, or with what a query of its own finds.
+    is_ours = lookup.lhs.alias == Task._meta.db_table and lookup.lhs.target.column in COUNTED
+    return is_ours and isinstance(lookup.rhs, bool | int | Query)
