@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.web import Web
+from tests.integration.gunicorn_server import Web
 
 pytestmark = pytest.mark.integration
 

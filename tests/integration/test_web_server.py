@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from project.local.servers.process import wait_until
-from tests.integration.web import TIMEOUT_SECONDS, Web
+from tests.integration.gunicorn_server import TIMEOUT_SECONDS, Web
 
 pytestmark = pytest.mark.integration
 
@@ -24,7 +24,7 @@ LOGIN = b"POST /api/token/ HTTP/1.1\r\n" + HOST + b"Content-Type: application/js
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Web]:
     small = {"WEB_CONCURRENCY": "1", "WEB_THREADS": str(3 * EACH), "STREAM_CLIENTS": "0"}
-    with Web(tmp_path, application="tests.integration.web_application", **small) as web:
+    with Web(tmp_path, application="tests.integration.misbehaving_application", **small) as web:
         yield web
 
 

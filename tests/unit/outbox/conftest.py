@@ -1,89 +1,20 @@
-"""A worker that runs one delivery at a time, in the test's own thread, on Dramatiq's own code path."""
+"""Fixtures of the outbox's unit tests: a worker in the test's own thread, actors and dead letters for one test."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from queue import Queue
 from typing import Any
 
 import dramatiq
 import pytest
-from dramatiq import Message, MessageProxy
-from dramatiq.worker import WorkerThread
 
-from actors.outbox import envelope
-from actors.outbox.middleware import Settlement, settlement_of
 from actors.outbox.models import OutboxMessage
-
-QUEUE = "tests"
-
-
-@dataclass
-class FakeConsumer:
-    """Remembers what became of each message."""
-
-    ends: list[str] = field(default_factory=list)
-    errors: list[BaseException] = field(default_factory=list)
-
-    def post_process_message(self, message: MessageProxy) -> None:
-        self.ends.append("nack" if message.failed else "ack")
-        if message._exception is not None:
-            self.errors.append(message._exception)
-
-
-@dataclass
-class Bench:
-    """Delivers rows to actors, as a relay, RabbitMQ and a worker would."""
-
-    consumer: FakeConsumer
-
-    worker: WorkerThread
-
-    def deliver(self, row: OutboxMessage, *, redelivered: bool = False) -> str:
-        """Run a copy of the row's message and return how it ended: `ack` or `nack`."""
-        return self.deliver_copy(envelope.seal(row).body, redelivered=redelivered)
-
-    def deliver_copy(self, body: bytes, *, redelivered: bool = False) -> str:
-        """Run a copy that was made before and return how it ended."""
-        proxy = MessageProxy(Message.decode(body))
-        proxy.redelivered = redelivered  # type: ignore[attr-defined]
-        self.worker.work_queue.put(None)  # type: ignore[arg-type]  # process_message says that it is done with one
-        self.worker.process_message(proxy)
-        return self.consumer.ends[-1]
-
-    def stop(self) -> None:
-        """Tell the worker that it has no more time to wait."""
-        self._settlement.worker.stopping.set()
-
-    def start(self) -> None:
-        self._settlement.worker.stopping.clear()
-
-    @property
-    def _settlement(self) -> Settlement:
-        return settlement_of(self.worker.broker)
-
-    def deliver_all(self) -> None:
-        """Run what is waiting, and what that sends, until nothing waits."""
-        while row := OutboxMessage.objects.filter(state="pending").order_by("pk").first():
-            self.deliver(row)
-
-
-def make_bench() -> Bench:
-    """Return a worker for the queues of tests and of the activity."""
-    consumer = FakeConsumer()
-    worker = WorkerThread(
-        broker=dramatiq.get_broker(),
-        consumers={QUEUE: consumer, "activity": consumer},  # type: ignore[dict-item]
-        work_queue=Queue(),  # type: ignore[arg-type]  # in order, for one thread
-        worker_timeout=1,
-    )
-    return Bench(consumer=consumer, worker=worker)
+from tests.unit.outbox.inline_worker import QUEUE, InlineWorker, make_inline_worker
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = make_bench()
-    yield bench
-    bench.start()
+def inline_worker() -> Iterator[InlineWorker]:
+    inline_worker = make_inline_worker()
+    yield inline_worker
+    inline_worker.start()
 
 
 @pytest.fixture

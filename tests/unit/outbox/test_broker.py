@@ -12,7 +12,7 @@ from actors.outbox import envelope
 from actors.outbox.context import Context, sent_by
 from actors.outbox.exceptions import NotSupported
 from actors.outbox.models import OutboxMessage, State
-from tests.unit.outbox.conftest import Bench
+from tests.unit.outbox.inline_worker import InlineWorker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -68,11 +68,13 @@ def test_a_priority_is_refused(nothing: dramatiq.Actor[Any, Any]) -> None:
         nothing.send_with_options(args=(1,), broker_priority=5)
 
 
-def test_of_messages_with_one_key_one_at_a_time_is_on_its_way(bench: Bench, nothing: dramatiq.Actor[Any, Any]) -> None:
+def test_of_messages_with_one_key_one_at_a_time_is_on_its_way(
+    inline_worker: InlineWorker, nothing: dramatiq.Actor[Any, Any]
+) -> None:
     nothing.send_with_options(args=("first",), dedupe_key="once")
     nothing.send_with_options(args=("again",), dedupe_key="once")
     assert dramatiq.Message.decode(bytes(OutboxMessage.objects.get().body)).args == ("first",)
-    bench.deliver_all()
+    inline_worker.deliver_all()
     nothing.send_with_options(args=("later",), dedupe_key="once")
     assert dramatiq.Message.decode(bytes(OutboxMessage.objects.get().body)).args == ("later",)
 

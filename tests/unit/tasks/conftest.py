@@ -4,27 +4,27 @@ import pytest
 from django.contrib.auth.models import User
 
 from tasks.models import Task
-from tests.unit.documented import DocumentedClient
+from tests.unit.schema_client import SchemaCheckingClient
 
 
 @pytest.fixture
-def visitor() -> DocumentedClient:
+def visitor() -> SchemaCheckingClient:
     """A client that is not signed in."""
-    return DocumentedClient()
+    return SchemaCheckingClient()
 
 
 @pytest.fixture
-def owner(user1: User) -> DocumentedClient:
+def owner(user1: User) -> SchemaCheckingClient:
     """The client of user1, who owns `task`."""
-    client = DocumentedClient()
+    client = SchemaCheckingClient()
     client.force_authenticate(user1)
     return client
 
 
 @pytest.fixture
-def other(user2: User) -> DocumentedClient:
+def other(user2: User) -> SchemaCheckingClient:
     """The client of user2, who owns nothing."""
-    client = DocumentedClient()
+    client = SchemaCheckingClient()
     client.force_authenticate(user2)
     return client
 

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from tasks.models import Task
-from tests.unit.documented import DocumentedClient
+from tests.unit.schema_client import SchemaCheckingClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
@@ -198,7 +198,7 @@ def test_a_bad_body_for_somebody_elses_task_is_still_somebody_elses_task(
 
 
 def test_a_superuser_is_no_owner(admin_user: User, task: Task) -> None:
-    client = DocumentedClient()
+    client = SchemaCheckingClient()
     client.force_authenticate(admin_user)
 
     assert client.delete(f"/tasks/{task.pk}/").status_code == 403
@@ -218,7 +218,7 @@ def test_whether_a_task_exists_is_not_told_to_the_unsigned(visitor: APIClient) -
 
 
 def test_a_browsers_session_needs_its_csrf_token_to_write(user1: User) -> None:
-    browser = DocumentedClient(enforce_csrf_checks=True)
+    browser = SchemaCheckingClient(enforce_csrf_checks=True)
     browser.force_login(user1)
 
     answer = browser.post("/tasks/", {"title": "Yangi vazifa"}, format="json")

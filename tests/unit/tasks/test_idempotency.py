@@ -23,7 +23,7 @@ from project.local.servers.process import wait_until
 from tasks import idempotency
 from tasks.models import IdempotencyKey, Task
 from tasks.views import TaskViewSet
-from tests.unit.outbox.scene import elsewhere
+from tests.unit.outbox.race_steps import in_another_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -306,7 +306,7 @@ def clean() -> str:
 
 
 class Unfinished:
-    """A request with the key, sent elsewhere, that has created its task and commits nothing until it is let."""
+    """A request with the key, sent in_another_thread, that has created its task and commits nothing until it is let."""
 
     def __init__(self, client: APIClient) -> None:
         self.client = client
@@ -316,7 +316,7 @@ class Unfinished:
     def begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(TaskViewSet, "perform_create", lambda view, serializer: self._create_slowly(serializer))
-            self.thread = elsewhere(self._send)
+            self.thread = in_another_thread(self._send)
             assert self.has_created.wait(30)
 
     def end(self, *, cut: bool = False) -> list[int]:
@@ -389,7 +389,7 @@ class TestAtOnce:
                 is_locked.set()
                 assert may_end.wait(30)
 
-        thread = elsewhere(lock)
+        thread = in_another_thread(lock)
         assert is_locked.wait(30)
         assert create(client1).status_code == 409
         may_end.set()

@@ -1,0 +1,89 @@
+"""What tests of races do, and look at: effects, rows, locks of somebody else, a relay without RabbitMQ."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, transaction
+from django.db.models.functions import Now
+
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.relay import relay
+
+# The ways in which an actor may say that it settles.
+HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
+
+
+def add_effect(name: str = "effect") -> None:
+    Group.objects.create(name=name)
+
+
+def effects() -> list[str]:
+    return sorted(Group.objects.values_list("name", flat=True))
+
+
+def only_row() -> OutboxMessage:
+    return OutboxMessage.objects.get()
+
+
+def mark_claimed_published() -> None:
+    """Claim and stamp, as a relay does."""
+    token, rows = relay.claim(100)
+    relay.stamp(token, [row.pk for row in rows])
+
+
+def publish_again() -> None:
+    """Make the rows pending, as repair does."""
+    OutboxMessage.objects.filter(state=State.PUBLISHED).update(state=State.PENDING, due_at=Now(), published_at=None)
+
+
+def let_hold_lapse() -> None:
+    """Let time pass until holds have ended and what waits for that is due."""
+    OutboxMessage.objects.exclude(held_until=None).update(held_until=Now() - timedelta(seconds=1))
+    OutboxMessage.objects.update(due_at=Now())
+
+
+def raise_database_away() -> NoReturn:
+    """Have the connection to the database cut while it is used; on SQLite, find it locked for too long."""
+    if connection.vendor == "sqlite":
+        busy = sqlite3.OperationalError("database is locked")
+        busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise OperationalError(*busy.args) from busy
+    connection.close()
+    raise OperationalError("server closed the connection unexpectedly")
+
+
+def in_another_thread(do: Callable[[], Any]) -> threading.Thread:
+    """Do something in another thread, over a connection of its own."""
+
+    def run() -> None:
+        try:
+            do()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+@contextmanager
+def locked_until(event: threading.Event, row: Any) -> Iterator[threading.Thread]:
+    """Have a row locked by somebody else until something has happened."""
+    is_locked = threading.Event()
+
+    def lock() -> None:
+        with transaction.atomic():
+            type(row)._default_manager.select_for_update().get(pk=row.pk)
+            is_locked.set()
+            event.wait(30)
+
+    thread = in_another_thread(lock)
+    assert is_locked.wait(30)
+    yield thread
+    event.set()
+    thread.join()

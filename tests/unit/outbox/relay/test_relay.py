@@ -1,0 +1,264 @@
+"""A relay claims, publishes and stamps; whatever goes wrong between, the rows are claimed again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import dramatiq
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from actors.outbox.amqp.publisher import Outcome, Outgoing
+from actors.outbox.envelope import Ticket
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.relay import relay
+from actors.outbox.relay.relay import LARGEST_WINDOW, Relay
+from actors.outbox.relay.thread import rest_after
+from actors.outbox.store import let_commits_be_late
+from tests.unit.outbox.race_steps import in_another_thread
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+Declare = Callable[..., dramatiq.Actor[Any, Any]]
+
+
+@dataclass
+class FakePublisher:
+    """Confirms everything, unless told otherwise."""
+
+    ready: bool = True
+    sent: list[Outgoing] = field(default_factory=list)
+    decide: Callable[[list[int]], Outcome] = lambda keys: Outcome(confirmed=keys)
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+    def publish(self, messages: Sequence[Outgoing], *, timeout_seconds: float, on_wait: Callable[[], None]) -> Outcome:
+        self.sent.extend(messages)
+        return self.decide([message.key for message in messages])
+
+
+@pytest.fixture
+def send(actor: Declare) -> Callable[..., OutboxMessage]:
+    declared = actor(lambda *args: None)
+
+    def send(*arguments: Any, **options: Any) -> OutboxMessage:
+        declared.send_with_options(args=arguments, **options)
+        return OutboxMessage.objects.latest("pk")
+
+    return send
+
+
+Send = Callable[..., OutboxMessage]
+
+
+def test_a_row_is_published_and_stamped(send: Send) -> None:
+    row = send(1)
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    row.refresh_from_db()
+    assert (row.state, row.lease_token, row.lease_until) == (State.PUBLISHED, None, None)
+    assert row.published_at is not None
+    [message] = publisher.sent
+    options = dramatiq.Message.decode(message.body).options
+    assert Ticket.of(options) == Ticket(row_id=row.pk, attempt=0)
+
+
+def test_messages_are_legible_to_whoever_watches_rabbitmq(send: Send) -> None:
+    row = send(1, subject="task:1")
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    properties = publisher.sent[0].properties
+    assert (properties.content_type, properties.delivery_mode) == ("application/json", 2)
+    assert (properties.message_id, properties.type, properties.app_id) == (row.message_id, row.actor, "vazifa")
+    assert properties.headers["subject"] == "task:1"
+
+
+def test_nothing_is_claimed_while_nothing_can_be_published(send: Send) -> None:
+    row = send()
+    assert Relay(publisher=FakePublisher(ready=False)).step() is False
+    row.refresh_from_db()
+    assert (row.state, row.lease_token) == (State.PENDING, None)
+
+
+def test_what_was_not_confirmed_is_claimed_again_after_the_others(send: Send) -> None:
+    row = send()
+    publisher = FakePublisher(decide=lambda keys: Outcome(unknown=keys))
+    one = Relay(publisher=publisher)
+    assert one.step() is False
+    postponed = OutboxMessage.objects.get()
+    assert (postponed.state, postponed.lease_token) == (State.PENDING, None)
+    assert postponed.due_at > row.due_at
+    OutboxMessage.objects.update(due_at=Now())
+    publisher.decide = lambda keys: Outcome(confirmed=keys)
+    one.step()
+    assert OutboxMessage.objects.get().state == State.PUBLISHED
+    assert len(publisher.sent) == 2
+
+
+def test_a_publisher_that_fails_leaves_nothing_leased(send: Send) -> None:
+    def fail(keys: list[int]) -> Outcome:
+        raise OSError("gone")
+
+    row = send()
+    with pytest.raises(OSError, match="gone"):
+        Relay(publisher=FakePublisher(decide=fail)).step()
+    row.refresh_from_db()
+    assert (row.state, row.lease_token) == (State.PENDING, None)
+
+
+def test_what_rabbitmq_will_never_take_is_a_dead_letter(send: Send) -> None:
+    send()
+    Relay(publisher=FakePublisher(decide=lambda keys: Outcome(refused=dict.fromkeys(keys, "too large")))).step()
+    row = OutboxMessage.objects.get()
+    assert (row.state, row.reason, row.error) == (State.DEAD, "refused by RabbitMQ", "too large")
+
+
+def test_a_row_that_is_no_message_dies_and_holds_up_no_other(send: Send) -> None:
+    broken, healthy = send(), send()
+    OutboxMessage.objects.filter(pk=broken.pk).update(body=b"{")
+    publisher = FakePublisher()
+    one = Relay(publisher=publisher)
+    one.window = 10
+    one.step()
+    broken.refresh_from_db()
+    healthy.refresh_from_db()
+    assert (broken.state, broken.reason, broken.lease_token) == (State.DEAD, "undecodable", None)
+    assert healthy.state == State.PUBLISHED
+    assert [message.key for message in publisher.sent] == [healthy.pk]
+
+
+def test_a_step_that_found_less_than_it_asked_for_expects_no_more(send: Send) -> None:
+    one = Relay(publisher=FakePublisher())
+    assert one.step() is False
+    for _ in range(3):
+        send()
+    assert one.step() is True
+    assert one.step() is False
+    assert not relay.ready_rows().exists()
+
+
+def test_a_message_is_sent_in_the_millisecond_in_which_it_fell_due(send: Send) -> None:
+    for _ in range(20):
+        send()
+        assert Relay(publisher=FakePublisher()).step() is True
+
+
+def test_the_window_starts_at_one_grows_and_falls_back(send: Send) -> None:
+    for _ in range(30):
+        send()
+    publisher = FakePublisher()
+    one = Relay(publisher=publisher)
+    while one.step():
+        pass
+    assert len(publisher.sent) == 30
+    assert 1 < one.window <= LARGEST_WINDOW
+    send()
+    publisher.decide = lambda keys: Outcome(unknown=keys)
+    one.step()
+    assert one.window == 1
+
+
+def test_over_which_row_rabbitmq_closes_the_channel_is_found_one_by_one_however_many_follow(send: Send) -> None:
+    def close_over_culprit(keys: list[int]) -> Outcome:
+        if culprit.pk not in keys:
+            return Outcome(confirmed=keys)
+        if keys == [culprit.pk]:
+            return Outcome(refused={culprit.pk: "too large"})
+        return Outcome(unknown=keys, channel_error="too large")
+
+    before, culprit, after = send(), send(), send()
+    one = Relay(publisher=FakePublisher(decide=close_over_culprit))
+    one.window = LARGEST_WINDOW
+    for _ in range(3):
+        one.step()
+        send()
+        assert one.window == 1
+    one.step()
+    states = dict(OutboxMessage.objects.values_list("pk", "state"))
+    assert (states[before.pk], states[culprit.pk], states[after.pk]) == (State.PUBLISHED, State.DEAD, State.PUBLISHED)
+    one.step()
+    assert one.window > 1
+
+
+def test_what_is_due_later_waits(send: Send) -> None:
+    row = send(delay=3_600_000)
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    assert publisher.sent == []
+    OutboxMessage.objects.filter(pk=row.pk).update(due_at=Now())
+    Relay(publisher=publisher).step()
+    assert len(publisher.sent) == 1
+
+
+def test_rows_of_another_relay_are_left_alone_until_its_lease_ends(send: Send) -> None:
+    send()
+    relay.claim(10)
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    assert publisher.sent == []
+    OutboxMessage.objects.update(lease_until=Now() - timedelta(seconds=1))
+    Relay(publisher=publisher).step()
+    assert len(publisher.sent) == 1
+
+
+def test_a_stamp_does_not_touch_what_a_fast_worker_has_rescheduled(send: Send) -> None:
+    row = send()
+    token, _rows = relay.claim(10)
+    OutboxMessage.objects.update(state=State.SCHEDULED, attempt=1, lease_token=None)
+    relay.stamp(token, [row.pk])
+    row.refresh_from_db()
+    assert (row.state, row.published_at) == (State.SCHEDULED, None)
+
+
+def test_a_stamp_of_another_lease_does_nothing(send: Send) -> None:
+    row = send()
+    relay.claim(10)
+    relay.stamp(uuid4(), [row.pk])
+    row.refresh_from_db()
+    assert row.state == State.PENDING
+
+
+def test_a_scheduled_row_that_is_due_is_published_as_its_attempt(send: Send) -> None:
+    row = send()
+    OutboxMessage.objects.update(state=State.SCHEDULED, attempt=3)
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    options = dramatiq.Message.decode(publisher.sent[0].body).options
+    assert Ticket.of(options) == Ticket(row_id=row.pk, attempt=3)
+
+
+@pytest.mark.parametrize(("messages", "seconds"), [(0, 0.0), (1, 0.006), (3, 0.018), (1000, 0.03)])
+def test_a_relay_rests_longer_after_more_messages_up_to_a_limit(messages: int, seconds: float) -> None:
+    assert rest_after(messages) == pytest.approx(seconds)
+
+
+def test_commits_are_late_on_the_connection_of_a_relay_and_on_no_other(database: str) -> None:
+    if database == "sqlite":
+        pytest.skip("SQLite has no such setting")
+
+    def waits() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            return str(cursor.fetchone()[0])
+
+    def tell_server(command: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER ROLE CURRENT_USER {command}")  # heeded by connections that are made from now on
+
+    seen: list[str] = []
+
+    def relay_twice() -> None:
+        for _ in range(2):
+            let_commits_be_late()
+            seen.append(waits())
+            connection.close()  # as after an outage
+            seen.append(waits())
+
+    tell_server("SET synchronous_commit TO on")
+    in_another_thread(relay_twice).join()
+    tell_server("RESET synchronous_commit")
+    assert seen == ["off", "on", "off", "on"]

@@ -1,0 +1,562 @@
+"""Messages that one worker thread settles together: each as if it were alone, in one transaction."""
+
+import cProfile
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from queue import PriorityQueue
+from typing import Any
+
+import dramatiq
+import pytest
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, transaction
+from dramatiq import Broker, Message, MessageProxy, Middleware
+from dramatiq.middleware import CurrentMessage, SkipMessage
+from dramatiq.worker import WorkerThread, _WorkQueueItem
+
+from actors.outbox import envelope
+from actors.outbox.context import Context, current_context, current_trail, sent_by
+from actors.outbox.exceptions import Unsettled
+from actors.outbox.middleware import settlement_of
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.worker import batch as sharing
+from actors.outbox.worker import delivery, failures, group_commit
+from actors.outbox.worker import execution as settlement
+from actors.outbox.worker import poison as starts
+from actors.outbox.worker.batch import Pace, SharingWorkerThread, share_in
+from actors.outbox.worker.group_commit import Work, settle_together
+from actors.outbox.worker.log_buffer import Line, gather
+from project.local.servers.process import wait_until
+from tests.uncollected import uncollected
+from tests.unit.outbox.inline_worker import QUEUE, FakeConsumer
+from tests.unit.outbox.race_steps import effects, in_another_thread, locked_until, only_row, raise_database_away
+from tests.unit.outbox.worker.test_interrupts import end_all_deadlines, shut_all_down
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+Declare = Callable[..., dramatiq.Actor[Any, Any]]
+
+
+@dataclass
+class Pool:
+    """A worker thread, run by the test's own, and what its consumer heard."""
+
+    consumer: FakeConsumer
+
+    thread: SharingWorkerThread
+
+    groups: list[int]
+    """How many messages each transaction settled."""
+
+    def take(self, row: OutboxMessage, **changes: Any) -> None:
+        """Have a copy of a row's message wait for the thread."""
+        proxy = MessageProxy(Message.decode(envelope.seal(row).body))
+        for name, value in changes.items():
+            setattr(proxy, name, value)
+        self.thread.work_queue.put(_WorkQueueItem(0, proxy))
+
+    def take_all(self) -> None:
+        for row in OutboxMessage.objects.order_by("pk"):
+            self.take(row)
+
+    def work_once(self) -> None:
+        """Have the thread process the first that waits, and what it takes along."""
+        self.thread.process_message(self.thread.work_queue.get().message)
+
+    def work(self) -> None:
+        while not self.thread.work_queue.empty():
+            self.work_once()
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    broker = dramatiq.get_broker()
+    its_settlement, consumer, groups = settlement_of(broker), FakeConsumer(), list[int]()
+    monkeypatch.setattr(its_settlement.worker, "pace", Pace())
+    thread = SharingWorkerThread(
+        settlement=its_settlement,
+        broker=broker,
+        consumers={QUEUE: consumer},
+        work_queue=PriorityQueue[_WorkQueueItem](),
+        worker_timeout=1,
+    )
+
+    def counted(works: list[Work]) -> None:
+        settle_together(works)
+        groups.append(len(works))
+
+    for module in (group_commit, sharing):
+        monkeypatch.setattr(module, "settle_together", counted)
+    yield Pool(consumer=consumer, thread=thread, groups=groups)
+    its_settlement.worker.stopping.clear()
+    # As many are done as were taken.
+    assert thread.work_queue.unfinished_tasks == thread.work_queue.qsize()
+
+
+@pytest.fixture
+def quick(actor: Declare, pool: Pool) -> Declare:
+    """Declare an actor that returns rows and is known to be quick."""
+
+    def declare(work: Callable[..., Any], **options: Any) -> dramatiq.Actor[Any, Any]:
+        declared = actor(work, returns_rows=True, **options)
+        settlement_of(dramatiq.get_broker()).worker.pace.note(declared.actor_name, 0.0)
+        return declared
+
+    return declare
+
+
+def named(name: str) -> Group:
+    return Group(name=name)
+
+
+def send_all(actor: dramatiq.Actor[Any, Any], *names: str) -> None:
+    for name in names:
+        actor.send(name)
+
+
+def test_what_waits_is_settled_together(pool: Pool, quick: Declare) -> None:
+    send_all(quick(named), "a", "b", "c")
+    pool.take_all()
+    pool.work_once()
+    assert (effects(), pool.consumer.ends, pool.groups) == (["a", "b", "c"], ["ack"] * 3, [3])
+    assert not OutboxMessage.objects.exists()
+
+
+def test_nothing_of_them_is_left_to_the_garbage_collector(pool: Pool, quick: Declare) -> None:
+    send_all(quick(named), "a", "b", "c")
+    pool.take_all()
+    with uncollected(settlement.Settling) as found:
+        pool.work_once()
+    assert (effects(), found) == (["a", "b", "c"], [])
+
+
+def test_an_actor_that_has_not_shown_how_long_it_takes_runs_alone_first(pool: Pool, actor: Declare) -> None:
+    send_all(actor(named, returns_rows=True), "a", "b", "c")
+    pool.take_all()
+    pool.work()
+    assert (effects(), pool.groups) == (["a", "b", "c"], [1, 2])
+
+
+def test_an_actor_that_took_long_shares_no_more() -> None:
+    pace = Pace()
+    pace.note("one", sharing.QUICK_SECONDS / 2)
+    assert pace.is_quick("one")
+    pace.note("one", sharing.QUICK_SECONDS)
+    assert not pace.is_quick("one")
+
+
+def test_no_more_are_taken_along_than_a_share_has(pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "LARGEST_SHARE", 2)
+    send_all(quick(named), "a", "b", "c")
+    pool.take_all()
+    pool.work()
+    assert pool.groups == [2, 1]
+
+
+def test_each_has_its_own_origin_trail_and_message(pool: Pool, quick: Declare) -> None:
+    seen: dict[str, tuple[str, datetime, Any]] = {}
+
+    def look(name: str) -> None:
+        trail, message = current_trail(), CurrentMessage.get_current_message()
+        assert trail is not None
+        assert message is not None
+        seen[name] = current_context().request_id, trail.sent_at, message.message_id
+
+    one = quick(look)
+    for name in "abc":
+        with sent_by(Context(request_id=f"request {name}")):
+            one.send(name)
+    rows = list(OutboxMessage.objects.order_by("pk"))
+    pool.take_all()
+    pool.work_once()
+    assert pool.groups == [3]
+    assert seen == {
+        name: (f"request {name}", row.created_at, row.message_id) for name, row in zip("abc", rows, strict=True)
+    }
+
+
+def test_what_one_sends_next_carries_its_own_origin(pool: Pool, quick: Declare, actor: Declare) -> None:
+    done, following = quick(lambda: None), actor(lambda *_: None)
+    for name in "ab":
+        with sent_by(Context(request_id=name)):
+            done.send_with_options(on_success=following.actor_name)
+    pool.take_all()
+    pool.work_once()
+    assert pool.groups == [2]
+    assert list(OutboxMessage.objects.order_by("pk").values_list("request_id", flat=True)) == ["a", "b"]
+
+
+def test_one_whose_rows_do_not_fit_fails_alone(pool: Pool, quick: Declare) -> None:
+    Group.objects.create(name="taken")
+    send_all(quick(named), "a", "taken", "b")
+    pool.take_all()
+    pool.work_once()
+    assert effects() == ["a", "b", "taken"]
+    assert (only_row().state, only_row().attempt) == (State.SCHEDULED, 1)
+    assert only_row().error.startswith("IntegrityError")
+    assert pool.consumer.ends == ["ack"] * 3
+
+
+def test_one_that_raises_fails_alone(pool: Pool, quick: Declare) -> None:
+    def fail_or_return(name: str) -> Group:
+        if name == "wrong":
+            raise ValueError(name)
+        return named(name)
+
+    send_all(quick(fail_or_return), "a", "wrong", "b")
+    pool.take_all()
+    pool.work()
+    assert effects() == ["a", "b"]
+    assert (only_row().state, only_row().error) == (State.SCHEDULED, "ValueError: wrong")
+    assert [type(error) for error in pool.consumer.errors] == [ValueError]
+
+
+def test_what_they_log_is_written_before_any_of_them_is_settled(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    seen: list[list[str]] = []
+
+    def write(lines: list[Line]) -> None:
+        written.append(" ".join(text for _record, text in lines))
+
+    def log(name: str) -> Group:
+        assert gather(write, (logging.makeLogRecord({}), name))
+        return named(name)
+
+    def settle(works: Sequence[Work]) -> None:
+        seen.append(list(written))
+        settle_together(works)
+
+    monkeypatch.setattr(group_commit, "settle_together", settle)
+    send_all(quick(log), "a", "b", "c")
+    pool.take_all()
+    pool.work_once()
+    assert (written, seen, effects()) == (["a b c"], [["a b c"]], ["a", "b", "c"])
+
+
+def test_what_ran_before_a_failure_is_settled_before_that_is_written_down(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+
+    def look(*arguments: Any) -> None:
+        seen.append([*effects(), f"{pool.thread.work_queue.qsize()} wait"])
+        failures.write_failure(*arguments)
+
+    def fail_or_return(name: str) -> Group:
+        return named(name) if name != "wrong" else named(str(1 / 0))
+
+    monkeypatch.setattr(settlement, "write_failure", look)
+    send_all(quick(fail_or_return), "a", "wrong", "b", "c")
+    pool.take_all()
+    pool.work()
+    # Neither waits for a lock on the row of the failed one.
+    assert seen == [["a", "2 wait"]]
+    assert effects() == ["a", "b", "c"]
+
+
+def test_what_was_settled_before_is_not_run(pool: Pool, quick: Declare) -> None:
+    runs: list[str] = []
+
+    def run(name: str) -> Group:
+        runs.append(name)
+        return named(name)
+
+    send_all(quick(run), "a", "gone", "b")
+    pool.take_all()
+    OutboxMessage.objects.filter(pk=OutboxMessage.objects.order_by("pk")[1].pk).delete()
+    pool.work()
+    assert (runs, effects(), pool.consumer.ends) == (["a", "b"], ["a", "b"], ["ack"] * 3)
+
+
+def test_an_older_attempt_and_a_stranger_with_the_same_number_are_not_run(pool: Pool, quick: Declare) -> None:
+    send_all(quick(named), "a", "older", "stranger")
+    first, older, stranger = OutboxMessage.objects.order_by("pk")
+    pool.take_all()
+    OutboxMessage.objects.filter(pk=older.pk).update(attempt=1)
+    OutboxMessage.objects.filter(pk=stranger.pk).update(message_id="another")
+    pool.work()
+    assert effects() == ["a"]
+    assert OutboxMessage.objects.count() == 2
+    assert not OutboxMessage.objects.filter(pk=first.pk).exists()
+
+
+def test_two_copies_in_one_share_write_once(pool: Pool, quick: Declare) -> None:
+    quick(named).send("once")
+    for _ in range(3):
+        pool.take(only_row())
+    pool.work()
+    assert (effects(), pool.consumer.ends) == (["once"], ["ack"] * 3)
+
+
+def test_one_that_may_have_killed_its_worker_is_not_run_beside_others(pool: Pool, quick: Declare) -> None:
+    send_all(quick(named), "a", "again", "b", "c")
+    for row in OutboxMessage.objects.order_by("pk"):
+        pool.take(row, redelivered=b"again" in bytes(row.body))
+    pool.work()
+    assert effects() == ["a", "again", "b", "c"]
+    assert pool.groups == [1, 1, 2]
+
+
+def test_one_that_was_begun_before_is_counted_after_the_others_are_settled(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+
+    def look(*arguments: Any, **options: Any) -> str:
+        seen.append(effects())
+        return starts.begin(*arguments, **options)
+
+    monkeypatch.setattr(settlement, "begin", look)
+    send_all(quick(named), "a", "begun", "b")
+    OutboxMessage.objects.filter(pk=OutboxMessage.objects.order_by("pk")[1].pk).update(starts=1)
+    pool.take_all()
+    pool.work()
+    assert seen == [["a"]]
+    assert effects() == ["a", "b", "begun"]
+
+
+@pytest.mark.parametrize("options", [{"dedupe_key": "key"}, {}])
+def test_one_with_a_key_is_begun_by_itself(pool: Pool, quick: Declare, options: dict[str, Any]) -> None:
+    one = quick(named)
+    one.send("a")
+    one.send_with_options(args=("b",), **options)
+    pool.take_all()
+    pool.work()
+    assert effects() == ["a", "b"]
+    assert pool.groups == ([1, 1] if options else [2])
+
+
+def test_actors_of_other_kinds_take_nobody_along(pool: Pool, actor: Declare) -> None:
+    names: list[str] = []
+    one = actor(names.append)
+    settlement_of(dramatiq.get_broker()).worker.pace.note(one.actor_name, 0.0)
+    send_all(one, "a", "b")
+    pool.take_all()
+    pool.work_once()
+    assert names == ["a"]
+    assert pool.thread.work_queue.qsize() == 1
+    pool.work()
+
+
+def test_what_is_not_begun_in_time_is_given_back_in_its_place(pool: Pool, quick: Declare) -> None:
+    times = iter([0.0, 0.0, sharing.QUICK_SECONDS * 2])
+    pool.thread.clock = lambda: next(times)
+    send_all(quick(named), "a", "b", "c", "d")
+    pool.take_all()
+    pool.work_once()
+    assert (effects(), pool.thread.work_queue.qsize()) == (["a", "b"], 2)
+    del pool.thread.clock
+    pool.work_once()
+    assert effects() == ["a", "b", "c", "d"]
+
+
+def test_a_worker_that_is_to_stop_begins_nothing_more(pool: Pool, quick: Declare) -> None:
+    stopping = settlement_of(dramatiq.get_broker()).worker.stopping
+
+    def stop(name: str) -> Group:
+        stopping.set()
+        return named(name)
+
+    send_all(quick(stop), "a", "b", "c")
+    pool.take_all()
+    pool.work_once()
+    assert (effects(), pool.consumer.ends) == (["a"], ["ack"])
+    while not pool.thread.work_queue.empty():
+        pool.thread.work_queue.get()
+        pool.thread.work_queue.task_done()
+
+
+def test_each_goes_through_the_hooks_once_and_in_order(pool: Pool, quick: Declare) -> None:
+    heard: list[str] = []
+
+    class Listener(Middleware):
+        def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+            heard.append(f"before {message.args[0]}")
+
+        def after_process_message(self, broker: Broker, message: MessageProxy, **_: Any) -> None:
+            heard.append(f"after {message.args[0]}, {len(effects())} settled")
+
+    broker, listener = dramatiq.get_broker(), Listener()
+    send_all(quick(named), "a", "b")
+    pool.take_all()
+    broker.middleware.insert(0, listener)
+    try:
+        pool.work_once()
+    finally:
+        broker.middleware.remove(listener)
+    assert heard == ["before a", "before b", "after a, 2 settled", "after b, 2 settled"]
+
+
+def test_what_a_middleware_skips_is_done_and_the_others_go_on(pool: Pool, quick: Declare) -> None:
+    class SkipOne(Middleware):
+        def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+            if message.args == ("skipped",):
+                raise SkipMessage("paused")
+
+    broker, skip_one = dramatiq.get_broker(), SkipOne()
+    send_all(quick(named), "a", "skipped", "b")
+    pool.take_all()
+    broker.middleware.insert(0, skip_one)
+    try:
+        pool.work()
+    finally:
+        broker.middleware.remove(skip_one)
+    assert (effects(), pool.consumer.ends, OutboxMessage.objects.count()) == (["a", "b"], ["ack"] * 3, 0)
+
+
+def test_a_database_that_is_lost_at_the_reading_is_waited_for(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(_ids: list[int]) -> Any:
+        raise_database_away()
+
+    monkeypatch.setattr(delivery, "read_living", lose)
+    send_all(quick(named), "a", "b")
+    pool.take_all()
+    pool.work()
+    assert (effects(), pool.consumer.ends, pool.consumer.errors) == (["a", "b"], ["ack"] * 2, [])
+
+
+def test_a_database_that_is_lost_at_the_commit_is_waited_for(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[int] = []
+
+    def lose_once(works: list[Work]) -> None:
+        if len(lost) < 3:
+            lost.append(len(works))
+            raise_database_away()
+        settle_together(works)
+
+    for module in (group_commit, sharing):
+        monkeypatch.setattr(module, "settle_together", lose_once)
+    send_all(quick(named), "a", "b", "c")
+    pool.take_all()
+    pool.work()
+    # All together, the first of them alone, and it once more, patiently.
+    assert lost == [3, 1, 1]
+    assert (effects(), pool.consumer.ends, pool.consumer.errors) == (["a", "b", "c"], ["ack"] * 3, [])
+
+
+def test_none_is_acknowledged_that_a_stopping_worker_could_not_settle(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def lose(works: list[Work]) -> None:
+        tried.append(len(works))
+        settlement_of(dramatiq.get_broker()).worker.stopping.set()
+        raise_database_away()
+
+    for module in (group_commit, sharing):
+        monkeypatch.setattr(module, "settle_together", lose)
+    send_all(quick(named), "a", "b", "c")
+    pool.take_all()
+    pool.work_once()
+    assert [type(error) for error in pool.consumer.errors] == [Unsettled] * 3
+    assert (effects(), OutboxMessage.objects.filter(attempt=0).count()) == ([], 3)
+    # All together, one alone, and that once more; what it has waited for in vain, the others are not kept waiting for.
+    assert tried[:3] == [3, 1, 1]
+    assert len(tried) <= 4
+
+
+def test_one_whose_row_is_locked_keeps_none_of_the_others_waiting(
+    pool: Pool, quick: Declare, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database != "postgresql":
+        pytest.skip("SQLite has no row locks")
+    monkeypatch.setattr(delivery, "LOCK_TIMEOUT_MS", 100)
+    send_all(quick(named), "locked", "a", "b")
+    row = OutboxMessage.objects.order_by("pk")[0]
+    pool.take_all()
+    end = threading.Event()
+    with locked_until(end, row):
+        worker = in_another_thread(pool.work)
+        assert wait_until(lambda: pool.consumer.ends == ["ack"] * 2, timeout_seconds=30)
+        assert effects() == ["a", "b"]
+        end.set()
+        worker.join(30)
+    assert (effects(), pool.consumer.ends) == (["a", "b", "locked"], ["ack"] * 3)
+
+
+@pytest.mark.parametrize("strike", [end_all_deadlines, shut_all_down])
+def test_nothing_strikes_while_they_are_settled(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch, strike: Callable[[], None]
+) -> None:
+    def struck(works: list[Work]) -> None:
+        strike()
+        settle_together(works)
+
+    monkeypatch.setattr(group_commit, "settle_together", struck)
+    send_all(quick(named, notify_shutdown=True), "a", "b")
+    pool.take_all()
+    pool.work()
+    assert (effects(), pool.consumer.errors) == (["a", "b"], [])
+
+
+def test_a_deadline_strikes_only_the_one_that_exceeds_it(pool: Pool, quick: Declare) -> None:
+    def last(name: str) -> Group:
+        if name == "long":
+            end_all_deadlines()
+        return named(name)
+
+    send_all(quick(last), "a", "long", "b")
+    pool.take_all()
+    pool.work()
+    assert effects() == ["a", "b"]
+    assert only_row().error.startswith("TimeLimitExceeded")
+
+
+def test_a_worker_goes_on_under_a_profiler(pool: Pool, quick: Declare) -> None:
+    send_all(quick(named), "a", "b")
+    pool.take_all()
+    with cProfile.Profile():
+        pool.work()
+    assert effects() == ["a", "b"]
+
+
+def test_none_is_acknowledged_whose_transaction_an_actor_has_left_open(pool: Pool, quick: Declare) -> None:
+    def leave_open(name: str) -> Group:
+        if name == "c":
+            transaction.set_autocommit(False)
+            Group.objects.create(name="never committed")
+        return Group(name=name)
+
+    if connection.vendor == "sqlite":
+        pytest.skip("an in-memory database cannot be closed")
+    send_all(quick(leave_open), "a", "b", "c")
+    pool.take_all()
+    pool.work()
+    connection.close()  # as whoever tends connections does with one that is left so
+    assert (effects(), pool.consumer.ends) == (["a", "b", "c"], ["ack"] * 3)
+    assert not OutboxMessage.objects.exists()
+
+
+def test_dramatiqs_worker_is_given_such_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WorkerThread, "start", lambda self: None)
+    broker = dramatiq.get_broker()
+    worker = dramatiq.Worker(broker, worker_threads=2)
+    share_in(worker, settlement_of(broker))
+    worker._add_worker()
+    [thread] = worker.workers
+    assert isinstance(thread, SharingWorkerThread)
+    assert thread.work_queue is worker.work_queue
+
+
+def test_an_error_of_the_database_that_passes_is_no_failure_of_a_message(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deadlock_once(works: list[Work]) -> None:
+        monkeypatch.setattr(group_commit, "settle_together", settle_together)
+        raise OperationalError("deadlock detected")
+
+    monkeypatch.setattr(group_commit, "settle_together", deadlock_once)
+    send_all(quick(named), "a", "b")
+    pool.take_all()
+    pool.work()
+    assert (effects(), pool.consumer.errors) == (["a", "b"], [])

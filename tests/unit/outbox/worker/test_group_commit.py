@@ -1,0 +1,133 @@
+"""Rows that actors return are written for them: many messages in one transaction, and only the guilty one fails."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+from django.contrib.auth.models import Group
+from django.db import IntegrityError
+from dramatiq.middleware import SkipMessage
+
+from actors.outbox.envelope import Ticket
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.worker.group_commit import GroupCommit, Work, rows_of, settle_together
+from tests.unit.outbox.inline_worker import InlineWorker
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+Declare = Callable[..., dramatiq.Actor[Any, Any]]
+
+
+def effects() -> list[str]:
+    return sorted(Group.objects.values_list("name", flat=True))
+
+
+@pytest.fixture
+def work_of(actor: Declare) -> Callable[..., Work]:
+    """What an actor has done for a message that was sent: rows of these names."""
+    one = actor(lambda: None)
+
+    def make(*names: str, follow_up: Callable[[], Any] = lambda: None) -> Work:
+        one.send()
+        row = OutboxMessage.objects.latest("pk")
+        ticket = Ticket(row_id=row.pk, attempt=0)
+        return Work(ticket=ticket, rows=[Group(name=name) for name in names], follow_up=follow_up)
+
+    return make
+
+
+WorkOf = Callable[..., Work]
+
+
+def test_rows_are_written_and_messages_settled_together(work_of: WorkOf) -> None:
+    settle_together([work_of("a"), work_of("b", "c"), work_of()])
+    assert (effects(), OutboxMessage.objects.count()) == (["a", "b", "c"], 0)
+
+
+def test_what_was_settled_before_writes_nothing(work_of: WorkOf) -> None:
+    gone, owed = work_of("gone"), work_of("owed")
+    OutboxMessage.objects.filter(pk=gone.ticket.row_id).delete()
+    settle_together([gone, owed])
+    assert (effects(), gone.is_owed, owed.is_owed) == (["owed"], False, True)
+
+
+def test_two_copies_in_one_group_write_once(work_of: WorkOf) -> None:
+    first = work_of("once")
+    second = Work(ticket=first.ticket, rows=[Group(name="twice")], follow_up=lambda: None)
+    settle_together([first, second])
+    assert len(effects()) == 1
+    assert [first.is_owed, second.is_owed].count(True) == 1
+
+
+def test_an_older_attempt_takes_nothing_from_a_newer_one(work_of: WorkOf) -> None:
+    old = work_of("old")
+    OutboxMessage.objects.update(attempt=1)
+    new = Work(ticket=Ticket(row_id=old.ticket.row_id, attempt=1), rows=[Group(name="new")], follow_up=lambda: None)
+    settle_together([old, new])
+    assert (effects(), old.is_owed, new.is_owed) == (["new"], False, True)
+
+
+def test_the_dead_stay_dead(work_of: WorkOf) -> None:
+    work = work_of("never")
+    OutboxMessage.objects.update(state=State.DEAD)
+    with pytest.raises(SkipMessage):
+        GroupCommit().settle(work)
+    assert (effects(), OutboxMessage.objects.count()) == ([], 1)
+
+
+def test_one_poisoned_work_fails_alone(work_of: WorkOf) -> None:
+    Group.objects.create(name="taken")
+    commit, good, poison, fine = GroupCommit(), work_of("good"), work_of("taken"), work_of("fine")
+    commit._waiting = [good, poison]  # two threads that wait while a third one commits
+    commit.settle(fine)
+    assert (effects(), good.must_be_alone, poison.must_be_alone) == (["fine", "taken"], True, True)
+    commit.settle(good)
+    with pytest.raises(IntegrityError):
+        commit.settle(poison)
+    assert effects() == ["fine", "good", "taken"]
+    assert OutboxMessage.objects.get().pk == poison.ticket.row_id
+
+
+def test_a_follow_up_that_fails_undoes_the_rows(work_of: WorkOf) -> None:
+    def fail() -> None:
+        raise ValueError("no such actor")
+
+    with pytest.raises(ValueError, match="no such actor"):
+        GroupCommit().settle(work_of("undone", follow_up=fail))
+    assert (effects(), OutboxMessage.objects.count()) == ([], 1)
+
+
+def test_an_actor_s_rows_are_written_for_it(inline_worker: InlineWorker, actor: Declare) -> None:
+    actor(lambda name: Group(name=name), returns_rows=True).send("row")
+    assert inline_worker.deliver(OutboxMessage.objects.get()) == "ack"
+    assert (effects(), OutboxMessage.objects.count()) == (["row"], 0)
+
+
+def test_a_second_copy_does_not_even_run(inline_worker: InlineWorker, actor: Declare) -> None:
+    runs: list[int] = []
+    actor(lambda: runs.append(1), returns_rows=True).send()
+    row = OutboxMessage.objects.get()
+    inline_worker.deliver(row)
+    inline_worker.deliver(row)
+    assert runs == [1]
+
+
+def test_a_failure_to_write_the_rows_is_the_message_s_failure(inline_worker: InlineWorker, actor: Declare) -> None:
+    Group.objects.create(name="taken")
+    actor(lambda: Group(name="taken"), returns_rows=True).send()
+    inline_worker.deliver(OutboxMessage.objects.get())
+    row = OutboxMessage.objects.get()
+    assert (row.state, row.attempt) == (State.SCHEDULED, 1)
+    assert row.error.startswith("IntegrityError")
+
+
+def test_called_as_a_function_its_rows_are_written_as_well(actor: Declare) -> None:
+    actor(lambda: [Group(name="a"), Group(name="b")], returns_rows=True)()
+    assert effects() == ["a", "b"]
+
+
+@pytest.mark.parametrize("result", ["text", 5, {"a": 1}, [Group(name="a"), 5]])
+def test_anything_but_rows_is_refused(result: Any) -> None:
+    with pytest.raises(TypeError, match="must return a model instance"):
+        rows_of(result, actor_name="one")

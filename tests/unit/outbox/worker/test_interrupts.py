@@ -1,0 +1,119 @@
+"""Deadlines and shutdowns strike actors, and never what is written down of their outcome."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+
+from actors.outbox.exceptions import Unsettled
+from actors.outbox.models import OutboxMessage, State
+from actors.outbox.worker import execution as settlement
+from actors.outbox.worker.execution import Settling
+from actors.outbox.worker.failures import write_failure
+from actors.outbox.worker.interrupts import LiftableShutdown, LiftableTimeLimit
+from tests.unit.outbox.inline_worker import InlineWorker
+from tests.unit.outbox.race_steps import HOW_TO_SETTLE, add_effect, effects, only_row
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+Declare = Callable[..., dramatiq.Actor[Any, Any]]
+
+
+def end_all_deadlines() -> None:
+    [limit] = [one for one in dramatiq.get_broker().middleware if isinstance(one, LiftableTimeLimit)]
+    manager: Any = limit.manager
+    for thread_id, deadline in manager.deadlines.items():
+        manager.deadlines[thread_id] = deadline and 1  # long ago
+    manager._handle_deadlines()
+    give_it_time_to_strike()
+
+
+def shut_all_down() -> None:
+    [shutdown] = [one for one in dramatiq.get_broker().middleware if isinstance(one, LiftableShutdown)]
+    shutdown.manager.shutdown()
+    give_it_time_to_strike()
+
+
+def give_it_time_to_strike() -> None:
+    """Run some bytecode: an exception that was raised from outside is delivered between two instructions."""
+    for _ in range(100):
+        pass
+
+
+however_it_settles = pytest.mark.parametrize("options", HOW_TO_SETTLE)
+whatever_strikes = pytest.mark.parametrize("strike", [end_all_deadlines, shut_all_down])
+
+
+@however_it_settles
+@whatever_strikes
+def test_nothing_strikes_while_an_effect_is_settled(
+    inline_worker: InlineWorker,
+    actor: Declare,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, bool],
+    strike: Callable[[], None],
+) -> None:
+    follow_up = Settling._follow_up
+
+    def struck(self: Settling, result: Any) -> None:
+        strike()
+        follow_up(self, result)
+
+    monkeypatch.setattr(Settling, "_follow_up", struck)
+    actor(lambda: None, notify_shutdown=True, **options).send()
+    assert inline_worker.deliver(only_row()) == "ack"
+    assert (inline_worker.consumer.errors, OutboxMessage.objects.count()) == ([], 0)
+
+
+@however_it_settles
+@whatever_strikes
+def test_nothing_strikes_while_a_failure_is_written_down(
+    inline_worker: InlineWorker,
+    actor: Declare,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, bool],
+    strike: Callable[[], None],
+) -> None:
+    def struck(*arguments: Any) -> None:
+        strike()
+        write_failure(*arguments)
+
+    def fail() -> None:
+        raise ValueError("wrong")
+
+    monkeypatch.setattr(settlement, "write_failure", struck)
+    actor(fail, notify_shutdown=True, **options).send()
+    inline_worker.deliver(only_row())
+    assert (only_row().state, only_row().error) == (State.SCHEDULED, "ValueError: wrong")
+
+
+@however_it_settles
+def test_a_deadline_strikes_the_actor(inline_worker: InlineWorker, actor: Declare, options: dict[str, bool]) -> None:
+    actor(end_all_deadlines, **options).send()
+    inline_worker.deliver(only_row())
+    assert only_row().error.startswith("TimeLimitExceeded")
+
+
+@however_it_settles
+def test_a_shutdown_strikes_the_actor_that_asked_for_it(
+    inline_worker: InlineWorker, actor: Declare, options: dict[str, bool]
+) -> None:
+    actor(shut_all_down, notify_shutdown=True, **options).send()
+    inline_worker.deliver(only_row())
+    assert isinstance(inline_worker.consumer.errors[-1], Unsettled)
+    assert (only_row().attempt, only_row().starts, only_row().held_until) == (0, 0, None)
+
+
+def test_a_shutdown_strikes_no_other_actor(inline_worker: InlineWorker, actor: Declare) -> None:
+    actor(lambda: (shut_all_down(), add_effect())[1]).send()  # type: ignore[func-returns-value]
+    inline_worker.deliver(only_row())
+    assert effects() == ["effect"]
+
+
+def test_an_actor_that_would_begin_after_the_shutdown_does_not(inline_worker: InlineWorker, actor: Declare) -> None:
+    actor(add_effect, notify_shutdown=True).send()
+    inline_worker.stop()
+    inline_worker.deliver(only_row())
+    assert isinstance(inline_worker.consumer.errors[-1], Unsettled)
+    assert (effects(), only_row().attempt) == ([], 0)
