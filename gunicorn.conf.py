@@ -40,8 +40,8 @@ def when_ready(arbiter: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Start the relay with the process: one that replaced another may not wait for a request, with messages owed."""
     from actors.api.stream import process_tail
-    from actors.outbox.relay.thread import process_relay
+    from actors.outbox.background import background_threads
 
     # Whoever follows the activity would otherwise keep a process that is to end until it is killed.
     process_tail.is_stopping = lambda: not worker.alive
-    process_relay.start()
+    background_threads.start()

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 # They take a fraction of a millisecond. How long each may take is how long all that a worker has taken ahead may wait,
 # and so how long repair has to.
-TIME_LIMIT_MS = min(10_000, settings.TIME_LIMIT_MS)
+TIME_LIMIT_MS = min(10_000, settings.OUTBOX_TIME_LIMIT_MS)
 
 
 class Details(TypedDict, total=False):

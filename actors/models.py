@@ -31,7 +31,7 @@ class Event(models.TextChoices):
     TASK_DELETED = "task.deleted", _("task deleted")
 
 
-class Activities(models.QuerySet["Activity"]):
+class ActivityQuerySet(models.QuerySet["Activity"]):
     """Rows that are only ever added."""
 
     def update(self, **values: Any) -> NoReturn:
@@ -88,7 +88,7 @@ class Activity(models.Model):
     state: str | None = None
     """Where its message is, as long as no worker has logged it: such a one is no row yet (`history`)."""
 
-    objects = Activities.as_manager()
+    objects = ActivityQuerySet.as_manager()
 
     class Meta:
         base_manager_name = "objects"

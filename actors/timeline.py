@@ -14,7 +14,7 @@ from dramatiq.errors import DecodeError
 
 from actors.activity import EVENT_OF_ACTOR
 from actors.models import SYSTEM, Activity
-from actors.outbox.models import OutboxMessage, OutboxMessages
+from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet
 from actors.outbox.worker.execution import trail_of
 
 SUBJECT = "task:"
@@ -26,7 +26,7 @@ def subject_of(task_id: int) -> str:
     return f"{SUBJECT}{task_id}"
 
 
-def owed(task_ids: Iterable[int]) -> OutboxMessages:
+def owed(task_ids: Iterable[int]) -> OutboxMessageQuerySet:
     """Return the messages about tasks that no worker has logged yet."""
     subjects = [subject_of(task_id) for task_id in task_ids]
     return OutboxMessage.objects.filter(subject__in=subjects, actor__in=EVENT_OF_ACTOR, sequence__gt=0)
@@ -67,7 +67,7 @@ def as_pending(row: OutboxMessage) -> Activity:
 
 
 def read(
-    logged: QuerySet[Activity], owed: OutboxMessages, *, bounds: dict[str, int], upwards: bool, limit: int
+    logged: QuerySet[Activity], owed: OutboxMessageQuerySet, *, bounds: dict[str, int], upwards: bool, limit: int
 ) -> list[Activity]:
     """Return events of one task in the order of versions, each once.
 

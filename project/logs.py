@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.outbox.context import current_request_id
-from actors.outbox.worker.log_buffer import Line, gather, write_gathered
+from actors.outbox.worker.log_buffer import Line, buffer_line, flush_lines
 
 # What a terminal or a reader of lines would take for the end of a line or a command of its own.
 ESCAPES = {
@@ -76,8 +76,8 @@ class GatheringHandler(logging.Handler):
         except Exception:  # logging's own contract: a record that cannot be written ends nobody's work
             self.handleError(record)
             return
-        if record.levelno >= logging.WARNING or not gather(self._write_lines, line):
-            write_gathered(self._write_lines)
+        if record.levelno >= logging.WARNING or not buffer_line(self._write_lines, line):
+            flush_lines(self._write_lines)
             self._write_lines([line])
 
     def _write_lines(self, lines: list[Line]) -> None:

@@ -90,7 +90,7 @@ SQLITE_OPTIONS = {
 # longer than an actor may run; one whose machine is gone, for half a minute; one that was killed, which PostgreSQL
 # would notice by itself only at the end of its statement, for five seconds.
 POSTGRESQL_SESSION = {
-    "idle_in_transaction_session_timeout": f"{TIME_LIMIT_MS + 30_000}ms",
+    "idle_in_transaction_session_timeout": f"{OUTBOX_TIME_LIMIT_MS + 30_000}ms",
     "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "15s",
     "tcp_keepalives_interval": "5s",
@@ -113,7 +113,7 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,  # milliseconds
-        "prepare_threshold": 5,  # for `actors.outbox.db.prepared` alone
+        "prepare_threshold": 5,  # for `actors.outbox.db.postgres` alone
         "options": " ".join(f"-c {name}={value}" for name, value in POSTGRESQL_SESSION.items()),
     }
     DATABASES["default"]["OPTIONS"] = {**POSTGRESQL_OPTIONS, **DATABASES["default"].get("OPTIONS", {})}

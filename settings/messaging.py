@@ -2,14 +2,8 @@
 
 from typing import Any
 
-from django_dramatiq.middleware import DbConnectionsMiddleware
-from dramatiq.middleware import AgeLimit, CurrentMessage
 from environs import ValidationError, validate
 
-from actors.outbox.middleware import Settlement
-from actors.outbox.worker.interrupts import LiftableShutdown, LiftableTimeLimit
-from actors.outbox.worker.retries import OutboxRetries
-from actors.parent_watch import EndWithMaster
 from settings.environment import env
 
 
@@ -26,24 +20,24 @@ DRAMATIQ_AUTODISCOVER_MODULES = ["activity"]
 # Housekeeping of a table which only django_dramatiq's AdminMiddleware fills, and that is not used here.
 DRAMATIQ_IGNORED_MODULES = ["django_dramatiq.tasks"]
 
-TIME_LIMIT_MS = env.int("TIME_LIMIT_MS", 60_000)
+# Of actors; each may set its own as an option.
+OUTBOX_TIME_LIMIT_MS = env.int("TIME_LIMIT_MS", 60_000)
+OUTBOX_MAX_RETRIES = env.int("MAX_RETRIES", 20)
+OUTBOX_MIN_BACKOFF_MS = env.int("MIN_BACKOFF_MS", 1_000)
+OUTBOX_MAX_BACKOFF_MS = env.int("MAX_BACKOFF_MS", 600_000)
 
 # The whole list, in the order in which `before` hooks run; `after` hooks run from its end to its start. TimeLimit
 # is last so that its deadline is lifted before the others do their work; database connections are tended around all.
-# Pipelines and callbacks are missing on purpose: they are part of the effect, and settlement sends them.
+# Pipelines and callbacks are missing on purpose: they are part of the effect, and the outbox sends them.
 DRAMATIQ_MIDDLEWARE = [
-    EndWithMaster(),
-    DbConnectionsMiddleware(),
-    AgeLimit(),
-    LiftableShutdown(),
-    CurrentMessage(),
-    OutboxRetries(
-        max_retries=env.int("MAX_RETRIES", 20),
-        min_backoff=env.int("MIN_BACKOFF_MS", 1_000),
-        max_backoff=env.int("MAX_BACKOFF_MS", 600_000),
-    ),
-    Settlement(),
-    LiftableTimeLimit(time_limit=TIME_LIMIT_MS),
+    "actors.parent_watch.EndWithMaster",
+    "django_dramatiq.middleware.DbConnectionsMiddleware",
+    "dramatiq.middleware.AgeLimit",
+    "actors.outbox.worker.interrupts.LiftableShutdown",
+    "dramatiq.middleware.CurrentMessage",
+    "actors.outbox.worker.retries.OutboxRetries",
+    "actors.outbox.middleware.OutboxMiddleware",
+    "actors.outbox.worker.interrupts.LiftableTimeLimit",
 ]
 
 # What RabbitMQ's management UI calls this service.

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tasks.filters import LONGEST_SEARCH
+from tasks.filters import MAX_SEARCH_LENGTH
 from tasks.listing.count_ledger import CountingPaginator
 from tasks.models import Task
 
@@ -26,7 +26,7 @@ class TaskAdmin(admin.ModelAdmin[Task]):
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
         """Search for a text of a title's length at most: of thousands of words a database makes no query any more."""
-        return super().get_search_results(request, queryset, search_term[:LONGEST_SEARCH])
+        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow what the filters ask for; not for a year, which may be beyond the calendar."""

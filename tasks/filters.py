@@ -22,7 +22,7 @@ from rest_framework.views import APIView
 from actors.api.filters import IdFilter
 from tasks.models import Task
 
-LONGEST_SEARCH = 200  # characters: a whole title can be searched for
+MAX_SEARCH_LENGTH = 200  # characters: a whole title can be searched for
 
 
 class StrictBooleanField(forms.Field):
@@ -79,7 +79,7 @@ class BoundedSearchFilter(SearchFilter):
         if not text:
             return []
         try:
-            CharField(max_length=LONGEST_SEARCH, allow_blank=True).run_validation(text)
+            CharField(max_length=MAX_SEARCH_LENGTH, allow_blank=True).run_validation(text)
         except ValidationError as error:
             raise ValidationError({self.search_param: error.detail}) from None
         return super().get_search_terms(request)

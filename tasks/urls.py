@@ -4,7 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 from rest_framework.routers import SimpleRouter
 
-from actors.rest.cursors import LARGEST_ID
+from actors.rest.cursors import MAX_ID
 from tasks.views import TaskHistoryView, TaskViewSet
 
 
@@ -14,7 +14,7 @@ class IdConverter(IntConverter):
     regex = "[0-9]{1,19}"
 
     def to_python(self, value: str) -> int:
-        if (number := int(value)) > LARGEST_ID:
+        if (number := int(value)) > MAX_ID:
             raise ValueError
         return number
 

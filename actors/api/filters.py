@@ -13,8 +13,8 @@ from drf_spectacular.utils import extend_schema_field
 
 from actors.activity import EVENT_OF_ACTOR
 from actors.models import SYSTEM, Activity, Event
-from actors.outbox.models import OutboxMessages
-from actors.rest.cursors import LARGEST_ID
+from actors.outbox.models import OutboxMessageQuerySet
+from actors.rest.cursors import MAX_ID
 
 
 @extend_schema_field(OpenApiTypes.INT)
@@ -24,7 +24,7 @@ class IdFilter(django_filters.Filter):
     field_class = forms.IntegerField
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, min_value=1, max_value=LARGEST_ID, **kwargs)
+        super().__init__(*args, min_value=1, max_value=MAX_ID, **kwargs)
 
 
 class TimeField(IsoDateTimeField):
@@ -65,7 +65,7 @@ class TaskActivityFilter(ActivityFilter):
         model = Activity
         fields = ("event", "changed_by", "since", "until")
 
-    def filter_owed(self, rows: OutboxMessages) -> OutboxMessages:
+    def filter_owed(self, rows: OutboxMessageQuerySet) -> OutboxMessageQuerySet:
         """Return the messages of events that the filter leaves."""
         wanted = self.form.cleaned_data
         if wanted["event"]:

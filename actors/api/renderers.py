@@ -1,4 +1,4 @@
-"""Answers that are no JSON, whose errors still are."""
+"""AckBuffer that are no JSON, whose errors still are."""
 
 from typing import Any
 

@@ -38,11 +38,11 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 HEARTBEAT_SECONDS = 10.0
 # A client that comes back every so often is asked for its token again, and a user who was shut out stays out.
-LONGEST_SECONDS = 600.0
+MAX_SECONDS = 600.0
 RETRY_MS = 1_000
 PAGE = 50
 FEW = 5
-LARGEST_PAGE = 1024 * 1024  # characters, but for one event that is larger
+MAX_PAGE = 1024 * 1024  # characters, but for one event that is larger
 # What the process remembers of the log's end: who is not further behind needs no database.
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
@@ -100,7 +100,7 @@ def read_after(position: Position, limit: int = PAGE) -> list[Sent]:
     for row in rows[:limit].iterator(chunk_size=FEW):
         page.append(Sent.of(row))
         size += _size(page[-1])
-        if size > LARGEST_PAGE:
+        if size > MAX_PAGE:
             break
     return page
 
@@ -263,7 +263,7 @@ class Client:
 
     def _stream(self) -> Iterator[str]:
         yield f"retry: {RETRY_MS}\nid: {self._position.row_id}\n\n"
-        ends_at = time.monotonic() + LONGEST_SECONDS
+        ends_at = time.monotonic() + MAX_SECONDS
         quiet_since = time.monotonic()
         while self._is_open and time.monotonic() < ends_at and not (self._tail.is_stopping() or self._has_gone()):
             found = self._next()

@@ -23,15 +23,15 @@ from django.utils.translation import ngettext
 
 from actors.outbox.dead_letters import decisions as deadletters
 from actors.outbox.dead_letters import payload as contents
-from actors.outbox.dead_letters.decisions import Decided, Decider
+from actors.outbox.dead_letters.decisions import DecisionResult, Operator
 from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 from actors.outbox.operations.cancel import cancel
 
-LONGEST_SEARCH = 200
-LONGEST_SHOWN = 100_000
-MOST_CHOICES = 50
-MOST_NAMED = 20
+MAX_SEARCH_LENGTH = 200
+MAX_SHOWN = 100_000
+MAX_CHOICES = 50
+MAX_NAMED = 20
 
 
 Row = TypeVar("Row", bound=models.Model)
@@ -62,7 +62,7 @@ class ReadOnlyAdmin(admin.ModelAdmin[Row]):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Row], search_term: str
     ) -> tuple[QuerySet[Row], bool]:
-        return super().get_search_results(request, queryset, search_term[:LONGEST_SEARCH])
+        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
 
 
 class FewValuesFilter(admin.AllValuesFieldListFilter):
@@ -70,7 +70,7 @@ class FewValuesFilter(admin.AllValuesFieldListFilter):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.lookup_choices = self.lookup_choices[:MOST_CHOICES]
+        self.lookup_choices = self.lookup_choices[:MAX_CHOICES]
 
 
 class DecisionForm(forms.Form):
@@ -230,8 +230,10 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
             return HttpResponseRedirect(reverse("admin:outbox_outboxmessage_changelist"))
         return self._ask(request, rows, kind, form, [])
 
-    def _carry_out(self, request: HttpRequest, rows: QuerySet[OutboxMessage], kind: str, form: DecisionForm) -> Decided:
-        by = Decider(name=request.user.get_username(), user_id=request.user.pk)
+    def _carry_out(
+        self, request: HttpRequest, rows: QuerySet[OutboxMessage], kind: str, form: DecisionForm
+    ) -> DecisionResult:
+        by = Operator(name=request.user.get_username(), user_id=request.user.pk)
         why = form.cleaned_data["why"]
         if kind == "discard":
             return deadletters.discard(rows, by=by, why=why)
@@ -258,19 +260,19 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
             "form": form,
             "hidden": hidden,
             "count": rows.count(),
-            "rows": rows.order_by("-died_at", "-pk")[:MOST_NAMED],
+            "rows": rows.order_by("-died_at", "-pk")[:MAX_NAMED],
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/outbox/decide.html", context)
 
-    def _tell(self, request: HttpRequest, decided: Decided, kind: str) -> None:
+    def _tell(self, request: HttpRequest, decided: DecisionResult, kind: str) -> None:
         done = len(decided.decisions)
         if kind == "discard":
             text = ngettext("%(count)d dead letter was discarded.", "%(count)d dead letters were discarded.", done)
         else:
             text = ngettext("%(count)d dead letter was replayed.", "%(count)d dead letters were replayed.", done)
         self.message_user(request, text % {"count": done}, messages.SUCCESS if done else messages.WARNING)
-        for row_id, problem in list(decided.refused.items())[:MOST_NAMED]:
+        for row_id, problem in list(decided.refused.items())[:MAX_NAMED]:
             refusal = _("%(id)d stays dead, because it would only die again: %(problem)s")
             self.message_user(request, refusal % {"id": row_id, "problem": problem}, messages.ERROR)
 
@@ -322,5 +324,5 @@ def preformatted(text: str) -> str:
     """Return a text as the admin shows it: as it is, escaped, its beginning if it is very long."""
     if not text:
         return "-"
-    shown = truncatechars(text, LONGEST_SHOWN)
+    shown = truncatechars(text, MAX_SHOWN)
     return format_html('<pre style="margin: 0; white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', shown)

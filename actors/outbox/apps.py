@@ -11,16 +11,14 @@ class OutboxConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from actors.outbox import checks
-        from actors.outbox import groups as composition
+        # Late: they import the models, which Django has loaded only now.
+        from actors.outbox import background, checks, groups
 
         checks.register()
-        composition.make_groups_atomic()
-        request_started.connect(_start_relay, dispatch_uid="outbox-relay")
+        groups.make_groups_atomic()
 
+        def start_background_threads(**kwargs: Any) -> None:
+            background.background_threads.start()
 
-def _start_relay(**kwargs: Any) -> None:
-    """Start the relay with a web process's first request: short commands need none."""
-    from actors.outbox.relay.thread import process_relay
-
-    process_relay.start()
+        # With a web process's first request: short management commands need no threads.
+        request_started.connect(start_background_threads, weak=False, dispatch_uid="outbox-background-threads")

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pika
-from django.db import connection, transaction
+from django.db import connection
 from dramatiq import Broker, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
@@ -19,7 +19,9 @@ from dramatiq.errors import ConnectionClosed
 from actors.outbox.amqp.declarations import declare
 from actors.outbox.context import current_context
 from actors.outbox.exceptions import NotSupported
-from actors.outbox.worker.consumer import CANNOT_CONNECT, OwnMessagesConsumer, explain_failure
+from actors.outbox.wakeup import wake_relay_on_commit
+from actors.outbox.worker.consumer import CANNOT_CONNECT, OutboxConsumer, explain_failure
+from actors.outbox.worker.limits import prefetch_of
 
 BLOCKED_TIMEOUT_SECONDS = 10
 # A silent peer is noticed after two of these. RabbitMQ proposes 60.
@@ -30,29 +32,27 @@ GROUP_CALLBACKS_NOT_SUPPORTED = (
 )
 
 
-_gathered: ContextVar[list[dict[str, Any]] | None] = ContextVar("outbox_gathered", default=None)
+_batch: ContextVar[list[dict[str, Any]] | None] = ContextVar("outbox_batch", default=None)
 
 
 @contextmanager
-def sent_together() -> Iterator[None]:
+def batch_enqueue() -> Iterator[None]:
     """Write what is sent inside at the end, in one round trip to the database; inside a transaction, so all or none.
 
     Messages with a `dedupe_key` are written at once: whether another waits has to be known at the send.
     """
-    from actors.outbox.store import insert_many
-
     assert connection.in_atomic_block, "what is written later has to be written with the change that it tells of"
-    if _gathered.get() is not None:  # the outer one writes
+    if _batch.get() is not None:  # the outer one writes
         yield
         return
     rows: list[dict[str, Any]] = []
-    token = _gathered.set(rows)
+    token = _batch.set(rows)
     try:
         yield
     finally:
-        _gathered.reset(token)
+        _batch.reset(token)
     if rows:
-        insert_many(rows)
+        _write(rows)
 
 
 class OutboxMixin(Broker):
@@ -69,9 +69,6 @@ class OutboxMixin(Broker):
             NotSupported: the transaction is a manual one, or the message has a priority, a group's callbacks or an eta.
             TypeError: the message cannot be encoded.
         """
-        from actors.outbox.models import State
-        from actors.outbox.relay.thread import process_relay
-
         _refuse_what_cannot_be_kept(message)
         message = message.copy(queue_name=q_name(message.queue_name))
         self.declare_queue(message.queue_name)
@@ -82,7 +79,6 @@ class OutboxMixin(Broker):
             "queue": message.queue_name,
             "actor": message.actor_name,
             "body": message.encode(),
-            "state": State.SCHEDULED.value if delay else State.PENDING.value,
             "delay_ms": delay or 0,
             "subject": message.options.get("subject", ""),
             "sequence": message.options.get("sequence"),
@@ -91,21 +87,24 @@ class OutboxMixin(Broker):
             "changed_by": context.changed_by,
             "changed_by_id": context.changed_by_id,
         }
-        _write(row)
-        # robust: the change is committed; that nobody could be woken turns no answer into an error.
-        transaction.on_commit(process_relay.wake, robust=True)
+        buffer = _batch.get()
+        if buffer is None or row["dedupe_key"] is not None:
+            _write([row])
+        else:
+            buffer.append(row)
+        wake_relay_on_commit()
         self.emit_after("enqueue", message, delay)
         return message
 
 
-def _write(row: dict[str, Any]) -> None:
-    from actors.outbox.store import insert
+def _write(rows: list[dict[str, Any]]) -> None:
+    # Late: it imports the models, which Django has not loaded when Dramatiq makes its broker.
+    from actors.outbox import store
 
-    gathered = _gathered.get()
-    if gathered is None or row["dedupe_key"] is not None:
-        insert(**row)
+    if len(rows) == 1:
+        store.insert(**rows[0])
     else:
-        gathered.append(row)
+        store.insert_many(rows)
 
 
 def _refuse_what_cannot_be_kept(message: Message[Any]) -> None:
@@ -141,10 +140,10 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
         self.parameters = parameters
 
     @property
-    def consumer_class(self) -> type[OwnMessagesConsumer]:
-        return OwnMessagesConsumer
+    def consumer_class(self) -> type[OutboxConsumer]:
+        return OutboxConsumer
 
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> OwnMessagesConsumer:
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> OutboxConsumer:
         """Return a consumer of a queue, which declares it over the consumer's own connection.
 
         Args:
@@ -156,9 +155,6 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
             ConnectionClosed: RabbitMQ cannot be reached, or refuses.
         """
         self.declare_queue(queue_name)
-        # Late: it imports what is not there yet when the broker is made.
-        from actors.outbox.worker.limits import prefetch_of
-
         return self.consumer_class(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
 
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:

@@ -14,11 +14,11 @@ from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries, T
 from actors.outbox import conf as configuration
 from actors.outbox.broker import OutboxMixin
 from actors.outbox.discovery import import_actors
-from actors.outbox.middleware import Settlement
-from actors.outbox.worker.limits import longest_stay_seconds
+from actors.outbox.middleware import OutboxMiddleware
+from actors.outbox.worker.limits import max_unacked_seconds
 from actors.outbox.worker.retries import OutboxRetries
 
-REQUIRED = (Settlement, OutboxRetries)
+REQUIRED = (OutboxMiddleware, OutboxRetries)
 FOLLOW_UPS = (Pipelines, Callbacks, GroupCallbacks)
 
 
@@ -38,7 +38,7 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def longest_stay(broker: Broker) -> list[checks.CheckMessage]:
     """Refuse limits with which RabbitMQ would take back, and hand out again, what a worker is still to run."""
-    stay, timeout = longest_stay_seconds(broker), configuration.consumer_timeout_seconds()
+    stay, timeout = max_unacked_seconds(broker), configuration.consumer_timeout_seconds()
     if stay < timeout:
         return []
     return [

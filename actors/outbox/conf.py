@@ -45,5 +45,25 @@ def consumer_timeout_seconds() -> float:
     return float(_setting("OUTBOX_CONSUMER_TIMEOUT_SECONDS", 1_800))
 
 
+def max_retries() -> int:
+    """Return how often a failed message is tried again unless its actor says otherwise (`OUTBOX_MAX_RETRIES`)."""
+    return int(_setting("OUTBOX_MAX_RETRIES", 20))
+
+
+def min_backoff_ms() -> int:
+    """Return the longest pause before the first retry, in milliseconds (`OUTBOX_MIN_BACKOFF_MS`)."""
+    return int(_setting("OUTBOX_MIN_BACKOFF_MS", 1_000))
+
+
+def max_backoff_ms() -> int:
+    """Return the longest pause before any retry, in milliseconds (`OUTBOX_MAX_BACKOFF_MS`)."""
+    return int(_setting("OUTBOX_MAX_BACKOFF_MS", 600_000))
+
+
+def time_limit_ms() -> int:
+    """Return how long an actor may run unless it says otherwise, in milliseconds (`OUTBOX_TIME_LIMIT_MS`)."""
+    return int(_setting("OUTBOX_TIME_LIMIT_MS", 60_000))
+
+
 def _setting(name: str, default: Any) -> Any:
     return getattr(settings, name, default)

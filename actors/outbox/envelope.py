@@ -18,7 +18,7 @@ FIELDS = {field.name for field in fields(Message)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ticket:
+class AttemptRef:
     """Which row a message settles, and which attempt of it."""
 
     row_id: int
@@ -44,10 +44,10 @@ def seal(row: OutboxMessage) -> Outgoing:
     Raises:
         DecodeError: the body is no message.
     """
-    ticket = str(Ticket(row_id=row.pk, attempt=row.attempt))
+    ref = str(AttemptRef(row_id=row.pk, attempt=row.attempt))
     message = _decoded(bytes(row.body))
     options = message["options"]
-    options[OPTION] = ticket
+    options[OPTION] = ref
     # It is due: in a message that came from elsewhere and was replayed, this would have a worker send it once more.
     options.pop("eta", None)
     properties = pika.BasicProperties(
@@ -57,7 +57,7 @@ def seal(row: OutboxMessage) -> Outgoing:
         type=row.actor,
         app_id=application(),
         timestamp=message["message_timestamp"] // 1000,
-        headers={"subject": row.subject, "request_id": row.request_id, OPTION: ticket},
+        headers={"subject": row.subject, "request_id": row.request_id, OPTION: ref},
     )
     return Outgoing(key=row.pk, queue=row.queue, body=get_encoder().encode(message), properties=properties)
 

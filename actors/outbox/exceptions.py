@@ -9,7 +9,7 @@ class NotSupported(OutboxError):
     """Raised for what could not be kept as promised: manual transactions, priorities, group callbacks."""
 
 
-class Unsettled(BaseException):
+class LeaveForRedelivery(BaseException):
     """Raised when a message cannot be settled and must stay RabbitMQ's: it is neither acknowledged nor failed.
 
     No Exception, so that no middleware takes it for an actor's failure.

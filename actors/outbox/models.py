@@ -26,17 +26,17 @@ class State(models.TextChoices):
 AWAITING = (State.PENDING, State.SCHEDULED)
 
 
-LONGEST_TEXT = 20_000
-NOBODYS: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_until": None, "held_by": None}
+MAX_TEXT_LENGTH = 20_000
+UNLEASED: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_until": None, "held_by": None}
 
 
-class OutboxMessages(models.QuerySet["OutboxMessage"]):
+class OutboxMessageQuerySet(models.QuerySet["OutboxMessage"]):
     """Rows, and the changes of state that more than one module makes."""
 
     def die(self, reason: str, *, error: str = "", traceback: str = "") -> int:
         """Keep the rows as dead letters, which keep no deduplication key; return how many there were."""
         texts = {"reason": reason, "error": clean(error), "traceback": clean(traceback)}
-        return self.update(state=State.DEAD, died_at=Now(), dedupe_key=None, **texts, **NOBODYS)
+        return self.update(state=State.DEAD, died_at=Now(), dedupe_key=None, **texts, **UNLEASED)
 
 
 class OutboxMessage(models.Model):
@@ -82,7 +82,7 @@ class OutboxMessage(models.Model):
     dedupe_key = models.CharField(_("deduplication key"), max_length=200, null=True)  # noqa: DJ001 – most have none
     created_at = models.DateTimeField(_("created at"), db_default=Now())
 
-    objects = OutboxMessages.as_manager()
+    objects = OutboxMessageQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("outbox message")
@@ -162,4 +162,4 @@ class WatchedQueue(models.Model):
 
 def clean(text: str) -> str:
     """Return what a database takes: no NUL, no half of a surrogate pair; and nobody reads megabytes."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:LONGEST_TEXT]
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:MAX_TEXT_LENGTH]

@@ -14,14 +14,13 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from actors.outbox.db.prepared import prepared_cursor
-from actors.outbox.db.times import read_times_fast
+from actors.outbox.db.postgres import prepared_cursor, read_times_fast, skips_locked
 from actors.outbox.models import OutboxMessage, State
 
 LEASE_SECONDS = 30
 
 
-class LivingRow(NamedTuple):
+class UnsettledRow(NamedTuple):
     """What settling needs of a row that is not dead."""
 
     id: int
@@ -53,7 +52,7 @@ class LivingRow(NamedTuple):
 INSERT = """
 INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt, starts, due_at, error, traceback,
                                   subject, sequence, dedupe_key, request_id, changed_by, changed_by_id)
-VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, %(state)s, 0, 0, {due_at}, '', '',
+VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, {state}, 0, 0, {due_at}, '', '',
         %(subject)s, %(sequence)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
 ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
 """
@@ -89,10 +88,13 @@ SET LOCAL lock_timeout TO {timeout_ms};
 SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead' ORDER BY id FOR UPDATE;
 SET LOCAL lock_timeout TO DEFAULT
 """
-LIVING = "SELECT {columns} FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
+UNSETTLED = "SELECT {columns} FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
 OWED = "SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
 DELETE = "DELETE FROM outbox_outboxmessage WHERE id IN ({ids})"
+# Both are numbers or texts of our own: a message with a delay waits for its time.
+NEW_STATE = "CASE WHEN %(delay_ms)s > 0 THEN 'scheduled' ELSE 'pending' END"
 POSTGRESQL = {
+    "state": NEW_STATE,
     "now": "statement_timestamp()",
     "due_at": "statement_timestamp() + %(delay_ms)s * interval '1 millisecond'",
     "lease_end": f"statement_timestamp() + interval '{LEASE_SECONDS} seconds'",
@@ -103,6 +105,7 @@ POSTGRESQL = {
 # SQLite has neither row locks nor skipping; there the statement itself is the lock. It compares times as texts, so they
 # need the six digits that Django stores: with its own three, what fell due in this millisecond would wait for a sweep.
 SQLITE = {
+    "state": NEW_STATE,
     "now": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')",
     "due_at": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', (%(delay_ms)s / 1000.0) || ' seconds')",
     "lease_end": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', '+{LEASE_SECONDS} seconds')",
@@ -151,18 +154,18 @@ def stamp(token: UUID, ids: Collection[int]) -> int:
         return int(cursor.rowcount)
 
 
-def read_living(ids: Sequence[int]) -> dict[int, LivingRow]:
+def fetch_unsettled(ids: Sequence[int]) -> dict[int, UnsettledRow]:
     """Return rows by id, without those that are dead."""
     if not ids:
         return {}
     if not skips_locked():
         # Times are texts there, which Django's own query makes times of.
-        living = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*LivingRow._fields)
-        return {row[0]: LivingRow(*row) for row in living}
+        living = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*UnsettledRow._fields)
+        return {row[0]: UnsettledRow(*row) for row in living}
     with connection.cursor() as cursor:
         read_times_fast(cursor)
-        cursor.execute(LIVING.format(columns=", ".join(LivingRow._fields), ids=_listed(ids)))
-        return {row[0]: LivingRow._make(row) for row in cursor.fetchall()}
+        cursor.execute(UNSETTLED.format(columns=", ".join(UnsettledRow._fields), ids=_listed(ids)))
+        return {row[0]: UnsettledRow._make(row) for row in cursor.fetchall()}
 
 
 def lock(ids: Collection[int], *, timeout_ms: int) -> dict[int, int]:
@@ -187,25 +190,6 @@ def delete(ids: Collection[int]) -> None:
     if ids:
         with connection.cursor() as cursor:
             cursor.execute(DELETE.format(ids=_listed(ids)))
-
-
-def let_commits_be_late() -> None:
-    """Have commits of this thread not wait for PostgreSQL's disk, as long as its connection lasts.
-
-    For a relay: what a crash takes of its leases and stamps is done again, and a message that RabbitMQ has twice is
-    settled once. What it reads was committed by others, who have waited.
-    """
-    connection.ensure_connection()
-    session = connection.connection
-    if connection.vendor == "postgresql" and not getattr(session, "lets_commits_be_late", False):
-        with connection.cursor() as cursor:
-            cursor.execute("SET synchronous_commit TO off")
-        session.lets_commits_be_late = True
-
-
-def skips_locked() -> bool:
-    """Say whether the database has row locks and can pass over them."""
-    return connection.vendor == "postgresql"
 
 
 def _keeps_waiting(cursor: Any, values: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import models
 
-LARGEST_ID = 2**63 - 1
+MAX_ID = 2**63 - 1
 LONGEST = 400
 
 Fields = Sequence[tuple[str, "models.Field[Any, Any]"]]
@@ -96,6 +96,6 @@ def _parsed(field: models.Field[Any, Any], value: Any) -> Any:
             raise ValueError(value)
         return moment
     is_truth = isinstance(field, models.BooleanField)
-    if type(value) is not (bool if is_truth else int) or not 0 <= value <= LARGEST_ID:
+    if type(value) is not (bool if is_truth else int) or not 0 <= value <= MAX_ID:
         raise ValueError(value)
     return value

@@ -21,7 +21,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.tokens import Token
 
 # With more tokens than these in so few seconds, most requests ask the database as if there were no cache.
-MOST_REMEMBERED = 2_000
+MAX_REMEMBERED = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class KnownTokens:
         if found is not None and found.until > self._clock() and found.token["exp"] > self._wall():
             return _copy(found.user), found.token
         user, token = examine(raw)
-        if len(known) >= MOST_REMEMBERED:
+        if len(known) >= MAX_REMEMBERED:
             known.clear()
         known[raw] = Known(user=_copy(user), token=token, until=self._clock() + settings.USER_CACHE_SECONDS)
         return user, token

@@ -31,7 +31,7 @@ START_TIMEOUT_SECONDS = 10.0
 PREDECESSOR_TIMEOUT_SECONDS = 30.0
 STOP_MARGIN_SECONDS = 2.0
 # The kernel takes 107; supervisord first appends a dot and its process id.
-LONGEST_SOCKET_PATH_BYTES = 100
+MAX_SOCKET_PATH_BYTES = 100
 SUPERVISORS_OWN_OUTPUT = "/dev/fd/1"
 NEVER_GIVE_UP = 1_000_000
 # To supervisord the rest of such a line is a comment, quoted or not, and a line's end is the value's.
@@ -256,7 +256,7 @@ def make_runtime_directory(directory: Path) -> Path:
     There the next start clears away what a killed process left behind.
     """
     runtime = directory / "supervisord"
-    if len(os.fsencode(runtime / "socket")) >= LONGEST_SOCKET_PATH_BYTES:
+    if len(os.fsencode(runtime / "socket")) >= MAX_SOCKET_PATH_BYTES:
         return Path(tempfile.mkdtemp(prefix="vazifa-"))
     shutil.rmtree(runtime, ignore_errors=True)
     runtime.mkdir(mode=0o700)

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 
 
 class RequestLimits:
@@ -28,7 +28,7 @@ class RequestLimits:
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not re.fullmatch("[0-9]+", length):
             return JsonResponse({"detail": ParseError.default_detail}, status=400)
-        if len(length) > MOST_DIGITS or int(length) > settings.MAX_BODY_BYTES:
+        if len(length) > MAX_DIGITS or int(length) > settings.MAX_BODY_BYTES:
             detail = _("The request body is larger than %(limit)d bytes.") % {"limit": settings.MAX_BODY_BYTES}
             return JsonResponse({"detail": detail}, status=413)
         if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:

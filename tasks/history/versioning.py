@@ -11,7 +11,7 @@ from django.db.models import F, prefetch_related_objects
 from django.db.models.signals import post_save
 from django.utils import timezone
 
-from actors.outbox.broker import sent_together
+from actors.outbox.broker import batch_enqueue
 from actors.outbox.db.inserts import insert_returning
 from actors.timeline import last_versions
 from tasks.history.changes import changes_between, tracked_fields
@@ -139,7 +139,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return TaskQuerySet(self.model, using=self.db)
 
     def _tell(self, tasks: Iterable["Task"], *, created: bool, fields: frozenset[str] | None) -> None:
-        with sent_together():
+        with batch_enqueue():
             for task in tasks:
                 post_save.send(
                     self.model, instance=task, created=created, raw=False, using=self.db, update_fields=fields

@@ -12,8 +12,8 @@ from django.db import connections
 from django.db.models import QuerySet
 from django.utils.timezone import get_current_timezone
 
-from actors.outbox.db.times import read_times_fast
-from actors.rest.cursors import LARGEST_ID
+from actors.outbox.db.postgres import read_times_fast
+from actors.rest.cursors import MAX_ID
 from tasks.listing.equality import equalities_of
 from tasks.models import Task
 
@@ -95,7 +95,7 @@ def _describe(tasks: QuerySet[Task]) -> tuple[Shape, tuple[Any, ...]] | None:
             return None
         # A truth is no parameter to PostgreSQL: it is part of the statement.
         truth = each.rhs if isinstance(each.rhs, bool) else None
-        if isinstance(each.rhs, int) and abs(each.rhs) > LARGEST_ID:
+        if isinstance(each.rhs, int) and abs(each.rhs) > MAX_ID:
             return None  # no id, which the ORM knows and no index does
         compared.append((each.lhs.alias, each.lhs.target.column, truth))
         if truth is None:

@@ -15,7 +15,7 @@ from django.db.models.lookups import Exact
 from django.db.models.sql import Query
 from django.utils.functional import cached_property
 
-from actors.outbox.db.prepared import prepared_cursor
+from actors.outbox.db.postgres import prepared_cursor
 from tasks.listing.equality import equalities_of
 from tasks.models import Task
 

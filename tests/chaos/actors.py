@@ -14,14 +14,14 @@ import dramatiq
 from django.db import connection, transaction
 
 from actors.activity import log_task_creation
-from actors.outbox.worker import execution_lease as holds
+from actors.outbox.worker import execution_lease
 from actors.outbox.worker import poison as starts
 
 POLL_SECONDS = 0.05
 
 # Whatever the lengths are, what they mean is the same: only the tests need not wait half a minute for a dead worker's.
-holds.HOLD_SECONDS = 4.0
-holds.EXTEND_SECONDS = 1.0
+execution_lease.LEASE_SECONDS = 4.0
+execution_lease.RENEW_SECONDS = 1.0
 starts.MIN_SUSPENSION_MS = 500
 
 

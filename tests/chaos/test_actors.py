@@ -3,7 +3,7 @@
 from project.local.servers.process import wait_until
 from tests.chaos.scenario import Scenario
 
-MOST_STARTS = 5
+MAX_STARTS = 5
 
 
 def test_what_fails_three_times_and_then_succeeds_is_done_once(scenario: Scenario) -> None:
@@ -38,7 +38,7 @@ def test_what_kills_its_worker_is_given_up_and_takes_no_other_message_with_it(sc
     assert sorted((actor, reason) for actor, reason, _ in dead) == [(actor, "starts exceeded") for actor in killers]
     assert scenario.service.effects(killers["kill_worker"]) == 0
     for name in killers.values():
-        assert len(scenario.service.runs(name)) <= MOST_STARTS + 1  # a first delivery may be no redelivery
+        assert len(scenario.service.runs(name)) <= MAX_STARTS + 1  # a first delivery may be no redelivery
     scenario.discard_dead()
     scenario.assert_all_is_logged()
 

@@ -8,7 +8,7 @@ from project.local.servers.process import wait_until
 from tests.chaos.scenario import Scenario
 from tests.chaos.service import SILENCE_SECONDS
 
-MOST_STARTS = 5
+MAX_STARTS = 5
 # Of both worker processes: what they run at a time, and what they take at once.
 THREADS = 16
 PREFETCHED = 32
@@ -25,7 +25,7 @@ def test_workers_are_restarted_again_and_again_with_all_that_they_hold(scenario:
             scenario.service.stack.supervisor.stop_program("worker")
             most = scenario.service.count("SELECT coalesce(max(starts), 0) FROM outbox_outboxmessage")
             scenario.service.stack.supervisor.start_program("worker")
-            assert most <= MOST_STARTS
+            assert most <= MAX_STARTS
     scenario.assert_all_is_logged()
     done = scenario.service.query("SELECT name, count(*) FROM chaos_effect WHERE name LIKE %s GROUP BY 1", f"{prefix}%")
     assert dict(done) == {f"{prefix}{number}": 1 for number in range(count)}

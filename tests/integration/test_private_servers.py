@@ -284,7 +284,7 @@ def test_root_runs_postgresql_unprivileged_even_from_a_private_directory(
     with PrivatePostgresql(installation=postgresql_installation, directory=private, port=free_port()) as server:
         assert server._server is not None
         assert psutil.Process(server._server.pid).uids().real == account.uid
-        in_another_thread = server.program().working_directory
-        assert in_another_thread.is_dir()
+        elsewhere = server.program().working_directory
+        assert elsewhere.is_dir()
 
-    assert not in_another_thread.exists()
+    assert not elsewhere.exists()

@@ -1,6 +1,6 @@
 """A blocking connection to RabbitMQ that never blocks for long: pika's own waits for an answer for as long as it takes.
 
-Guarantee: every wait ends within `PATIENCE_SECONDS`, and within `HURRY_SECONDS` once another thread asks for haste.
+Guarantee: every wait ends within `TIMEOUT_SECONDS`, and within `HURRY_SECONDS` once another thread asks for haste.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError
 
-PATIENCE_SECONDS = 3.0
+TIMEOUT_SECONDS = 3.0
 HURRY_SECONDS = 0.5
 
 
-class ImpatientConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
+class TimeLimitedConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
     """A blocking connection that is given up where RabbitMQ does not answer."""
 
-    patience_seconds = PATIENCE_SECONDS
+    patience_seconds = TIMEOUT_SECONDS
 
     def hurry(self) -> None:
         """Give the connection up soon, and with it any wait, unless it is closed before; safe from any thread."""
@@ -46,14 +46,14 @@ class ImpatientConnection(pika.BlockingConnection):  # type: ignore[misc]  # pik
             self._impl._terminate_stream(TimeoutError(reason))
 
 
-def connect_impatiently(parameters: Any, *, heartbeat_seconds: int) -> ImpatientConnection:
+def connect_with_time_limit(parameters: Any, *, heartbeat_seconds: int) -> TimeLimitedConnection:
     """Connect, in one attempt.
 
     Raises:
         AMQPError, AMQPConnectorException, OSError: RabbitMQ cannot be reached.
     """
     parameters.connection_attempts = 1
-    parameters.socket_timeout = parameters.stack_timeout = PATIENCE_SECONDS
-    parameters.blocked_connection_timeout = PATIENCE_SECONDS
+    parameters.socket_timeout = parameters.stack_timeout = TIMEOUT_SECONDS
+    parameters.blocked_connection_timeout = TIMEOUT_SECONDS
     parameters.heartbeat = heartbeat_seconds
-    return ImpatientConnection(parameters)
+    return TimeLimitedConnection(parameters)

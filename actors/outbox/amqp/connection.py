@@ -20,6 +20,7 @@ from pika.exceptions import ChannelClosedByBroker, ConnectionOpenAborted
 from actors.outbox.amqp.client_names import with_connection_name
 from actors.outbox.amqp.confirms import Confirms, fault_of_a_message
 from actors.outbox.amqp.declarations import Declarations
+from actors.outbox.backoff import jittered_backoff
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has
             self._held.append(data)
 
 
-class ReturningConnection:
+class ReconnectingConnection:
     """One connection with one channel in confirm mode, or on its way there. Nothing of it survives a fork."""
 
     def __init__(
@@ -77,7 +78,7 @@ class ReturningConnection:
         client_name: str,
         connect_timeout_seconds: float,
         clock: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self.confirms: Confirms | None = None
         """The channel, once it is open and in confirm mode."""
@@ -87,7 +88,7 @@ class ReturningConnection:
         self.pika: CorkedConnection | None = None
         self._parameters = _own_parameters(parameters, client_name, connect_timeout_seconds)
         self._setup_seconds = connect_timeout_seconds
-        self._clock, self._draw = clock, draw
+        self._clock, self._jitter = clock, jitter
         self._ioloop = IOLoop()
         self._ioloop.activate_poller()
         self._failures = 0
@@ -190,13 +191,18 @@ class ReturningConnection:
         if self._was_useful or lasted or fault_of_a_message(error):
             self._failures = 0
         self._failures += 1
-        self._not_before = self._clock() + backoff_seconds(self._failures, draw=self._draw)
+        self._not_before = self._clock() + self._backoff_seconds()
         self._setup_since = NEVER
         self.pika = self.confirms = None
         self.is_blocked = False
         self.declarations.forget_all()
         if not self._is_closing:
             self._outage.tell(error)
+
+    def _backoff_seconds(self) -> float:
+        return jittered_backoff(
+            self._failures - 1, minimum=MIN_BACKOFF_SECONDS, maximum=MAX_BACKOFF_SECONDS, jitter=self._jitter
+        )
 
     def _on_blocked(self, _connection: CorkedConnection, frame: Any) -> None:
         self.is_blocked = True
@@ -236,12 +242,6 @@ class Outage:
         if self._kind is not None:
             logger.info("rabbitmq back %s after_seconds=%.1f", self._address, self._clock() - self._since)
         self._kind = None
-
-
-def backoff_seconds(failures: int, *, draw: Callable[[], float] = random.random) -> float:
-    """Return the pause after so many failures in a row: it doubles, and a random part of up to a half is taken off."""
-    whole = min(MIN_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16), MAX_BACKOFF_SECONDS)
-    return whole * (1.0 - draw() / 2)
 
 
 def explain(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import pika
 
 from actors.outbox.amqp.confirms import Confirms, Outcome, Outgoing
-from actors.outbox.amqp.connection import ReturningConnection
+from actors.outbox.amqp.connection import ReconnectingConnection
 
 __all__ = ["Outcome", "Outgoing", "Publisher"]
 
@@ -40,7 +40,7 @@ class Publisher:
         client_name: str,
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         """Prepare to connect; the first `run()` does.
 
@@ -49,14 +49,14 @@ class Publisher:
             client_name: what the management UI shows as the connection's name.
             connect_timeout_seconds: for TCP, TLS and AMQP together, for each address of the host.
             clock: monotonic seconds.
-            draw: random numbers from 0 to 1, for the pauses between attempts to connect.
+            jitter: random numbers from 0 to 1, for the pauses between attempts to connect.
         """
-        self._connection = ReturningConnection(
+        self._connection = ReconnectingConnection(
             parameters=parameters,
             client_name=client_name,
             connect_timeout_seconds=connect_timeout_seconds,
             clock=clock,
-            draw=draw,
+            jitter=jitter,
         )
         self._clock = clock
         self._rests_until = -math.inf
@@ -93,7 +93,7 @@ class Publisher:
             timeout_seconds: for everything; half a second more is possible.
             on_wait: called about once a second meanwhile. What it raises ends the waiting and is passed on.
         """
-        patience = Patience(seconds=timeout_seconds, on_wait=on_wait, clock=self._clock, stopped=self._stopped)
+        patience = Deadline(seconds=timeout_seconds, on_wait=on_wait, clock=self._clock, stopped=self._stopped)
         confirms = self._connection.confirms
         if confirms is None or not self.is_ready():
             return Outcome(unknown=[message.key for message in messages])
@@ -138,7 +138,7 @@ class Publisher:
         self._connection.turn(until=deadline)
         return self.is_ready() and not was_ready
 
-    def _declare(self, confirms: Confirms, queues: set[str], patience: "Patience") -> set[str]:
+    def _declare(self, confirms: Confirms, queues: set[str], patience: "Deadline") -> set[str]:
         declarations = [self._connection.declarations.get(self._connection.pika, queue) for queue in queues]
         self._work(
             lambda: self._connection.confirms is not confirms or all(each.is_settled for each in declarations), patience
@@ -166,7 +166,7 @@ class Publisher:
                 confirms.send(message)
                 budget -= len(message.body) + OVERHEAD_BYTES
 
-    def _work(self, step: Callable[[], bool], patience: "Patience") -> None:
+    def _work(self, step: Callable[[], bool], patience: "Deadline") -> None:
         while not step() and not patience.is_over():
             self._connection.turn(until=patience.until)
             patience.tick()
@@ -177,7 +177,7 @@ class Publisher:
             self._connection.declarations.forget(queue)
 
 
-class Patience:
+class Deadline:
     """How long to wait for RabbitMQ, and whom to tell meanwhile."""
 
     def __init__(

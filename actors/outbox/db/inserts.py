@@ -15,8 +15,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import DatabaseDefault
 
-from actors.outbox.db.prepared import prepared_cursor
-from actors.outbox.store import skips_locked
+from actors.outbox.db.postgres import prepared_cursor, skips_locked
 
 Values = dict[str, Any]
 

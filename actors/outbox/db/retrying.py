@@ -1,6 +1,7 @@
-"""Waits for a database that is away, and for rows that are locked: that is nobody's failure.
+"""Retries a database operation while the database is unavailable or a row is locked. Such waits are no failed attempts.
 
-Guarantee: what is done patiently is done, fails by itself, or is left to RabbitMQ (`Unsettled`) when the worker stops.
+Guarantee: the operation succeeds, fails by an error of its own, or the message is left to RabbitMQ
+(`LeaveForRedelivery`) because the worker stops.
 """
 
 import logging
@@ -10,48 +11,48 @@ from typing import TypeVar
 
 from django.db import Error, connection
 
+from actors.outbox.backoff import jittered_backoff
 from actors.outbox.db.errors import database_is_away
-from actors.outbox.db.transactions import give_up_open_transaction
-from actors.outbox.exceptions import Unsettled
-from actors.outbox.worker.retries import jittered_backoff
+from actors.outbox.db.transactions import discard_stray_transaction
+from actors.outbox.exceptions import LeaveForRedelivery
 
 logger = logging.getLogger(__name__)
 
-MIN_PATIENCE_MS = 100
-MAX_PATIENCE_MS = 5_000
+MIN_WAIT_MS = 100
+MAX_WAIT_MS = 5_000
 
 T = TypeVar("T")
 
 
-def patiently(
-    do: Callable[[], T],
+def retry_until_available(
+    operation: Callable[[], T],
     *,
     stopping: threading.Event,
     what: object,
     may_pass: Callable[[BaseException], bool] = database_is_away,
 ) -> T:
-    """Do something in the database; where that is away, wait for it and do it again.
+    """Do something in the database; while the database is unavailable, wait and do it again.
 
     Args:
-        do: a whole transaction, or nothing that must not happen twice.
+        operation: a whole transaction, or something that may happen twice.
         stopping: set when there is no more time to wait.
         what: named in the log.
-        may_pass: says of an error of the database's whether it is waited out.
+        may_pass: says of a database error whether it is waited out.
 
     Raises:
-        Unsettled: the database was still away when `stopping` was set.
+        LeaveForRedelivery: the database was still unavailable when `stopping` was set.
     """
     waits = 0
     while True:
         try:
-            give_up_open_transaction()
-            return do()
+            discard_stray_transaction()
+            return operation()
         except Error as error:
             if not may_pass(error):
                 raise
-            delay_ms = jittered_backoff(waits, least_ms=MIN_PATIENCE_MS, longest_ms=MAX_PATIENCE_MS)
+            delay_ms = int(jittered_backoff(waits, minimum=MIN_WAIT_MS, maximum=MAX_WAIT_MS))
             logger.warning("waiting for the database message=%s waiting_ms=%d error=%s", what, delay_ms, error)
             connection.close()
             if stopping.wait(delay_ms / 1000):
-                raise Unsettled from error
+                raise LeaveForRedelivery from error
             waits += 1

@@ -8,7 +8,7 @@ try.
 from django.db import DEFAULT_DB_ALIAS, connections
 
 
-def give_up_open_transaction() -> None:
+def discard_stray_transaction() -> None:
     """Close the connection if a transaction is open on it; one that belongs to a test case stays."""
     # Not the proxy, which looks the connection up for each of its attributes: it is looked at for every message.
     connection = connections[DEFAULT_DB_ALIAS]

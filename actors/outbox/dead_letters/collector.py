@@ -15,8 +15,8 @@ from dramatiq import Message
 
 from actors.outbox.amqp.queues import dead_letter_queue
 from actors.outbox.db.errors import lock_was_not_available
-from actors.outbox.dead_letters.payload import LONGEST_ID, LONGEST_NAME, is_known, is_too_old, plain, read
-from actors.outbox.envelope import OPTION, Ticket
+from actors.outbox.dead_letters.payload import MAX_ID_LENGTH, MAX_NAME_LENGTH, is_known, is_too_old, plain, read
+from actors.outbox.envelope import OPTION, AttemptRef
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ SAME_LETTER_WITHIN = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Letter:
+class DeadLetter:
     """What came out of the queue of dead letters of `queue`. Anybody may have written it: no value is to be trusted."""
 
     queue: str
@@ -78,7 +78,7 @@ def collect(channel: Any, queue: str, *, at_most: int) -> int:
                 break
             # Among those that go back until it is written down: a failure leaves it to RabbitMQ.
             waiting.append(method.delivery_tag)
-            letter = Letter(
+            letter = DeadLetter(
                 queue=queue,
                 body=body,
                 headers=properties.headers or {},
@@ -96,36 +96,36 @@ def collect(channel: Any, queue: str, *, at_most: int) -> int:
                 channel.basic_nack(tag, requeue=True)
 
 
-def write_down(letter: Letter) -> bool:
+def write_down(letter: DeadLetter) -> bool:
     """Make a row of a letter, or its row a dead one, and commit; return False if a worker may still settle it."""
     message, problem = read(letter.body)
-    # What no worker could decode still has its ticket among the headers.
+    # What no worker could decode still has its reference among the headers.
     options = message.options if message is not None else {OPTION: plain(letter.headers.get(OPTION))}
-    ticket, death = Ticket.of(options), _judge(letter, message, problem)
+    ref, death = AttemptRef.of(options), _judge(letter, message, problem)
     try:
         with transaction.atomic(durable=True):
-            if ticket is None:
+            if ref is None:
                 _add(letter, message, death)
                 return True
-            message_id = plain(letter.message_id if message is None else message.message_id, LONGEST_ID)
-            return _end(ticket, message_id, death)
+            message_id = plain(letter.message_id if message is None else message.message_id, MAX_ID_LENGTH)
+            return _end(ref, message_id, death)
     except OperationalError as error:
         if lock_was_not_available(error):
             return False
         raise
 
 
-def _end(ticket: Ticket, message_id: str, death: Death) -> bool:
-    row = _lock(ticket.row_id)
+def _end(ref: AttemptRef, message_id: str, death: Death) -> bool:
+    row = _lock(ref.row_id)
     # Another id under the same number: the database was made anew since, and this is no message of its.
-    if row is None or row.message_id != message_id or row.attempt != ticket.attempt or row.state == State.DEAD:
-        logger.info("dead letter dropped row=%s: settled or superseded before", ticket)
+    if row is None or row.message_id != message_id or row.attempt != ref.attempt or row.state == State.DEAD:
+        logger.info("dead letter dropped row=%s: settled or superseded before", ref)
         return True
     this = OutboxMessage.objects.filter(pk=row.pk)
     if this.filter(held_until__gt=Now()).exists():
         return False
     this.die(death.reason, error=death.error, traceback=row.traceback)
-    logger.error("state=dead row=%s reason=%r", ticket, death.reason)
+    logger.error("state=dead row=%s reason=%r", ref, death.reason)
     return True
 
 
@@ -137,21 +137,21 @@ def _lock(row_id: int) -> OutboxMessage | None:
     return rows.select_for_update().first()
 
 
-def _add(letter: Letter, message: Message[Any] | None, death: Death) -> None:
-    queue = plain(letter.queue, LONGEST_NAME)
+def _add(letter: DeadLetter, message: Message[Any] | None, death: Death) -> None:
+    queue = plain(letter.queue, MAX_NAME_LENGTH)
     if letter.is_redelivered and _is_known(queue, letter.body):
         return
     row = OutboxMessage.objects.create(
-        message_id=plain(letter.message_id if message is None else message.message_id, LONGEST_ID),
+        message_id=plain(letter.message_id if message is None else message.message_id, MAX_ID_LENGTH),
         queue=queue,
-        actor=plain(letter.actor if message is None else message.actor_name, LONGEST_NAME),
+        actor=plain(letter.actor if message is None else message.actor_name, MAX_NAME_LENGTH),
         body=letter.body,
         state=State.DEAD,
         died_at=Now(),
         reason=death.reason,
         error=death.error,
-        subject=plain(letter.headers.get("subject"), LONGEST_NAME),
-        request_id=plain(letter.headers.get("request_id"), LONGEST_NAME),
+        subject=plain(letter.headers.get("subject"), MAX_NAME_LENGTH),
+        request_id=plain(letter.headers.get("request_id"), MAX_NAME_LENGTH),
     )
     logger.error("state=dead row=%d reason=%r: it came from elsewhere", row.pk, death.reason)
 
@@ -163,7 +163,7 @@ def _is_known(queue: str, body: bytes) -> bool:
     return dead.exists() or DeadLetterDecision.objects.filter(decided_at__gte=since, queue=queue, body=body).exists()
 
 
-def _judge(letter: Letter, message: Message[Any] | None, problem: str) -> Death:
+def _judge(letter: DeadLetter, message: Message[Any] | None, problem: str) -> Death:
     cause, told = _rabbitmqs_words(letter.headers)
     if message is None:
         return Death(reason=UNDECODABLE, error=f"{problem}\n{told}")
@@ -180,8 +180,8 @@ def _rabbitmqs_words(headers: dict[Any, Any]) -> tuple[str, str]:
     """Return RabbitMQ's reason for the latest death, and a sentence about it."""
     deaths = headers.get("x-death")
     latest = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
-    cause = plain(latest.get("reason") or headers.get("x-first-death-reason"), LONGEST_NAME)
+    cause = plain(latest.get("reason") or headers.get("x-first-death-reason"), MAX_NAME_LENGTH)
     if not cause:
         return "", "RabbitMQ gives no reason: it was put among the dead letters by hand."
     count = latest.get("count") if isinstance(latest.get("count"), int) else 1
-    return cause, f"RabbitMQ: {cause} in queue {plain(latest.get('queue'), LONGEST_NAME)!r}, {count}×"
+    return cause, f"RabbitMQ: {cause} in queue {plain(latest.get('queue'), MAX_NAME_LENGTH)!r}, {count}×"

@@ -15,7 +15,8 @@ from django.db.models.functions import Now
 from dramatiq.common import current_millis, q_name
 
 from actors.outbox.dead_letters.payload import UnfitMessage, is_too_old, plain, require_fit, require_queue
-from actors.outbox.models import NOBODYS, DeadLetterDecision, Decision, OutboxMessage, State
+from actors.outbox.models import UNLEASED, DeadLetterDecision, Decision, OutboxMessage, State
+from actors.outbox.wakeup import wake_relay_on_commit
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ BATCH = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decider:
+class Operator:
     """Who decides on dead letters."""
 
     name: str
@@ -32,7 +33,7 @@ class Decider:
 
 
 @dataclass(kw_only=True, slots=True)
-class Decided:
+class DecisionResult:
     """What became of the rows that were to be decided on; those in neither had been decided on before."""
 
     decisions: list[DeadLetterDecision] = field(default_factory=list)
@@ -41,7 +42,7 @@ class Decided:
     """Why a row stays dead, by its id."""
 
 
-def replay(rows: QuerySet[OutboxMessage], *, by: Decider, why: str, body: bytes | None = None) -> Decided:
+def replay(rows: QuerySet[OutboxMessage], *, by: Operator, why: str, body: bytes | None = None) -> DecisionResult:
     """Have dead letters published again, as a new attempt of each: late copies of earlier attempts do nothing.
 
     Args:
@@ -56,7 +57,7 @@ def replay(rows: QuerySet[OutboxMessage], *, by: Decider, why: str, body: bytes 
     return _decide(rows, lambda row: _revive(row, body), record)
 
 
-def discard(rows: QuerySet[OutboxMessage], *, by: Decider, why: str) -> Decided:
+def discard(rows: QuerySet[OutboxMessage], *, by: Operator, why: str) -> DecisionResult:
     """Delete dead letters; the record of the decision keeps their messages."""
 
     def delete(row: OutboxMessage) -> None:
@@ -69,8 +70,8 @@ def _decide(
     rows: QuerySet[OutboxMessage],
     do: Callable[[OutboxMessage], None],
     record: Callable[[OutboxMessage], DeadLetterDecision],
-) -> Decided:
-    decided = Decided()
+) -> DecisionResult:
+    decided = DecisionResult()
     for batch in _batches(sorted(rows.values_list("pk", flat=True))):
         with transaction.atomic():
             # Locked: of two who decide at once the second finds nothing dead any more.
@@ -83,7 +84,7 @@ def _decide(
                     continue
                 decision.save(force_insert=True)
                 decided.decisions.append(decision)
-            _wake_relay_on_commit()
+            wake_relay_on_commit()
     for decision in decided.decisions:
         logger.warning("dead letter %s row=%d by=%r", decision.decision, decision.row_id, decision.decided_by)
     return decided
@@ -94,7 +95,7 @@ def _batches(ids: list[int]) -> Iterator[list[int]]:
         yield ids[start : start + BATCH]
 
 
-def _record(row: OutboxMessage, *, kind: Decision, by: Decider, why: str, edited: bytes | None) -> DeadLetterDecision:
+def _record(row: OutboxMessage, *, kind: Decision, by: Operator, why: str, edited: bytes | None) -> DeadLetterDecision:
     return DeadLetterDecision(
         row_id=row.pk,
         message_id=row.message_id,
@@ -135,11 +136,5 @@ def _revive(row: OutboxMessage, edited: bytes | None) -> None:
         reason="",
         error="",
         traceback="",
-        **NOBODYS,
+        **UNLEASED,
     )
-
-
-def _wake_relay_on_commit() -> None:
-    from actors.outbox.relay.thread import process_relay
-
-    transaction.on_commit(process_relay.wake, robust=True)

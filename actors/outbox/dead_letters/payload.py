@@ -19,10 +19,10 @@ from actors.outbox.discovery import import_actors
 from actors.outbox.exceptions import OutboxError
 from actors.outbox.models import OutboxMessage, clean
 
-LONGEST_ID = 64
-LONGEST_NAME = 100
+MAX_ID_LENGTH = 64
+MAX_NAME_LENGTH = 100
 # Bytes of a body that are shown.
-LONGEST_DUMP = 4_096
+MAX_DUMP_BYTES = 4_096
 
 
 class UnfitMessage(OutboxError):
@@ -34,7 +34,7 @@ def read(body: bytes) -> tuple[Message[Any] | None, str]:
     try:
         message = Message.decode(body)
     except DecodeError as error:
-        return None, plain(_describe_root(error), LONGEST_NAME * 10)
+        return None, plain(_describe_root(error), MAX_NAME_LENGTH * 10)
     is_well_formed = (
         isinstance(message.actor_name, str)
         and isinstance(message.queue_name, str)
@@ -57,11 +57,11 @@ def require_fit(body: bytes) -> Message[Any]:
     if message is None:
         raise UnfitMessage(f"it is no message: {problem}")
     if not is_known(message.actor_name):
-        raise UnfitMessage(f"there is no actor {plain(message.actor_name, LONGEST_NAME)!r}")
+        raise UnfitMessage(f"there is no actor {plain(message.actor_name, MAX_NAME_LENGTH)!r}")
     if not (message.message_id.isascii() and message.message_id.isprintable() and message.message_id.strip()):
         raise UnfitMessage("its message_id is no printable ASCII text")
-    if len(message.message_id) > LONGEST_ID:
-        raise UnfitMessage(f"its message_id is longer than {LONGEST_ID} characters")
+    if len(message.message_id) > MAX_ID_LENGTH:
+        raise UnfitMessage(f"its message_id is longer than {MAX_ID_LENGTH} characters")
     _require_arguments(message)
     return message
 
@@ -134,7 +134,7 @@ def require_queue(queue: str) -> None:
     if queue not in broker.get_declared_queues():
         import_actors()
     if queue not in broker.get_declared_queues():
-        raise UnfitMessage(f"no worker consumes the queue {plain(queue, LONGEST_NAME)!r}")
+        raise UnfitMessage(f"no worker consumes the queue {plain(queue, MAX_NAME_LENGTH)!r}")
 
 
 def is_too_old(message: Message[Any]) -> bool:
@@ -167,9 +167,9 @@ def _describe_root(error: BaseException) -> str:
 
 
 def _dump(body: bytes) -> Iterator[str]:
-    for start in range(0, min(len(body), LONGEST_DUMP), 16):
+    for start in range(0, min(len(body), MAX_DUMP_BYTES), 16):
         line = body[start : start + 16]
         letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in line)
         yield f"{start:08x}  {line.hex(' '):<47}  {letters}"
-    if len(body) > LONGEST_DUMP:
-        yield f"… {len(body) - LONGEST_DUMP} bytes more"
+    if len(body) > MAX_DUMP_BYTES:
+        yield f"… {len(body) - MAX_DUMP_BYTES} bytes more"

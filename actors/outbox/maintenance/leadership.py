@@ -33,13 +33,13 @@ def queues_published_to() -> Iterator[str]:
         name = published.filter(queue__gt=name).first()
 
 
-def take_lease(queue: str, *, token: UUID, seconds: float) -> bool:
+def acquire_leadership(queue: str, *, token: UUID, seconds: float) -> bool:
     """Lease a queue, or lease it for longer; return False if it is another's."""
     free = Q(lease_until=None) | Q(lease_until__lt=Now()) | Q(lease_token=token)
     taken = WatchedQueue.objects.filter(free, name=queue)
     return bool(taken.update(lease_token=token, lease_until=Now() + timedelta(seconds=seconds)))
 
 
-def give_up_leases(token: UUID) -> None:
+def resign(token: UUID) -> None:
     """Let somebody else watch at once."""
     WatchedQueue.objects.filter(lease_token=token).update(lease_token=None, lease_until=None)

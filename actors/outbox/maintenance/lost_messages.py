@@ -16,6 +16,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from actors.outbox.models import OutboxMessage, State, WatchedQueue
+from actors.outbox.wakeup import wake_relay_on_commit
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +109,6 @@ def _remember(sighting: Sighting, token: UUID) -> None:
 
 
 def _publish_again(queue: str, *, before: datetime, at_most: int) -> int:
-    from actors.outbox.relay.thread import process_relay
-
     lost = lost_rows(queue, before=before)
     # A locked row is being settled at this moment: it is not lost.
     found = list(
@@ -118,5 +117,5 @@ def _publish_again(queue: str, *, before: datetime, at_most: int) -> int:
     count = lost.filter(pk__in=found).update(state=State.PENDING, due_at=Now(), published_at=None)
     if count:
         logger.warning("repaired queue=%s rows=%d", queue, count)
-        transaction.on_commit(process_relay.wake, robust=True)
+        wake_relay_on_commit()
     return count

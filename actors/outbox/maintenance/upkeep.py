@@ -17,26 +17,26 @@ from django.db import InterfaceError, OperationalError, connection
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
-from actors.outbox.amqp.blocking import ImpatientConnection, connect_impatiently
+from actors.outbox.amqp.blocking import TimeLimitedConnection, connect_with_time_limit
 from actors.outbox.amqp.client_names import process_name, with_connection_name
 from actors.outbox.amqp.connection import Outage
 from actors.outbox.amqp.declarations import NOT_FOUND, count_ready, declare, explain_refusal
 from actors.outbox.conf import upkeep_seconds
 from actors.outbox.dead_letters.collector import collect
 from actors.outbox.maintenance import lost_messages as repair
-from actors.outbox.maintenance.leadership import give_up_leases, queues_to_watch, take_lease
+from actors.outbox.maintenance.leadership import acquire_leadership, queues_to_watch, resign
 from actors.outbox.worker.consumer import CANNOT_CONNECT
 from actors.outbox.worker.limits import repair_after_seconds
 
 logger = logging.getLogger(__name__)
 
-MOST_DEAD_LETTERS = 1_000
+MAX_DEAD_LETTERS = 1_000
 # A leader that was killed is replaced after so long; one that works renews before each look.
 LEASE_SECONDS = 30.0
 STOP_SECONDS = 1.0
-LEAST_HEARTBEAT_SECONDS = 15
+MIN_HEARTBEAT_SECONDS = 15
 
-Connect = Callable[[], ImpatientConnection]
+Connect = Callable[[], TimeLimitedConnection]
 
 
 class Upkeep:
@@ -44,7 +44,7 @@ class Upkeep:
 
     def __init__(self, *, connect: Connect, lease_seconds: float = LEASE_SECONDS) -> None:
         self.token = uuid4()
-        self.connection: ImpatientConnection | None = None
+        self.connection: TimeLimitedConnection | None = None
         self._connect = connect
         self._lease_seconds = lease_seconds
         self._margin_seconds: float | None = None
@@ -59,7 +59,7 @@ class Upkeep:
         """
         leads = False
         for queue in queues_to_watch():
-            if take_lease(queue, token=self.token, seconds=self._lease_seconds):
+            if acquire_leadership(queue, token=self.token, seconds=self._lease_seconds):
                 leads = True
                 self._look_after(queue)
         if not leads:
@@ -75,7 +75,7 @@ class Upkeep:
     def end(self) -> None:
         """Let others look after the queues at once."""
         self.disconnect()
-        give_up_leases(self.token)
+        resign(self.token)
 
     def _look_after(self, queue: str) -> None:
         line = self._connected()
@@ -88,7 +88,7 @@ class Upkeep:
         else:
             self._told.pop(queue, None)
 
-    def _connected(self) -> ImpatientConnection:
+    def _connected(self) -> TimeLimitedConnection:
         if self.connection is None or not self.connection.is_open:
             self.connection = self._connect()
         return self.connection
@@ -104,7 +104,7 @@ class Upkeep:
             logger.error("upkeep: queue refused %s", explain_refusal(queue, refusal))
 
 
-def collect_dead_letters(line: ImpatientConnection, queue: str) -> int:
+def collect_dead_letters(line: TimeLimitedConnection, queue: str) -> int:
     """Make rows of a queue's dead letters; return how many there were.
 
     Raises:
@@ -112,7 +112,7 @@ def collect_dead_letters(line: ImpatientConnection, queue: str) -> int:
     """
     try:
         with line.channel() as channel:
-            return collect(channel, queue, at_most=MOST_DEAD_LETTERS)
+            return collect(channel, queue, at_most=MAX_DEAD_LETTERS)
     except ChannelClosedByBroker as error:
         if error.reply_code != NOT_FOUND:
             raise
@@ -200,7 +200,7 @@ def make_upkeep_thread() -> UpkeepThread:
     return UpkeepThread(partial(connect_to_broker, period_seconds=period_seconds), period_seconds=period_seconds)
 
 
-def connect_to_broker(*, period_seconds: float) -> ImpatientConnection:
+def connect_to_broker(*, period_seconds: float) -> TimeLimitedConnection:
     """Connect to the broker's RabbitMQ; heartbeats bridge the time from one step to the next.
 
     Raises:
@@ -208,7 +208,7 @@ def connect_to_broker(*, period_seconds: float) -> ImpatientConnection:
     """
     broker = dramatiq.get_broker()
     assert isinstance(broker, RabbitmqBroker)
-    heartbeat = max(LEAST_HEARTBEAT_SECONDS, int(3 * period_seconds) + 1)
-    return connect_impatiently(
+    heartbeat = max(MIN_HEARTBEAT_SECONDS, int(3 * period_seconds) + 1)
+    return connect_with_time_limit(
         with_connection_name(broker.parameters, process_name("upkeep")), heartbeat_seconds=heartbeat
     )

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, time, timedelta
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-LARGEST_ID = 2**63 - 1
-LONGEST_SECONDS = 3_600
+MAX_ID = 2**63 - 1
+MAX_SECONDS = 3_600
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -18,7 +18,7 @@ def row_id(text: str) -> int:
     Raises:
         ArgumentTypeError: it is none.
     """
-    if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) <= LARGEST_ID:
+    if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) <= MAX_ID:
         raise ArgumentTypeError(f"{text!r} is no id of a row: a whole number from 1 on")
     return int(text)
 
@@ -40,7 +40,7 @@ def seconds(text: str) -> float:
     Raises:
         ArgumentTypeError: it is none.
     """
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) or float(text) > LONGEST_SECONDS:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) or float(text) > MAX_SECONDS:
         raise ArgumentTypeError(f"{text!r} is no number of seconds, up to an hour")
     return float(text)
 

@@ -39,7 +39,7 @@ class Rate:
     """A second; cancelled and discarded ones are counted too."""
 
 
-def take_stock() -> dict[str, Any]:
+def collect() -> dict[str, Any]:
     """Return the counts and ages, in seconds, of what is in the outbox."""
     rows = OutboxMessage.objects.all()
     begun = (Min(column, filter=Q(state=state)) for state, column in AGES_BEGIN.items())

@@ -20,12 +20,13 @@ from dramatiq.errors import DecodeError
 from actors.outbox import envelope
 from actors.outbox import store as statements
 from actors.outbox.amqp.publisher import Outcome, Outgoing
+from actors.outbox.db.postgres import skips_locked
 from actors.outbox.models import AWAITING, OutboxMessage, State
 from actors.outbox.store import LEASE_SECONDS
 
 logger = logging.getLogger(__name__)
 
-LARGEST_WINDOW = 1_000
+MAX_WINDOW = 1_000
 WINDOW_GROWTH = 4
 PUBLISH_TIMEOUT_SECONDS = 20.0
 POSTPONE_SECONDS = 1.0
@@ -72,7 +73,7 @@ class Relay:
         went_well = not (outcome.refused or outcome.unroutable or outcome.unknown)
         was_full = len(rows) == self.window
         self.suspects = len(rows) if outcome.channel_error else max(0, self.suspects - 1)
-        self.window = min(self.window * WINDOW_GROWTH, LARGEST_WINDOW) if went_well and not self.suspects else 1
+        self.window = min(self.window * WINDOW_GROWTH, MAX_WINDOW) if went_well and not self.suspects else 1
         return went_well and was_full
 
     def _carry(self, token: UUID, rows: Sequence[OutboxMessage]) -> Outcome:
@@ -156,4 +157,4 @@ def _change_leased(token: UUID, rows: Sequence[OutboxMessage], *states: State, *
 
 def _is_known_to_be_idle() -> bool:
     # To SQLite an update is a writer, of which there is one at a time, even if it finds nothing to write.
-    return not statements.skips_locked() and not ready_rows().exists()
+    return not skips_locked() and not ready_rows().exists()

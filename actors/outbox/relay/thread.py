@@ -1,12 +1,10 @@
-"""The relay's thread and, beside it, that of `upkeep`: in every web and worker process, so that no third is needed.
+"""The relay's thread, of which each web and worker process has one: it steps the relay whenever rows may be due.
 
-Guarantee: somebody always sweeps. The relay's thread is woken by commits, sweeps on a timer, outlives outages of the
-database and of RabbitMQ, and starts again after a fork.
+Guarantee: the relay always sweeps. The thread is woken by commits (`wakeup`), sweeps on a timer, and outlives outages
+of the database and of RabbitMQ. `background` starts and stops it; `manage.py relay` runs it in its main thread.
 """
 
-import atexit
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +15,8 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 from actors.outbox.amqp.client_names import process_name
 from actors.outbox.amqp.publisher import Publisher
-from actors.outbox.conf import threads_are_wanted
-from actors.outbox.maintenance.upkeep import UpkeepThread, make_upkeep_thread
+from actors.outbox.db.postgres import disable_synchronous_commit
 from actors.outbox.relay.relay import Relay, ready_rows
-from actors.outbox.store import let_commits_be_late
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +27,7 @@ STOP_SECONDS = 5.0
 # message's. So it rests after each for as long as it carried messages: from some 150 a second on, batches grow until
 # the rest is at its longest; those that come now and then are carried at once.
 REST_SECONDS_A_MESSAGE = 0.006
-LONGEST_REST_SECONDS = 0.03
+MAX_REST_SECONDS = 0.03
 
 
 class RelayThread(threading.Thread):
@@ -42,11 +38,11 @@ class RelayThread(threading.Thread):
         self._make_publisher = make_publisher
         self._stopping = threading.Event()
         # Only on a connection of this thread's own.
-        self._lets_commits_be_late = False
+        self._disables_synchronous_commit = False
         self._begin()
 
     def run(self) -> None:
-        self._lets_commits_be_late = True
+        self._disables_synchronous_commit = True
         try:
             while not self._stopping.is_set():
                 self._sweep()
@@ -86,8 +82,8 @@ class RelayThread(threading.Thread):
         """Sleep until there may be something to carry, and carry it."""
         try:
             self.publisher.run(SWEEP_SECONDS)
-            if self._lets_commits_be_late:
-                let_commits_be_late()
+            if self._disables_synchronous_commit:
+                disable_synchronous_commit()
             carried_before = self.relay.carried
             while not self._stopping.is_set() and self.relay.step():
                 pass
@@ -104,7 +100,7 @@ class RelayThread(threading.Thread):
 
 def rest_after(messages: int) -> float:
     """Return how many seconds to rest after so many messages."""
-    return min(messages * REST_SECONDS_A_MESSAGE, LONGEST_REST_SECONDS)
+    return min(messages * REST_SECONDS_A_MESSAGE, MAX_REST_SECONDS)
 
 
 def make_publisher() -> Publisher:
@@ -112,51 +108,3 @@ def make_publisher() -> Publisher:
     broker = dramatiq.get_broker()
     assert isinstance(broker, RabbitmqBroker)
     return Publisher(parameters=broker.parameters, client_name=process_name("relay"))
-
-
-class ProcessRelay:
-    """The relay of this process, of which there is at most one, and its upkeep: two threads that live together."""
-
-    _relay: RelayThread | None
-    _upkeep: UpkeepThread | None
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def start(self) -> None:
-        """Start the threads, if none run and they are wanted (`OUTBOX_RELAY_THREAD`)."""
-        if not threads_are_wanted():
-            return
-        with self._lock:
-            if self._relay is None or not self._relay.is_alive():
-                self._relay = RelayThread(make_publisher)
-                self._relay.start()
-            if self._upkeep is None or not self._upkeep.is_alive():
-                self._upkeep = make_upkeep_thread()
-                self._upkeep.start()
-
-    def wake(self) -> None:
-        """Tell the relay, if there is one, that something was committed."""
-        if self._relay is not None:
-            self._relay.wake()
-
-    def stop(self) -> None:
-        """Stop the threads, if there are any."""
-        with self._lock:
-            threads = [thread for thread in (self._upkeep, self._relay) if thread is not None]
-            for thread in threads:
-                thread.request_stop()
-            for thread in threads:
-                thread.stop()
-            self._relay = self._upkeep = None
-
-    def forget(self) -> None:
-        """Have no threads: after a fork they are the parent's, and so are their connections."""
-        self._lock = threading.Lock()
-        self._relay = self._upkeep = None
-
-
-process_relay = ProcessRelay()
-os.register_at_fork(after_in_child=process_relay.forget)
-# A web process that ends says good-bye to RabbitMQ, and gives up at once what it leases.
-atexit.register(process_relay.stop)

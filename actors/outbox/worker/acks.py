@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Ack:
     """An ack or a nack of one message, or an ack of all up to one."""
 
     tag: int
@@ -21,7 +21,7 @@ class Answer:
     up_to: bool = False
 
 
-class Answers:
+class AckBuffer:
     """The answers of one channel, whose messages have the tags 1, 2, 3 …, as AMQP has it."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Answers:
             self._given[tag] = is_ack
             return len(self._given) == 1
 
-    def take(self) -> list[Answer]:
+    def take(self) -> list[Ack]:
         """Return what is to be told, in this order, of what was given since the last time."""
         with self._lock:
             given, self._given = self._given, {}
@@ -44,10 +44,10 @@ class Answers:
         acked = sorted(tag for tag, is_ack in given.items() if is_ack)
         together = [tag for tag in acked if tag <= self._answered_to]
         # Rejections first: an acknowledgement of all up to a later one would take theirs away.
-        told = [Answer(tag, is_ack=False) for tag, is_ack in given.items() if not is_ack]
+        told = [Ack(tag, is_ack=False) for tag, is_ack in given.items() if not is_ack]
         if together:
-            told.append(Answer(together[-1], is_ack=True, up_to=len(together) > 1))
-        return told + [Answer(tag, is_ack=True) for tag in acked[len(together) :]]
+            told.append(Ack(together[-1], is_ack=True, up_to=len(together) > 1))
+        return told + [Ack(tag, is_ack=True) for tag in acked[len(together) :]]
 
     def _advance(self, tags: Iterable[int]) -> None:
         self._answered_beyond.update(tags)

@@ -1,62 +1,53 @@
 """Worker threads that run several messages after one another, and settle them in one transaction.
 
 Guarantee: what a message goes through is what Dramatiq's own thread has it go through: its hooks in their order, its
-own failure, no acknowledgement before it is settled. Only messages of actors that return rows share, and only if their
+own failure, no acknowledgement before it is settled. Only messages of actors that return rows batch, and only if their
 actor was quick the last time: none waits long for another's run. `middleware` puts these threads into Dramatiq's worker
-and says what may share, `settlement` runs each message, `group_commit` settles them.
+and says what may batch, `settlement` runs each message, `group_commit` settles them.
 """
 
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dramatiq
-from dramatiq import MessageProxy
+from dramatiq import Broker, MessageProxy
 from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import SkipMessage
 from dramatiq.worker import WorkerThread, _WorkQueueItem
 
 from actors.outbox.db.errors import RowIsLocked, database_is_away, trust_connection
-from actors.outbox.exceptions import Unsettled
-from actors.outbox.store import LivingRow
+from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.store import UnsettledRow
 from actors.outbox.worker.delivery import read_together
-from actors.outbox.worker.group_commit import GroupCommit, Work, settle_together
-from actors.outbox.worker.log_buffer import lines_gathered, write_gathered
+from actors.outbox.worker.execution import Execution
+from actors.outbox.worker.group_commit import Completion, GroupCommit, settle_together
+from actors.outbox.worker.log_buffer import buffered_lines, flush_lines
+from actors.outbox.worker.state import QUICK_SECONDS, Pace, WorkerState
 
-if TYPE_CHECKING:
-    from actors.outbox.middleware import Settlement
-    from actors.outbox.worker.execution import Settling
-
-LARGEST_SHARE = 64
-# No further message is begun when a share has run for so long; an actor that took longer by itself does not share.
-QUICK_SECONDS = 0.05
+MAX_BATCH = 64
 
 
-class Pace:
-    """How long the actors of a process took when they last ran."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-
-    def note(self, actor_name: str, seconds: float) -> None:
-        """Remember how long an actor took."""
-        self._seconds[actor_name] = seconds
-
-    def is_quick(self, actor_name: str) -> bool:
-        """Say whether an actor was quick; one that has not run yet was not."""
-        return self._seconds.get(actor_name, QUICK_SECONDS) < QUICK_SECONDS
+_thread = threading.local()
 
 
-class Share:
+def current_batch() -> "Batch | None":
+    """Return the batch that this thread gathers, if it gathers one."""
+    batch: Batch | None = getattr(_thread, "batch", None)
+    return batch
+
+
+class Batch:
     """Messages that one thread settles together."""
 
     def __init__(
-        self, rows: dict[int, LivingRow], *, group_commit: GroupCommit, on_close: Callable[[], None] = lambda: None
+        self, rows: dict[int, UnsettledRow], *, group_commit: GroupCommit, on_close: Callable[[], None] = lambda: None
     ) -> None:
-        """Begin a share.
+        """Begin a batch.
 
         Args:
             rows: of its messages, by id, as far as they were found.
@@ -68,30 +59,30 @@ class Share:
         self._rows = rows
         self._group_commit = group_commit
         self._on_close = on_close
-        self._waiting: dict[int, tuple[Settling, Work]] = {}
+        self._waiting: dict[int, tuple[Execution, Completion]] = {}
         self._is_given_up = False
 
-    def enter(self, settling: "Settling") -> None:
+    def enter(self, execution: Execution) -> None:
         """Have a message use the row that was read for it, and wait to be settled once it has run."""
-        delivery = settling.delivery
-        row = self._rows.get(delivery.ticket.row_id)
-        if row is not None and (row.attempt, row.message_id) == (delivery.ticket.attempt, delivery.message.message_id):
-            settling.known_row = row
-        settling.put_off = self._put_off
-        settling.before_waiting = self.close
+        delivery = execution.delivery
+        row = self._rows.get(delivery.ref.row_id)
+        if row is not None and (row.attempt, row.message_id) == (delivery.ref.attempt, delivery.message.message_id):
+            execution.known_row = row
+        execution.put_off = self._put_off
+        execution.before_waiting = self.close
 
     def close(self) -> None:
         """Settle what has run, at its end or before something begins that may last, such as a wait for a lock."""
         self.is_closed = True
         self._on_close()
-        write_gathered()
+        flush_lines()
         left = [work for _settling, work in self._waiting.values() if not work.is_done]
         if left:
             self._group_commit.try_together(left)
             _settle_alone([work for work in left if not work.is_done])
 
-    def _put_off(self, settling: "Settling", work: Work) -> None:
-        self._waiting[id(settling.delivery.message)] = settling, work
+    def _put_off(self, execution: Execution, work: Completion) -> None:
+        self._waiting[id(execution.delivery.message)] = execution, work
 
     def waits(self, message: MessageProxy) -> bool:
         """Say whether a message has run, and its end is to come."""
@@ -102,29 +93,29 @@ class Share:
         return self._waiting[id(message)][1].is_done
 
     def end(self, message: MessageProxy) -> None:
-        """Settle a message alone, and patiently, if it was not settled with the others.
+        """Settle a message alone, and retry_until_available, if it was not settled with the others.
 
         Raises:
             SkipMessage: it was settled or superseded before.
-            Unsettled: the worker is to stop before its outcome could be written.
+            LeaveForRedelivery: the worker is to stop before its outcome could be written.
             Exception: whatever its rows or follow-ups raise; that is written down.
         """
-        settling, work = self._waiting.pop(id(message))
+        execution, work = self._waiting.pop(id(message))
         if work.is_done and work.is_owed:
             return
         if self._is_given_up and not work.is_done:
-            raise Unsettled
+            raise LeaveForRedelivery
         try:
-            settling.settle_at_last(work)
-        except Unsettled:
+            execution.settle_at_last(work)
+        except LeaveForRedelivery:
             # What one has waited for in vain, the others need not wait for.
             self._is_given_up = True
             raise
 
 
-def _settle_alone(works: Sequence[Work]) -> None:
+def _settle_alone(completions: Sequence[Completion]) -> None:
     """Settle each that can be settled at once: none may wait for what another has to wait for."""
-    for work in works:
+    for work in completions:
         try:
             settle_together([work])
         except RowIsLocked:
@@ -134,37 +125,60 @@ def _settle_alone(works: Sequence[Work]) -> None:
                 return
 
 
-class Passage:
+@contextmanager
+def _gathering(batch: Batch) -> Iterator[None]:
+    """Have the messages that this thread starts inside settled together."""
+    _thread.batch = batch
+    try:
+        yield
+    finally:
+        _thread.batch = None
+
+
+def may_batch(broker: Broker, message: MessageProxy, pace: Pace) -> bool:
+    """Say whether a message may be settled with others: not if its start may have to be written down first."""
+    actor = broker.actors.get(message.actor_name)
+    return (
+        actor is not None
+        and pace.is_quick(actor.actor_name)
+        and bool(actor.options.get("returns_rows"))
+        and not (message.failed or getattr(message, "redelivered", False) or actor.options.get("outside_effects"))
+        and "outbox" in message.options
+        and not message.options.get("dedupe_key")
+    )
+
+
+class MessageRun:
     """One message's way through Dramatiq's hooks, as `WorkerThread.process_message` has it, with a halt in its middle.
 
     The halt is between the run of the actor and its settlement. What ends before never comes to the second part.
     """
 
-    def __init__(self, thread: "SharingWorkerThread", message: MessageProxy) -> None:
+    def __init__(self, thread: "BatchingWorkerThread", message: MessageProxy) -> None:
         self._thread = thread
         self._message = message
         self._actor: dramatiq.Actor[Any, Any] | None = None
 
-    def begin(self, share: Share) -> None:
+    def begin(self, batch: Batch) -> None:
         """Run the actor."""
-        self._go(lambda: self._run(share))
+        self._go(lambda: self._run(batch))
 
-    def end(self, share: Share) -> None:
+    def end(self, batch: Batch) -> None:
         """Settle what halted, if it is not settled yet, and acknowledge it."""
-        if share.waits(self._message):
-            self._go(lambda: share.end(self._message))
+        if batch.waits(self._message):
+            self._go(lambda: batch.end(self._message))
 
-    def has_to_wait(self, share: Share) -> bool:
+    def has_to_wait(self, batch: Batch) -> bool:
         """Say whether it is still to be settled."""
-        return share.waits(self._message) and not share.is_settled(self._message)
+        return batch.waits(self._message) and not batch.is_settled(self._message)
 
-    def _run(self, share: Share) -> bool:
+    def _run(self, batch: Batch) -> bool:
         self._thread.broker.emit_before("process_message", self._message)
         if self._message.failed:
             return False
         self._actor = self._thread.broker.get_actor(self._message.actor_name)
         self._actor(*self._message.args, **self._message.kwargs)
-        return share.waits(self._message)
+        return batch.waits(self._message)
 
     def _go(self, part: Callable[[], bool | None]) -> None:
         message, broker = self._message, self._thread.broker
@@ -197,18 +211,18 @@ class Passage:
             logger.error("Failed to process message %s with unhandled exception.", message, exc_info=True)
 
 
-class SharingWorkerThread(WorkerThread):
-    """Dramatiq's worker thread, which takes along what waits and may share."""
+class BatchingWorkerThread(WorkerThread):
+    """Dramatiq's worker thread, which takes along what waits and may batch."""
 
     clock: Callable[[], float] = staticmethod(time.monotonic)
     """Monotonic seconds."""
 
-    def __init__(self, *, settlement: "Settlement", **options: Any) -> None:
+    def __init__(self, *, state: WorkerState, **options: Any) -> None:
         super().__init__(**options)
-        self._settlement = settlement
+        self._state = state
 
     def process_message(self, message: MessageProxy) -> None:
-        along = self._take_along() if self._may_share(message) else []
+        along = self._take_along() if self._may_batch(message) else []
         if along:
             self._process_together(message, along)
         else:
@@ -220,16 +234,16 @@ class SharingWorkerThread(WorkerThread):
         self.work_queue.task_done()
         message.clear_exception()
 
-    def _may_share(self, message: MessageProxy) -> bool:
-        return self._settlement.may_share(self.broker, message)
+    def _may_batch(self, message: MessageProxy) -> bool:
+        return may_batch(self.broker, message, self._state.pace)
 
     def _take_along(self) -> list[_WorkQueueItem]:
-        """Return items of the queue, whose messages wait and may share: up to the first that may not."""
+        """Return items of the queue, whose messages wait and may batch: up to the first that may not."""
         taken: list[_WorkQueueItem] = []
         with suppress(Empty):
-            while len(taken) < LARGEST_SHARE - 1:
+            while len(taken) < MAX_BATCH - 1:
                 item = self.work_queue.get_nowait()
-                if not self._may_share(item.message):
+                if not self._may_batch(item.message):
                     self._give_back(deque([item]))
                     break
                 taken.append(item)
@@ -242,31 +256,31 @@ class SharingWorkerThread(WorkerThread):
 
     def _process_together(self, first: MessageProxy, along: Sequence[_WorkQueueItem]) -> None:
         rest = deque(along)
-        share = Share(
+        batch = Batch(
             read_together([first, *(item.message for item in along)]),
-            group_commit=self._settlement.worker.group_commit,
+            group_commit=self._state.group_commit,
             on_close=lambda: self._give_back(rest),
         )
-        passages = [Passage(self, first)]
+        runs = [MessageRun(self, first)]
         until = self.clock() + QUICK_SECONDS
-        with self._settlement.sharing(share), lines_gathered():
-            passages[0].begin(share)
-            while rest and not (share.is_closed or self.clock() > until or self._settlement.worker.stopping.is_set()):
-                passages.append(Passage(self, rest.popleft().message))
-                passages[-1].begin(share)
+        with _gathering(batch), buffered_lines():
+            runs[0].begin(batch)
+            while rest and not (batch.is_closed or self.clock() > until or self._state.stopping.is_set()):
+                runs.append(MessageRun(self, rest.popleft().message))
+                runs[-1].begin(batch)
         trust_connection()
-        share.close()
+        batch.close()
         # Those that are settled first: the others may have to wait.
-        for passage in sorted(passages, key=lambda one: one.has_to_wait(share)):
-            passage.end(share)
+        for run in sorted(runs, key=lambda one: one.has_to_wait(batch)):
+            run.end(batch)
 
 
-def share_in(worker: dramatiq.Worker, settlement: "Settlement") -> None:
-    """Have a worker that is not started yet make threads that share."""
+def install_batching(worker: dramatiq.Worker, state: WorkerState) -> None:
+    """Have a worker that is not started yet make threads that batch."""
 
     def add_worker() -> None:
-        thread = SharingWorkerThread(
-            settlement=settlement,
+        thread = BatchingWorkerThread(
+            state=state,
             broker=worker.broker,
             consumers=worker.consumers,
             work_queue=worker.work_queue,

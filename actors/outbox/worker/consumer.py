@@ -18,8 +18,8 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from actors.outbox.amqp.client_names import process_name, with_connection_name
 from actors.outbox.amqp.declarations import declare, explain_refusal
-from actors.outbox.exceptions import Unsettled
-from actors.outbox.worker.acks import Answers
+from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.worker.acks import AckBuffer
 
 # A peer that stays silent during the handshake and a name that does not resolve are no AMQPError to pika.
 CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
@@ -35,18 +35,18 @@ class DeliveringConnection(pika.SelectConnection):  # type: ignore[misc]  # pika
         return None if isinstance(value.method, pika.spec.Basic.Deliver) else super()._has_pending_callbacks(value)
 
 
-class TakenMessage(_RabbitmqMessage):
+class DeliveredMessage(_RabbitmqMessage):
     """A message together with the consumer that took it, the only one that may acknowledge it."""
 
     redelivered: bool
     """RabbitMQ has handed this message out before, to whomever, started or not."""
 
-    def __init__(self, message: Message[Any], *, redelivered: bool, tag: int, consumer: "OwnMessagesConsumer") -> None:
+    def __init__(self, message: Message[Any], *, redelivered: bool, tag: int, consumer: "OutboxConsumer") -> None:
         super().__init__(redelivered, tag, message)  # type: ignore[no-untyped-call]
         self.consumer = consumer
 
 
-class OwnMessagesConsumer(_RabbitmqConsumer):
+class OutboxConsumer(_RabbitmqConsumer):
     """Consumes one queue over one connection, and settles with RabbitMQ only what came over that connection.
 
     When the connection is lost, what it delivered is RabbitMQ's again and will be redelivered, while Dramatiq keeps it
@@ -77,7 +77,7 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
         self.queue_name = queue_name
         self.logger = get_logger(__name__, type(self))  # type: ignore[no-untyped-call]
         self.known_tags: set[int] = set()
-        self._answers = Answers()
+        self._answers = AckBuffer()
         name = process_name("worker")
         try:
             self.connection = pika.BlockingConnection(
@@ -96,7 +96,7 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
             self._close_connection()
             raise ConnectionClosed(explain_failure(queue_name, error)) from None  # type: ignore[no-untyped-call]
 
-    def __next__(self) -> TakenMessage | None:
+    def __next__(self) -> DeliveredMessage | None:
         """Return the next message, or None if there is none yet or it was none of Dramatiq's.
 
         A body that is no message is logged and rejected: RabbitMQ moves it, as it is, to the queue of dead letters.
@@ -115,7 +115,7 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
         # Dramatiq looks up the consumer by the name in the body: one it does not know ends a worker thread for good.
         if message.queue_name != self.queue_name:
             message = message.copy(queue_name=self.queue_name)
-        return TakenMessage(message, redelivered=received.redelivered, tag=received._tag, consumer=self)
+        return DeliveredMessage(message, redelivered=received.redelivered, tag=received._tag, consumer=self)
 
     def ack(self, message: MessageProxy) -> None:
         """Acknowledge `message`, unless it is unsettled, came over another connection, or this one is lost."""
@@ -150,7 +150,7 @@ class OwnMessagesConsumer(_RabbitmqConsumer):
         if getattr(message, "consumer", None) is not self:
             self.logger.info("Message %s came over a lost connection: RabbitMQ has it again.", message.message_id)
             return
-        if isinstance(message._exception, Unsettled):
+        if isinstance(message._exception, LeaveForRedelivery):
             self.logger.info(
                 "Message %s is unsettled: RabbitMQ has it again when this worker ends.", message.message_id
             )

@@ -11,24 +11,24 @@ from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import ShutdownNotifications, SkipMessage, TimeLimit
 
 from actors.outbox.db.errors import locks_may_be_taken, trust_connection
-from actors.outbox.db.transactions import give_up_open_transaction
-from actors.outbox.envelope import Ticket
-from actors.outbox.models import OutboxMessage, OutboxMessages, State
-from actors.outbox.store import LivingRow, read_living
+from actors.outbox.db.transactions import discard_stray_transaction
+from actors.outbox.envelope import AttemptRef
+from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet, State
+from actors.outbox.store import UnsettledRow, fetch_unsettled
 from actors.outbox.worker.interrupts import lift, take_back_undelivered
 
 INTERRUPTERS = (TimeLimit, ShutdownNotifications)
 # A lock that outlasts this is not the relay's, which holds one for milliseconds: whoever waits does so at leisure.
 LOCK_TIMEOUT_MS = 2_000
-# What settling needs of a row; its body is not among it.
-NEEDED = tuple(name for name in LivingRow._fields if name not in {"id", "message_id"})
+# What execution needs of a row; its body is not among it.
+NEEDED = tuple(name for name in UnsettledRow._fields if name not in {"id", "message_id"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
     """A message of the outbox that a worker has begun."""
 
-    ticket: Ticket
+    ref: AttemptRef
 
     message: MessageProxy
 
@@ -66,14 +66,14 @@ class Delivery:
         """Return an option, the message's before the actor's."""
         return self.message.options.get(name) or self.actor.options.get(name)
 
-    def row(self) -> OutboxMessages:
+    def row(self) -> OutboxMessageQuerySet:
         """Return the row to settle, if it is still owed at this attempt."""
         # By the message's id too: a database that is restored or made anew gives a row's number to another message.
         message_id = self.message.message_id
-        rows = OutboxMessage.objects.filter(pk=self.ticket.row_id, attempt=self.ticket.attempt, message_id=message_id)
+        rows = OutboxMessage.objects.filter(pk=self.ref.row_id, attempt=self.ref.attempt, message_id=message_id)
         return rows.exclude(state=State.DEAD)
 
-    def living_row(self) -> OutboxMessage:
+    def unsettled_row(self) -> OutboxMessage:
         """Return the row, if it still waits to be settled.
 
         Raises:
@@ -95,7 +95,7 @@ class Delivery:
         wait_for_locks_as_usual()
         return row
 
-    def _required(self, rows: OutboxMessages) -> OutboxMessage:
+    def _required(self, rows: OutboxMessageQuerySet) -> OutboxMessage:
         found = rows.only(*NEEDED).first()
         if found is None:
             raise SkipMessage("settled or superseded before")
@@ -122,21 +122,21 @@ class Delivery:
         return [each for each in self.broker.middleware if isinstance(each, INTERRUPTERS)]
 
 
-def read_together(messages: Iterable[MessageProxy]) -> dict[int, LivingRow]:
+def read_together(messages: Iterable[MessageProxy]) -> dict[int, UnsettledRow]:
     """Return by id the rows of messages that still wait to be settled, at whatever attempt.
 
     None, if the database is away: then each is to be read by itself, and waited for.
     """
-    give_up_open_transaction()
+    discard_stray_transaction()
     trust_connection()
     try:
-        return read_living([ticket.row_id for message in messages if (ticket := Ticket.of(message.options))])
+        return fetch_unsettled([ref.row_id for message in messages if (ref := AttemptRef.of(message.options))])
     except Error:
         connection.close()
         return {}
 
 
-def for_update(rows: OutboxMessages) -> OutboxMessages:
+def for_update(rows: OutboxMessageQuerySet) -> OutboxMessageQuerySet:
     """Lock what is read; on SQLite the transaction itself is the lock."""
     return rows.select_for_update() if connection.vendor == "postgresql" else rows
 

@@ -6,7 +6,6 @@ that fail, `group_commit` settles for actors that return rows, `holds` keeps a r
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,50 +20,37 @@ from dramatiq.middleware import Shutdown, SkipMessage
 
 from actors.outbox.context import Context, Trail, WorkingFor
 from actors.outbox.db.errors import connection_was_lost, database_answers, database_is_away
-from actors.outbox.db.retrying import patiently
-from actors.outbox.exceptions import Unsettled
+from actors.outbox.db.retrying import retry_until_available
+from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.store import LivingRow
-from actors.outbox.worker.batch import Pace
+from actors.outbox.store import UnsettledRow
 from actors.outbox.worker.delivery import Delivery
-from actors.outbox.worker.execution_lease import Hold, HoldKeeper
+from actors.outbox.worker.execution_lease import ExecutionLease
 from actors.outbox.worker.failures import NOT_HANDLED, call_back, describe, die, trace_of, write_failure
-from actors.outbox.worker.group_commit import GroupCommit, Work, rows_of
+from actors.outbox.worker.group_commit import Completion, rows_of
 from actors.outbox.worker.poison import begin, forget
+from actors.outbox.worker.state import WorkerState
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-R = TypeVar("R", bound=OutboxMessage | LivingRow)
+R = TypeVar("R", bound=OutboxMessage | UnsettledRow)
 
 # So often in a row a message may lose a database that answers at once afterwards, before that is the message's doing.
-MOST_CUTS = 10
+MAX_CUTS = 10
 
 
-class Uncounted(Exception):
+class StartNotCounted(Exception):
     """Raised when a message turns out to be a suspect whose start is not counted yet."""
 
 
 @dataclass(kw_only=True)
-class Worker:
-    """What the messages of one worker process share."""
-
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    group_commit: GroupCommit = field(default_factory=GroupCommit)
-
-    holds: HoldKeeper = field(default_factory=HoldKeeper)
-
-    pace: Pace = field(default_factory=Pace)
-
-
-@dataclass(kw_only=True)
-class Settling:
+class Execution:
     """One run of one delivery, to its end: settled, rescheduled, dead, dropped, or left to RabbitMQ."""
 
     delivery: Delivery
 
-    worker: Worker
+    worker: WorkerState
 
     run_id: UUID = field(default_factory=uuid4, init=False)
     """Whose its hold is."""
@@ -75,10 +61,10 @@ class Settling:
     is_holding: bool = field(default=False, init=False)
     """Whether it has a hold, which an outage of the database may have outlasted."""
 
-    known_row: LivingRow | None = field(default=None, init=False)
+    known_row: UnsettledRow | None = field(default=None, init=False)
     """The row, where it was read together with others; of use once."""
 
-    put_off: Callable[["Settling", Work], None] | None = field(default=None, init=False)
+    put_off: Callable[["Execution", Completion], None] | None = field(default=None, init=False)
     """Takes what it has done where it is settled together with others; `settle_at_last` follows."""
 
     before_waiting: Callable[[], None] | None = field(default=None, init=False)
@@ -95,26 +81,26 @@ class Settling:
 
         Raises:
             SkipMessage: the message was settled, superseded, put off or given up; nothing was done.
-            Unsettled: the worker is to stop before the outcome could be written; the message stays RabbitMQ's.
+            LeaveForRedelivery: the worker is to stop before the outcome could be written; the message stays RabbitMQ's.
         """
         self.delivery.lift_interruptions()
         try:
             if self.delivery.is_redelivered or self.delivery.is_held or self.delivery.has_key:
-                self._patiently(self._begin, may_pass=is_any)
+                self._retry_until_available(self._begin, may_pass=is_any)
             try:
-                return self._patiently(partial(self._attempt, work))
-            except Uncounted:
-                self._patiently(self._begin, may_pass=is_any)
-                return self._patiently(partial(self._attempt, work))
+                return self._retry_until_available(partial(self._attempt, work))
+            except StartNotCounted:
+                self._retry_until_available(self._begin, may_pass=is_any)
+                return self._retry_until_available(partial(self._attempt, work))
         except Shutdown as interruption:
             self._hand_back()
-            raise Unsettled from interruption
+            raise LeaveForRedelivery from interruption
 
     def fail(self, error: BaseException) -> None:
         """Write down that the message failed before its actor began.
 
         Raises:
-            Unsettled: the worker is to stop before that could be written.
+            LeaveForRedelivery: the worker is to stop before that could be written.
         """
         self.delivery.lift_interruptions()
         self._write_down(error)
@@ -123,22 +109,22 @@ class Settling:
         """Settle a message that a middleware has skipped: there is nothing to do, which is then done.
 
         Raises:
-            Unsettled: the worker is to stop before that could be written.
+            LeaveForRedelivery: the worker is to stop before that could be written.
         """
         self.delivery.lift_interruptions()
-        self._patiently(lambda: self.delivery.row().delete(), may_pass=is_any)
+        self._retry_until_available(lambda: self.delivery.row().delete(), may_pass=is_any)
 
-    def settle_at_last(self, work: Work) -> None:
+    def settle_at_last(self, work: Completion) -> None:
         """Settle what was put off, if it is not settled meanwhile.
 
         Raises:
             SkipMessage: it was settled or superseded before.
-            Unsettled: the worker is to stop before the outcome could be written.
+            LeaveForRedelivery: the worker is to stop before the outcome could be written.
             Exception: whatever its rows or follow-ups raise; it is written down.
         """
         try:
             self._settle(work)
-        except (SkipMessage, Unsettled):
+        except (SkipMessage, LeaveForRedelivery):
             raise
         except BaseException as error:
             self._write_down(error)
@@ -156,7 +142,7 @@ class Settling:
             if self.needs_hold:
                 return self._run_then_settle(work)
             return self._run_and_settle(work)
-        except (SkipMessage, Shutdown, Unsettled, Uncounted):
+        except (SkipMessage, Shutdown, LeaveForRedelivery, StartNotCounted):
             raise
         except BaseException as error:
             self.delivery.lift_interruptions()
@@ -181,7 +167,7 @@ class Settling:
             self.cuts = 0
             return False
         self.cuts += 1
-        return self.cuts >= MOST_CUTS
+        return self.cuts >= MAX_CUTS
 
     def _run_and_settle(self, work: Callable[[], Any]) -> Any:
         """Run an actor whose effects are in the database, in the transaction that settles it."""
@@ -196,11 +182,11 @@ class Settling:
     def _run_then_settle(self, work: Callable[[], Any]) -> Any:
         """Run an actor outside any transaction, and settle what it returned."""
         known, self.known_row = self.known_row, None
-        row = self._counted(known or self.delivery.living_row())
+        row = self._counted(known or self.delivery.unsettled_row())
         with self._on_behalf_of(row), self._hold():
             result = self._result_of(work)
             rows, result = self._rows_and_result(result)
-            done = Work(ticket=self.delivery.ticket, rows=rows, follow_up=partial(self._follow_up_of, row, result))
+            done = Completion(ref=self.delivery.ref, rows=rows, follow_up=partial(self._follow_up_of, row, result))
             # Whoever holds its row has to keep the hold until it is settled.
             if self.put_off and not self.is_holding:
                 self.put_off(self, done)
@@ -208,8 +194,8 @@ class Settling:
                 self._settle(done)
             return result
 
-    def _settle(self, work: Work) -> None:
-        self._patiently(partial(self.worker.group_commit.settle, work))
+    def _settle(self, work: Completion) -> None:
+        self._retry_until_available(partial(self.worker.group_commit.settle, work))
 
     def _result_of(self, work: Callable[[], Any]) -> Any:
         began = time.monotonic()
@@ -236,19 +222,19 @@ class Settling:
 
     def _hold(self) -> AbstractContextManager[None]:
         return (
-            self.worker.holds.keeping(Hold(self.delivery.ticket.row_id, self.run_id))
+            self.worker.lease_renewer.renewing(ExecutionLease(self.delivery.ref.row_id, self.run_id))
             if self.is_holding
             else nullcontext()
         )
 
-    def _on_behalf_of(self, row: OutboxMessage | LivingRow) -> WorkingFor:
+    def _on_behalf_of(self, row: OutboxMessage | UnsettledRow) -> WorkingFor:
         """Make what is sent meanwhile carry the origin of this message, and let the actor know its trail."""
         context = Context(request_id=row.request_id, changed_by=row.changed_by, changed_by_id=row.changed_by_id)
         return WorkingFor(context, trail_of(row))
 
     def _counted(self, row: R) -> R:
         if row.starts and not self.has_begun:
-            raise Uncounted
+            raise StartNotCounted
         return row
 
     def _let_others_go(self) -> None:
@@ -264,9 +250,9 @@ class Settling:
     def _hand_back(self) -> None:
         self.delivery.lift_interruptions()
         if self.has_begun:
-            self._patiently(partial(forget, self.delivery, run=self.run_id))
+            self._retry_until_available(partial(forget, self.delivery, run=self.run_id))
 
-    def _follow_up_of(self, row: OutboxMessage | LivingRow, result: Any) -> None:
+    def _follow_up_of(self, row: OutboxMessage | UnsettledRow, result: Any) -> None:
         # It is called in whichever thread commits, on behalf of another message; most have nothing to send.
         with self._on_behalf_of(row) if self._has_follow_up else nullcontext():
             self._follow_up(result)
@@ -288,20 +274,24 @@ class Settling:
     def _write_down(self, error: BaseException) -> None:
         self._let_others_go()
         try:
-            self._patiently(partial(write_failure, self.delivery, error), may_pass=is_operational)
+            self._retry_until_available(partial(write_failure, self.delivery, error), may_pass=is_operational)
         except Exception as second:
             if database_is_away(second):
                 raise
             # Its callback's name may be unknown, its `retry_when` may fail: what must not fail is to keep it.
-            logger.exception("row=%s its failure could not be handled", self.delivery.ticket)
+            logger.exception("row=%s its failure could not be handled", self.delivery.ref)
             details = f"{describe(error)}; then {describe(second)}"
-            self._patiently(partial(die, self.delivery, NOT_HANDLED, details, trace_of(error)), may_pass=is_any)
+            self._retry_until_available(
+                partial(die, self.delivery, NOT_HANDLED, details, trace_of(error)), may_pass=is_any
+            )
 
-    def _patiently(self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_away) -> T:
-        return patiently(do, stopping=self.worker.stopping, what=self.delivery.ticket, may_pass=may_pass)
+    def _retry_until_available(
+        self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_away
+    ) -> T:
+        return retry_until_available(do, stopping=self.worker.stopping, what=self.delivery.ref, may_pass=may_pass)
 
 
-def trail_of(row: OutboxMessage | LivingRow) -> Trail:
+def trail_of(row: OutboxMessage | UnsettledRow) -> Trail:
     """Return the trail of a row, as far as it is known."""
     is_stamped = row.state == State.PUBLISHED
     return Trail(

@@ -20,16 +20,16 @@ from actors.outbox.models import OutboxMessage
 
 logger = logging.getLogger(__name__)
 
-HOLD_SECONDS = 30.0
-EXTEND_SECONDS = HOLD_SECONDS / 3
+LEASE_SECONDS = 30.0
+RENEW_SECONDS = LEASE_SECONDS / 3
 
 
-def end_of_hold() -> CombinedExpression:
+def lease_end() -> CombinedExpression:
     """Return until when a hold that is taken or extended now lasts, by the database's clock."""
-    return Now() + timedelta(seconds=HOLD_SECONDS)
+    return Now() + timedelta(seconds=LEASE_SECONDS)
 
 
-class Hold(NamedTuple):
+class ExecutionLease(NamedTuple):
     """What is held, and by which run of it."""
 
     row_id: int
@@ -37,20 +37,20 @@ class Hold(NamedTuple):
     run: UUID
 
 
-def extend(holds: Collection[Hold]) -> None:
-    """Make holds last `HOLD_SECONDS` from now on, unless they have ended, or are another run's, meanwhile.
+def renew(leases: Collection[ExecutionLease]) -> None:
+    """Make holds last `LEASE_SECONDS` from now on, unless they have ended, or are another run's, meanwhile.
 
     A row that is locked is passed over, lest the other holds lapse: the next round comes before its hold ends.
     """
     held = OutboxMessage.objects.filter(
-        pk__in=[hold.row_id for hold in holds], held_by__in=[hold.run for hold in holds]
+        pk__in=[lease.row_id for lease in leases], held_by__in=[lease.run for lease in leases]
     )
     with transaction.atomic():
         mine = list(held.select_for_update(skip_locked=True).values_list("pk", flat=True))
-        held.filter(pk__in=mine).update(held_until=end_of_hold())
+        held.filter(pk__in=mine).update(held_until=lease_end())
 
 
-class HoldKeeper:
+class LeaseRenewer:
     """Extends the holds of what this process runs, in a thread that lives while there are any."""
 
     def __init__(self) -> None:
@@ -60,34 +60,34 @@ class HoldKeeper:
     def forget(self) -> None:
         """Keep nothing: after a fork it is the parent's."""
         self._lock = threading.Lock()
-        self._holds: set[Hold] = set()
+        self._leases: set[ExecutionLease] = set()
         self._is_idle = threading.Event()
         self._is_idle.set()
 
     @contextmanager
-    def keeping(self, hold: Hold) -> Iterator[None]:
+    def renewing(self, lease: ExecutionLease) -> Iterator[None]:
         """Keep a hold that was taken for as long as the block runs."""
         with self._lock:
-            self._holds.add(hold)
+            self._leases.add(lease)
             if self._is_idle.is_set():
                 self._is_idle.clear()
-                threading.Thread(target=self._keep, name="outbox-holds", daemon=True).start()
+                threading.Thread(target=self._renew, name="outbox-leases", daemon=True).start()
         try:
             yield
         finally:
             with self._lock:
-                self._holds.discard(hold)
-                if not self._holds:
+                self._leases.discard(lease)
+                if not self._leases:
                     self._is_idle.set()
 
-    def _keep(self) -> None:
+    def _renew(self) -> None:
         idle = self._is_idle
-        while not idle.wait(EXTEND_SECONDS):
+        while not idle.wait(RENEW_SECONDS):
             with self._lock:
-                holds = set(self._holds)
+                leases = set(self._leases)
             try:
-                extend(holds)
+                renew(leases)
             except Exception as error:  # noqa: BLE001 – whatever it is: nobody else would extend them
-                logger.warning("holds not extended: %s: %s", type(error).__name__, error)
+                logger.warning("execution leases not renewed: %s: %s", type(error).__name__, error)
                 connection.close()
         connection.close()

@@ -13,9 +13,9 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from actors.outbox.models import NOBODYS, State, clean
+from actors.outbox.models import UNLEASED, State, clean
 from actors.outbox.worker.delivery import Delivery
-from actors.outbox.worker.retries import RETRIES_EXHAUSTED, OutboxRetries, Verdict
+from actors.outbox.worker.retries import RETRIES_EXHAUSTED, Verdict, retries_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,9 @@ def write_failure(delivery: Delivery, error: BaseException) -> None:
         Exception: whatever the actor's own `retry_when` raises, or a callback that cannot be sent; nothing is written.
     """
     retries = _retries(delivery)
-    verdict = _policy(delivery).judge(delivery.actor, options=delivery.message.options, attempt=retries, error=error)
+    verdict = retries_of(delivery.broker).judge(
+        delivery.actor, options=delivery.message.options, attempt=retries, error=error
+    )
     with transaction.atomic():
         if verdict.delay_ms is not None:
             is_written = _reschedule(delivery, verdict.delay_ms, error)
@@ -42,7 +44,7 @@ def write_failure(delivery: Delivery, error: BaseException) -> None:
 def die(delivery: Delivery, reason: str, error: str, trace: str = "") -> bool:
     """Keep the message as a dead letter; return False if somebody else has settled it."""
     written = delivery.row().die(reason, error=error, traceback=trace)
-    logger.error("state=dead row=%s reason=%r written=%d", delivery.ticket, reason, written)
+    logger.error("state=dead row=%s reason=%r written=%d", delivery.ref, reason, written)
     return bool(written)
 
 
@@ -66,15 +68,10 @@ def trace_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error, limit=30))
 
 
-def _policy(delivery: Delivery) -> OutboxRetries:
-    [policy] = [one for one in delivery.broker.middleware if isinstance(one, OutboxRetries)]
-    return policy
-
-
 def _retries(delivery: Delivery) -> int:
     """Return how many retries there were since the message was sent or last replayed."""
     first = delivery.row().values_list("first_attempt", flat=True).first()
-    return delivery.ticket.attempt - (first or 0)
+    return delivery.ref.attempt - (first or 0)
 
 
 def _reschedule(delivery: Delivery, delay_ms: int, error: BaseException) -> bool:
@@ -85,9 +82,9 @@ def _reschedule(delivery: Delivery, delay_ms: int, error: BaseException) -> bool
         due_at=Now() + timedelta(milliseconds=delay_ms),
         error=clean(describe(error)),
         traceback=clean(trace_of(error)),
-        **NOBODYS,
+        **UNLEASED,
     )
-    logger.info("state=scheduled row=%s delay_ms=%d written=%d", delivery.ticket, delay_ms, written)
+    logger.info("state=scheduled row=%s delay_ms=%d written=%d", delivery.ref, delay_ms, written)
     return bool(written)
 
 

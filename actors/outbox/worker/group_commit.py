@@ -17,20 +17,20 @@ from dramatiq.middleware import SkipMessage
 from actors.outbox import store as statements
 from actors.outbox.db.errors import locks_may_be_taken
 from actors.outbox.db.inserts import insert_rows
-from actors.outbox.db.transactions import give_up_open_transaction
-from actors.outbox.envelope import Ticket
+from actors.outbox.db.transactions import discard_stray_transaction
+from actors.outbox.envelope import AttemptRef
 from actors.outbox.worker import delivery
 
 logger = logging.getLogger(__name__)
 
-LARGEST_GROUP = 100
+MAX_GROUP = 100
 
 
 @dataclass(kw_only=True, eq=False)
-class Work:
+class Completion:
     """What an actor has done, to be settled."""
 
-    ticket: Ticket
+    ref: AttemptRef
 
     rows: Sequence[models.Model]
 
@@ -56,9 +56,9 @@ class GroupCommit:
     def __init__(self) -> None:
         self._gathering = threading.Lock()
         self._committing = threading.Lock()
-        self._waiting: list[Work] = []
+        self._waiting: list[Completion] = []
 
-    def settle(self, work: Work) -> None:
+    def settle(self, work: Completion) -> None:
         """Settle, together with whoever else is about to.
 
         Raises:
@@ -72,9 +72,9 @@ class GroupCommit:
         if not work.is_owed:
             raise SkipMessage("settled or superseded before")
 
-    def try_together(self, works: Sequence[Work]) -> None:
+    def try_together(self, completions: Sequence[Completion]) -> None:
         """Settle, together with whoever else is about to; afterwards each is done, or must be alone."""
-        left = [work for work in works if not work.is_over]
+        left = [work for work in completions if not work.is_over]
         with self._gathering:
             self._waiting += left
         while any(not work.is_over for work in left):
@@ -85,12 +85,12 @@ class GroupCommit:
                     if not group:  # whoever took it was interrupted
                         _leave_alone(left)
 
-    def _take_group(self) -> list[Work]:
+    def _take_group(self) -> list[Completion]:
         with self._gathering:
-            group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
+            group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
             return group
 
-    def _commit(self, group: list[Work]) -> None:
+    def _commit(self, group: list[Completion]) -> None:
         try:
             settle_together(group)
         except Exception as error:  # noqa: BLE001 – each meets its own error, alone
@@ -99,21 +99,21 @@ class GroupCommit:
             _leave_alone(group)
 
 
-def _leave_alone(works: Sequence[Work]) -> None:
-    for work in works:
+def _leave_alone(completions: Sequence[Completion]) -> None:
+    for work in completions:
         work.must_be_alone = not work.is_done
 
 
-def settle_together(group: Sequence[Work]) -> None:
+def settle_together(group: Sequence[Completion]) -> None:
     """Settle messages in one transaction: delete what is owed, write its rows, send its follow-ups."""
     # Joined to one that an actor has left open, it would be rolled back later, and everything be acknowledged before.
-    give_up_open_transaction()
+    discard_stray_transaction()
     with transaction.atomic(durable=True):
         owed = _owed(group)
         insert_rows([row for work in owed for row in work.rows])
         for work in owed:
             work.follow_up()
-        statements.delete([work.ticket.row_id for work in owed])
+        statements.delete([work.ref.row_id for work in owed])
     its_own = set(map(id, owed))
     for work in group:
         # In this order: its thread looks whether it was owed as soon as it is done.
@@ -121,12 +121,12 @@ def settle_together(group: Sequence[Work]) -> None:
         work.is_done = True
 
 
-def _owed(group: Sequence[Work]) -> list[Work]:
+def _owed(group: Sequence[Completion]) -> list[Completion]:
     with locks_may_be_taken():
-        attempts = statements.lock([work.ticket.row_id for work in group], timeout_ms=delivery.LOCK_TIMEOUT_MS)
-    # By ticket: of two copies in one group only one is owed, and an older attempt's takes nothing from a newer one's.
-    works = {work.ticket: work for work in group}
-    return [work for ticket, work in works.items() if attempts.get(ticket.row_id) == ticket.attempt]
+        attempts = statements.lock([work.ref.row_id for work in group], timeout_ms=delivery.LOCK_TIMEOUT_MS)
+    # By attempt: of two copies in one group only one is owed, and an older attempt takes nothing from a newer one.
+    completions = {work.ref: work for work in group}
+    return [work for ref, work in completions.items() if attempts.get(ref.row_id) == ref.attempt]
 
 
 def write(rows: Sequence[models.Model]) -> None:

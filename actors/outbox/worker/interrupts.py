@@ -14,6 +14,8 @@ from dramatiq.middleware import ShutdownNotifications, TimeLimit
 from dramatiq.middleware.shutdown import _CtypesShutdownManager
 from dramatiq.middleware.time_limit import _CtypesTimeoutManager
 
+from actors.outbox import conf
+
 
 class Lifted(BaseException):
     """Raised in place of an interruption that was raised before it was lifted, and not delivered yet."""
@@ -41,10 +43,10 @@ def take_back_undelivered() -> None:
 
 
 class LiftableTimeLimit(TimeLimit):
-    """The TimeLimit middleware, whose timer raises before anybody can lift."""
+    """The TimeLimit middleware, whose timer raises before anybody can lift; `OUTBOX_TIME_LIMIT_MS` is its default."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**{"time_limit": conf.time_limit_ms(), **options})
         if isinstance(self.manager, _CtypesTimeoutManager):
             self.manager = _TimeoutManager(self.manager.interval * 1000, logger=self.logger)
 

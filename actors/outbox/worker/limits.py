@@ -14,14 +14,14 @@ from dramatiq.worker import QUEUE_PREFETCH
 from actors.outbox import conf as configuration
 from actors.outbox.discovery import import_actors
 
-MOST_PREFETCHED = 65_535
+MAX_PREFETCH = 65_535
 # Of messages whose actors return rows: two shares, one that is settled and one that gathers.
 SHARED_PREFETCH = 128
 UNLIMITED = float("inf")
 REPAIR_ALLOWANCE_SECONDS = 60.0
 
 
-def longest_stay_seconds(broker: Broker, *, threads: int = NTHREADS, prefetch: int = QUEUE_PREFETCH) -> float:
+def max_unacked_seconds(broker: Broker, *, threads: int = NTHREADS, prefetch: int = QUEUE_PREFETCH) -> float:
     """Return how long a message may be in a worker before its actor has ended; infinite without a time limit.
 
     The one that comes last into a full worker waits until all before it have taken their longest, and then takes its
@@ -45,12 +45,12 @@ def prefetch_of(broker: Broker, queue: str, *, threads: int = NTHREADS, prefetch
     """Return how many messages of a queue a worker process takes ahead.
 
     Twice the threads, as Dramatiq does: more would wait here while other processes have nothing to do. Not so where all
-    actors of a queue return rows: those are quick, and the more there are the more share a commit (`sharing`).
+    actors of a queue return rows: those are quick, and the more there are the more batch a commit (`sharing`).
     """
-    usual = min(2 * threads, MOST_PREFETCHED)
+    usual = min(2 * threads, MAX_PREFETCH)
     actors = [actor for actor in broker.actors.values() if q_name(actor.queue_name) == queue]
-    share = bool(actors) and all(actor.options.get("returns_rows") for actor in actors)
-    return prefetch or (max(usual, SHARED_PREFETCH) if share else usual)
+    batch = bool(actors) and all(actor.options.get("returns_rows") for actor in actors)
+    return prefetch or (max(usual, SHARED_PREFETCH) if batch else usual)
 
 
 def work_queues(broker: Broker) -> set[str]:
@@ -75,4 +75,4 @@ def repair_after_seconds(broker: Broker) -> float:
     if (wanted := configuration.repair_after_seconds()) is not None:
         return wanted
     import_actors()
-    return min(longest_stay_seconds(broker), configuration.consumer_timeout_seconds()) + REPAIR_ALLOWANCE_SECONDS
+    return min(max_unacked_seconds(broker), configuration.consumer_timeout_seconds()) + REPAIR_ALLOWANCE_SECONDS

@@ -21,7 +21,7 @@ _gathered = _Gathered()
 
 
 @contextmanager
-def lines_gathered() -> Iterator[None]:
+def buffered_lines() -> Iterator[None]:
     """Keep what this thread logs inside, and write it at the end."""
     _gathered.lines = {}
     try:
@@ -32,7 +32,7 @@ def lines_gathered() -> Iterator[None]:
         _write_all(lines or {})
 
 
-def gather(write: Write, line: Line) -> bool:
+def buffer_line(write: Write, line: Line) -> bool:
     """Keep a line for `write`; return whether somebody gathers: if nobody does, it is to be written now."""
     if _gathered.lines is None:
         return False
@@ -40,7 +40,7 @@ def gather(write: Write, line: Line) -> bool:
     return True
 
 
-def write_gathered(write: Write | None = None) -> None:
+def flush_lines(write: Write | None = None) -> None:
     """Write what is kept, of one handler or of all.
 
     A handler that holds its lock writes its own only: another one may be held by a thread that waits for this one.

@@ -1,6 +1,6 @@
 """Writes down that a message begins, where it may have killed a worker before, or is to be held.
 
-Guarantee: a message that keeps killing its worker is given up after `MOST_STARTS` that were counted, which a first run
+Guarantee: a message that keeps killing its worker is given up after `MAX_STARTS` that were counted, which a first run
 is only if it is held; one that only ran beside it is not, because suspects are begun away from each other; and what was
 never begun counts for nothing. Called by `settlement`.
 """
@@ -12,14 +12,14 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from actors.outbox.backoff import jittered_backoff
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker.delivery import Delivery
-from actors.outbox.worker.execution_lease import end_of_hold
+from actors.outbox.worker.execution_lease import lease_end
 from actors.outbox.worker.failures import die
-from actors.outbox.worker.retries import jittered_backoff
 
 # How often a redelivered message is begun before it is taken for one that kills its worker.
-MOST_STARTS = 5
+MAX_STARTS = 5
 # From so many on it is a suspect, and is begun after a pause of its own, away from those that it was seen dying with.
 SUSPECT_STARTS = 2
 MIN_SUSPENSION_MS = 1_000
@@ -48,7 +48,7 @@ def begin(delivery: Delivery, *, run: UUID, takes_hold: bool, goes_on: bool) -> 
         reason = _put_off_until_free(delivery, row, run) or ("" if goes_on else _give_up_or_put_off(delivery, row))
         if not reason:
             begun_again = 0 if goes_on else int(delivery.is_redelivered or row.starts > 0 or delivery.is_held)
-            hold = {"held_by": run, "held_until": end_of_hold()} if takes_hold else {}
+            hold = {"held_by": run, "held_until": lease_end()} if takes_hold else {}
             # From here on another of its key says something new: this one may have read what has changed since.
             delivery.row().update(starts=F("starts") + begun_again, dedupe_key=None, **hold)
     return reason
@@ -71,7 +71,7 @@ def _put_off_until_free(delivery: Delivery, row: OutboxMessage, run: UUID) -> st
 
 def _give_up_or_put_off(delivery: Delivery, row: OutboxMessage) -> str:
     """End what keeps killing its worker, and schedule a suspect that comes straight from its last end."""
-    if row.starts >= MOST_STARTS:
+    if row.starts >= MAX_STARTS:
         die(delivery, STARTS_EXCEEDED, f"begun {row.starts} times again, and never ended: it seems to kill its worker")
         return STARTS_EXCEEDED
     if _is_suspect(delivery, row):
@@ -85,4 +85,4 @@ def _is_suspect(delivery: Delivery, row: OutboxMessage) -> bool:
 
 
 def _pause_ms(starts: int) -> int:
-    return jittered_backoff(starts - SUSPECT_STARTS, least_ms=MIN_SUSPENSION_MS, longest_ms=MAX_SUSPENSION_MS)
+    return int(jittered_backoff(starts - SUSPECT_STARTS, minimum=MIN_SUSPENSION_MS, maximum=MAX_SUSPENSION_MS))

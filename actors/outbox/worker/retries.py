@@ -1,7 +1,8 @@
-"""Whether a failed attempt is tried again, and when. Decides only; `settlement` writes it down."""
+"""Whether a failed attempt is tried again, and when. Only judges: `failures` writes the verdict down.
 
-import logging
-import random
+Imports no model, because Dramatiq makes its middleware before Django has loaded them.
+"""
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,9 @@ from dramatiq import Broker, MessageProxy
 from dramatiq.errors import Retry
 from dramatiq.middleware import Retries
 
-logger = logging.getLogger(__name__)
+from actors.outbox import conf
+from actors.outbox.backoff import jittered_backoff
 
-# Doubling beyond this makes numbers of no use to anybody.
-MOST_DOUBLINGS = 32
 THROWS = "throws"
 RETRIES_EXHAUSTED = "retries exhausted"
 
@@ -33,40 +33,27 @@ class Verdict:
 
 
 class OutboxRetries(Retries):
-    """The Retries middleware, for messages of the outbox: its options mean the same, its delays are due times of rows.
+    """Dramatiq's Retries for messages of the outbox: the options mean the same, and a delay is the due time of a row.
 
-    Messages that did not come from the outbox are retried as Dramatiq does.
+    Defaults come from Django's settings: `OUTBOX_MAX_RETRIES`, `OUTBOX_MIN_BACKOFF_MS`, `OUTBOX_MAX_BACKOFF_MS`.
     """
+
+    def __init__(self, **options: Any) -> None:
+        defaults = {
+            "max_retries": conf.max_retries(),
+            "min_backoff": conf.min_backoff_ms(),
+            "max_backoff": conf.max_backoff_ms(),
+        }
+        super().__init__(**{**defaults, **options})
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        from actors.outbox.envelope import Ticket
+        """Do nothing: `OutboxMiddleware` has written down what becomes of the message."""
 
-        if exception is not None and Ticket.of(message.options) is None:
-            self._end_foreign(broker, message, exception)
-
-    def _end_foreign(self, broker: Broker, message: MessageProxy, exception: BaseException) -> None:
-        """Have a message that came from elsewhere tried again, as a row of the outbox from then on."""
-        from actors.outbox.db.retrying import patiently
-        from actors.outbox.exceptions import Unsettled
-        from actors.outbox.middleware import settlement_of
-
-        options = dict(message.options)
-
-        def end() -> None:
-            # Each try counts its retry anew.
-            message.options.clear()
-            message.options.update(options)
-            super(OutboxRetries, self).after_process_message(broker, message, exception=exception)  # type: ignore[no-untyped-call]
-
-        try:
-            patiently(end, stopping=settlement_of(broker).worker.stopping, what=message.message_id)
-        except Unsettled as error:
-            message.stuff_exception(error)
-        except Exception:  # whatever it is: what cannot be written down may not be acknowledged
-            logger.exception("message=%s cannot be tried again", message.message_id)
-            message.fail()
+    def retry_as_dramatiq(self, broker: Broker, message: MessageProxy, error: BaseException) -> None:
+        """Decide as Dramatiq's own Retries does, and send the message again or fail it."""
+        super().after_process_message(broker, message, exception=error)  # type: ignore[no-untyped-call]
 
     def judge(
         self, actor: dramatiq.Actor[Any, Any], *, options: dict[str, Any], attempt: int, error: BaseException
@@ -86,13 +73,10 @@ class OutboxRetries(Retries):
         if isinstance(error, Retry) and error.delay is not None:
             return Verdict(delay_ms=error.delay)
         least, longest = option("min_backoff", self.min_backoff), option("max_backoff", self.max_backoff)
-        return Verdict(delay_ms=jittered_backoff(attempt, least_ms=least, longest_ms=longest))
+        return Verdict(delay_ms=int(jittered_backoff(attempt, minimum=least, maximum=longest)))
 
 
-def jittered_backoff(attempt: int, *, least_ms: int, longest_ms: int) -> int:
-    """Return milliseconds: doubling from `least_ms` to `longest_ms`, of which the upper half is chance.
-
-    Chance keeps messages that failed together from coming back together.
-    """
-    full = min(longest_ms, least_ms << min(attempt, MOST_DOUBLINGS))
-    return full // 2 + random.randint(0, full - full // 2)  # noqa: S311 – spreads load, guards nothing
+def retries_of(broker: Broker) -> OutboxRetries:
+    """Return a broker's retries; `checks` demand that there is one."""
+    [retries] = [one for one in broker.middleware if isinstance(one, OutboxRetries)]
+    return retries

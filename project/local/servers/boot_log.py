@@ -6,7 +6,7 @@ from pathlib import Path
 
 TELLING_SIGNS = ("[error]", "PANIC:", "FATAL:", "ERROR:", "Error", "error:")
 PREFIX = re.compile(r"^.{0,60}?(\[error\] <[\d.]+>|PANIC:|FATAL:|ERROR:)\s*")
-LONGEST_QUOTE = 200
+MAX_QUOTE = 200
 
 
 def explain(problem: str, logs: Sequence[Path]) -> str:
@@ -27,7 +27,7 @@ def most_telling(lines: Sequence[str]) -> str:
 
 
 def _shorten(*lines: str) -> str:
-    return " ".join(PREFIX.sub("", line) for line in lines)[:LONGEST_QUOTE]
+    return " ".join(PREFIX.sub("", line) for line in lines)[:MAX_QUOTE]
 
 
 def _lines(log: Path) -> list[str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NEEDED_BYTES = 300 * 1024 * 1024
 FOLLOW_SECONDS = 0.1
-LARGEST_PORT = 65_535
+MAX_PORT = 65_535
 # Not needed where the service runs in production: what imports them is imported late.
 NEEDED_PACKAGES = ("psutil", "supervisor")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -124,8 +124,8 @@ class Command(BaseCommand):
 
 
 def _port_number(text: str) -> int:
-    if not (text.isdecimal() and 0 < int(text) <= LARGEST_PORT):
-        raise CommandError(f"PORT is {text!r}; it must be a number from 1 to {LARGEST_PORT}.")
+    if not (text.isdecimal() and 0 < int(text) <= MAX_PORT):
+        raise CommandError(f"PORT is {text!r}; it must be a number from 1 to {MAX_PORT}.")
     return int(text)
 
 

@@ -16,7 +16,7 @@ from dramatiq.worker import Worker
 
 from actors.outbox.amqp import queues
 from actors.outbox.amqp.client_names import process_name
-from actors.outbox.worker.consumer import OwnMessagesConsumer
+from actors.outbox.worker.consumer import OutboxConsumer
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
 
@@ -142,7 +142,7 @@ def play(
     monkeypatch.setattr("dramatiq.worker.QUEUE_PREFETCH", PREFETCH)
     scenes: list[Scene] = []
 
-    def set_scene(consumer_class: Any = OwnMessagesConsumer, *, threads: int = 1) -> Scene:
+    def set_scene(consumer_class: Any = OutboxConsumer, *, threads: int = 1) -> Scene:
         broker = type("Broker", (PlainBroker,), {"consumer_class": consumer_class})(rabbitmq.url)
         scene = Scene(
             broker=broker,
@@ -179,7 +179,7 @@ def test_the_ack_of_a_lost_connections_message_removes_no_other(play: Callable[.
 
 
 def test_dramatiqs_own_consumer_removes_another_message(play: Callable[..., Scene]) -> None:
-    """If this fails, Dramatiq has mended it: docs/upstream may go, and most of `OwnMessagesConsumer`."""
+    """If this fails, Dramatiq has mended it: docs/upstream may go, and most of `OutboxConsumer`."""
     scene = play(_RabbitmqConsumer)
     scene.let_another_take_what_this_one_took_before()
     scene.stop_worker_after_its_current_message()

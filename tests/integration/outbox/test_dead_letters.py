@@ -259,7 +259,7 @@ def test_a_replayed_letter_outruns_its_own_late_copy(scene: Scene, send: Callabl
     scene.reject()
     scene.collect()
     rows = OutboxMessage.objects.filter(pk=row.pk)
-    deadletters.replay(rows, by=deadletters.Decider(name="somebody"), why="mended")
+    deadletters.replay(rows, by=deadletters.Operator(name="somebody"), why="mended")
     scene.reject()
     scene.collect()
     assert (only_row().state, only_row().attempt) == (State.PENDING, 1)

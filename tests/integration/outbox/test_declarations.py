@@ -19,7 +19,7 @@ from pytest_django import Settings
 from actors.outbox.amqp import queues
 from actors.outbox.amqp.publisher import Outgoing, Publisher
 from actors.outbox.broker import OutboxRabbitmqBroker
-from actors.outbox.exceptions import Unsettled
+from actors.outbox.exceptions import LeaveForRedelivery
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
 
@@ -144,7 +144,7 @@ def test_what_is_unsettled_is_redelivered_when_its_worker_ends(rabbitmq: Private
 
     def leave(number: int) -> None:
         begun.set()
-        raise Unsettled
+        raise LeaveForRedelivery
 
     with Pool(node=rabbitmq, queue=queue, work=leave).running() as pool:
         pool.send(1)

@@ -10,7 +10,7 @@ import pika
 import pytest
 from pytest_django import Settings
 
-from actors.outbox.amqp.blocking import ImpatientConnection, connect_impatiently
+from actors.outbox.amqp.blocking import TimeLimitedConnection, connect_with_time_limit
 from actors.outbox.amqp.declarations import count_ready
 from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.amqp.queues import dead_letter_queue
@@ -59,7 +59,7 @@ def send(queue: str) -> Iterator[Callable[[int], None]]:
 
 
 @pytest.fixture
-def line(rabbitmq: PrivateRabbitmq) -> Iterator[ImpatientConnection]:
+def line(rabbitmq: PrivateRabbitmq) -> Iterator[TimeLimitedConnection]:
     line = connect(rabbitmq)
     yield line
     line.close_quickly()
@@ -80,8 +80,8 @@ def upkeep(settings: Settings) -> Iterator[Callable[[PrivateRabbitmq], Upkeep]]:
         one.disconnect()
 
 
-def connect(node: PrivateRabbitmq) -> ImpatientConnection:
-    return connect_impatiently(pika.URLParameters(node.url), heartbeat_seconds=60)
+def connect(node: PrivateRabbitmq) -> TimeLimitedConnection:
+    return connect_with_time_limit(pika.URLParameters(node.url), heartbeat_seconds=60)
 
 
 def carry(node: PrivateRabbitmq) -> None:
@@ -112,12 +112,12 @@ def step_until(upkeep: Upkeep, condition: Callable[[], bool]) -> None:
     assert wait_until(step_and_look, timeout_seconds=DEADLINE_SECONDS), states()
 
 
-def wait_for_ready(line: ImpatientConnection, queue: str, count: int) -> None:
+def wait_for_ready(line: TimeLimitedConnection, queue: str, count: int) -> None:
     assert wait_until(lambda: count_ready(line, queue) == count, timeout_seconds=DEADLINE_SECONDS)
 
 
 def test_what_was_purged_is_published_again_and_a_queue_that_is_not_empty_never_grows(
-    rabbitmq: PrivateRabbitmq, line: ImpatientConnection, send: Callable[[int], None], queue: str, upkeep: Any
+    rabbitmq: PrivateRabbitmq, line: TimeLimitedConnection, send: Callable[[int], None], queue: str, upkeep: Any
 ) -> None:
     send(3)
     carry(rabbitmq)
@@ -189,7 +189,7 @@ def test_hurry_harms_no_connection_that_is_closed_and_no_good_bye(rabbitmq: Priv
 
 
 def test_a_dead_letter_becomes_a_row_and_a_missing_queue_of_them_comes_back(
-    rabbitmq: PrivateRabbitmq, line: ImpatientConnection, send: Callable[[int], None], queue: str, upkeep: Any
+    rabbitmq: PrivateRabbitmq, line: TimeLimitedConnection, send: Callable[[int], None], queue: str, upkeep: Any
 ) -> None:
     keeper = upkeep(rabbitmq)
     send(1)
@@ -215,7 +215,7 @@ def test_a_thread_survives_a_rabbitmq_that_is_not_there_and_says_so_once(
 ) -> None:
     send(1)
     nowhere = pika.URLParameters(f"amqp://127.0.0.1:{closed_port}/")
-    thread = UpkeepThread(lambda: connect_impatiently(nowhere, heartbeat_seconds=60), period_seconds=1)
+    thread = UpkeepThread(lambda: connect_with_time_limit(nowhere, heartbeat_seconds=60), period_seconds=1)
     for _ in range(3):
         thread.step()
     told = [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]

@@ -24,8 +24,8 @@ SHUTDOWN_TIMEOUT_MS = 30_000
 LEAD = """
 import time
 from actors.outbox.models import WatchedQueue
-from actors.outbox.relay.thread import process_relay
-process_relay.start()
+from actors.outbox.background import background_threads
+background_threads.start()
 while not WatchedQueue.objects.exclude(lease_token=None).exists():
     time.sleep(0.05)
 """

@@ -386,7 +386,7 @@ def test_wakes_do_not_shorten_the_pause_between_attempts(make: Callable[..., Pub
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(SOON_SECONDS)
         url = f"amqp://guest:guest@127.0.0.1:{server.getsockname()[1]}/"
-        publisher = make(url, clock=lambda: now[0], draw=lambda: 0.0)
+        publisher = make(url, clock=lambda: now[0], jitter=lambda: 0.0)
         expect_an_attempt(server, publisher)
         turn_often(publisher)
         server.setblocking(False)

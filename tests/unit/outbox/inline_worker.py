@@ -8,8 +8,9 @@ from dramatiq import Message, MessageProxy
 from dramatiq.worker import WorkerThread
 
 from actors.outbox import envelope
-from actors.outbox.middleware import Settlement, settlement_of
+from actors.outbox.middleware import outbox_middleware_of
 from actors.outbox.models import OutboxMessage
+from actors.outbox.worker.state import WorkerState
 
 QUEUE = "tests"
 
@@ -49,14 +50,14 @@ class InlineWorker:
 
     def stop(self) -> None:
         """Tell the worker that it has no more time to wait."""
-        self._settlement.worker.stopping.set()
+        self.state.stopping.set()
 
     def start(self) -> None:
-        self._settlement.worker.stopping.clear()
+        self.state.stopping.clear()
 
     @property
-    def _settlement(self) -> Settlement:
-        return settlement_of(self.worker.broker)
+    def state(self) -> WorkerState:
+        return outbox_middleware_of(self.worker.broker).engine.state
 
     def deliver_all(self) -> None:
         """Run what is waiting, and what that sends, until nothing waits."""

@@ -19,8 +19,8 @@ from pytest_django import Settings
 
 from actors.outbox.broker import OutboxStubBroker
 from actors.outbox.checks import check_broker
-from actors.outbox.middleware import Settlement
-from actors.outbox.worker.limits import UNLIMITED, longest_stay_seconds, prefetch_of, repair_after_seconds
+from actors.outbox.middleware import OutboxMiddleware
+from actors.outbox.worker.limits import UNLIMITED, max_unacked_seconds, prefetch_of, repair_after_seconds
 from actors.outbox.worker.retries import OutboxRetries
 
 Declare = Callable[..., OutboxStubBroker]
@@ -42,7 +42,7 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Declare:
 
 
 def good(*more: Middleware, time_limit_ms: float = 60_000) -> list[Middleware]:
-    return [DbConnectionsMiddleware(), OutboxRetries(), Settlement(), *more, TimeLimit(time_limit=time_limit_ms)]
+    return [DbConnectionsMiddleware(), OutboxRetries(), OutboxMiddleware(), *more, TimeLimit(time_limit=time_limit_ms)]
 
 
 def ids() -> list[str]:
@@ -76,11 +76,11 @@ def test_e001_an_actor_of_its_own_limit_is_counted(brokers: Declare) -> None:
 
 
 def test_e001_an_actor_without_a_limit_is_refused(brokers: Declare) -> None:
-    brokers([DbConnectionsMiddleware(), OutboxRetries(), Settlement()])
+    brokers([DbConnectionsMiddleware(), OutboxRetries(), OutboxMiddleware()])
     assert ids() == ["outbox.E001"]
 
 
-@pytest.mark.parametrize("missing", [Settlement, OutboxRetries])
+@pytest.mark.parametrize("missing", [OutboxMiddleware, OutboxRetries])
 def test_e002_what_settles_and_what_retries_must_be_there(brokers: Declare, missing: type[Middleware]) -> None:
     brokers([one for one in good() if not isinstance(one, missing)])
     [error] = check_broker()
@@ -132,13 +132,13 @@ def test_a_worker_with_a_bad_configuration_does_not_start(command: str) -> None:
 
 def test_the_last_of_a_full_worker_waits_for_all_before_it(brokers: Declare) -> None:
     broker = brokers(good(time_limit_ms=10_000))
-    assert longest_stay_seconds(broker, threads=8, prefetch=0) == 30
-    assert longest_stay_seconds(broker, threads=8, prefetch=80) == 110
-    assert longest_stay_seconds(broker, threads=1, prefetch=1) == 20
+    assert max_unacked_seconds(broker, threads=8, prefetch=0) == 30
+    assert max_unacked_seconds(broker, threads=8, prefetch=80) == 110
+    assert max_unacked_seconds(broker, threads=1, prefetch=1) == 20
 
 
 def test_each_queue_has_messages_waiting_in_the_same_line(brokers: Declare) -> None:
-    assert longest_stay_seconds(brokers(good(time_limit_ms=10_000), queues=3), threads=8, prefetch=0) == 70
+    assert max_unacked_seconds(brokers(good(time_limit_ms=10_000), queues=3), threads=8, prefetch=0) == 70
 
 
 def test_where_all_actors_return_rows_more_are_taken_ahead_and_along(brokers: Declare) -> None:
@@ -148,16 +148,16 @@ def test_where_all_actors_return_rows_more_are_taken_ahead_and_along(brokers: De
     assert prefetch_of(broker, "checked_0", threads=8, prefetch=5) == 5
     assert prefetch_of(broker, "unknown", threads=8, prefetch=0) == 16
     # What was taken along and not begun has waited for the one before it.
-    assert longest_stay_seconds(broker, threads=8, prefetch=0) == 128 / 8 * 10 + 10 + 10
+    assert max_unacked_seconds(broker, threads=8, prefetch=0) == 128 / 8 * 10 + 10 + 10
 
 
 def test_the_longest_limit_of_all_actors_counts(brokers: Declare) -> None:
     broker = brokers(good(time_limit_ms=10_000), time_limit=20_000)
-    assert longest_stay_seconds(broker, threads=8, prefetch=0) == 60
+    assert max_unacked_seconds(broker, threads=8, prefetch=0) == 60
 
 
 def test_without_a_time_limit_there_is_no_end(brokers: Declare) -> None:
-    assert longest_stay_seconds(brokers([]), threads=8, prefetch=0) == UNLIMITED
+    assert max_unacked_seconds(brokers([]), threads=8, prefetch=0) == UNLIMITED
 
 
 def test_repair_waits_a_minute_longer_than_a_message_may_stay(brokers: Declare, settings: Settings) -> None:

@@ -179,9 +179,8 @@ def test_gunicorn_is_installed_and_its_application_exists() -> None:
 
 def test_a_worker_that_stops_has_time_for_what_it_has_begun(settings: Any) -> None:
     shutdown_timeout_ms = int(option(command_of("worker"), "--worker-shutdown-timeout"))
-    [time_limit_ms] = [item.time_limit for item in settings.DRAMATIQ_MIDDLEWARE if hasattr(item, "time_limit")]
 
-    assert time_limit_ms < shutdown_timeout_ms < seconds(SERVICES["worker"]["stop_grace_period"]) * 1000
+    assert settings.OUTBOX_TIME_LIMIT_MS < shutdown_timeout_ms < seconds(SERVICES["worker"]["stop_grace_period"]) * 1000
 
 
 def test_the_pid_file_is_where_the_health_check_looks_and_does_not_outlive_the_container() -> None:

@@ -149,7 +149,7 @@ def test_the_defaults_that_it_shows_are_those_of_gunicorn(monkeypatch: pytest.Mo
     assert _gunicorn_options() == defaults
 
 
-@pytest.mark.parametrize(("variable", "setting"), [("TIME_LIMIT_MS", "DRAMATIQ_MIDDLEWARE"), ("LOG_FILE", "LOG_FILE")])
+@pytest.mark.parametrize(("variable", "setting"), [("TIME_LIMIT_MS", "OUTBOX_TIME_LIMIT_MS"), ("LOG_FILE", "LOG_FILE")])
 def test_the_comparison_sees_a_variable_that_is_changed(tmp_path: Path, variable: str, setting: str) -> None:
     changed = tmp_path / "changed.env"
     changed.write_text(f"{variable}=12345\n")

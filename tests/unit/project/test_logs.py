@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from actors.outbox.worker.log_buffer import lines_gathered
+from actors.outbox.worker.log_buffer import buffered_lines
 from project.local.stack import ROOT
 from project.logs import LineFormatter, QuietAddresses, TerminalHandler, WholeLineFileHandler
 
@@ -148,7 +148,7 @@ def both(tmp_path: Path) -> Iterator[tuple[logging.Logger, Path, StringIO]]:
 
 def test_lines_that_are_gathered_are_written_at_once(both: tuple[logging.Logger, Path, StringIO]) -> None:
     logger, file, terminal = both
-    with lines_gathered():
+    with buffered_lines():
         logger.info("a\nb")
         logger.info("c")
         assert (file.read_text(), terminal.getvalue()) == ("", "")
@@ -159,7 +159,7 @@ def test_lines_that_are_gathered_are_written_at_once(both: tuple[logging.Logger,
 
 def test_a_warning_waits_for_nobody_and_overtakes_nothing(both: tuple[logging.Logger, Path, StringIO]) -> None:
     logger, file, terminal = both
-    with lines_gathered():
+    with buffered_lines():
         logger.info("before")
         logger.warning("now")
         logger.info("after")
@@ -172,7 +172,7 @@ def test_a_full_disk_keeps_no_gathered_line_from_the_terminal(capsys: pytest.Cap
     if not full.exists():
         pytest.skip("needs /dev/full")
     file, terminal = WholeLineFileHandler(os.fspath(full)), TerminalHandler(StringIO())
-    with lines_gathered():
+    with buffered_lines():
         for handler in (file, terminal):
             handler.handle(record("a"))
     file.close()

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from actors.outbox.dead_letters import decisions as deadletters
 from actors.outbox.dead_letters import payload as contents
-from actors.outbox.dead_letters.decisions import Decided, Decider
+from actors.outbox.dead_letters.decisions import DecisionResult, Operator
 from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.management import arguments
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
@@ -120,7 +120,7 @@ class Command(BaseCommand):
         count = rows.count()
         self._report("discarded", count, deadletters.discard(rows, by=_decider(options), why=options["why"]))
 
-    def _report(self, done: str, count: int, decided: Decided) -> None:
+    def _report(self, done: str, count: int, decided: DecisionResult) -> None:
         self.stdout.write(f"{len(decided.decisions)} of {count} {done}.")
         for row_id, problem in list(decided.refused.items())[:NAMED]:
             self.stderr.write(f"{row_id} stays dead: {_printable(problem)}")
@@ -195,8 +195,8 @@ def _edited(row: OutboxMessage, source: str) -> bytes:
         raise CommandError(f"--edit: {_printable(str(error))}") from error
 
 
-def _decider(options: dict[str, Any]) -> Decider:
-    return Decider(name=options["by"] or _os_user())
+def _decider(options: dict[str, Any]) -> Operator:
+    return Operator(name=options["by"] or _os_user())
 
 
 def _os_user() -> str:

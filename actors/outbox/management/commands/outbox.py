@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
-from actors.outbox.amqp.blocking import ImpatientConnection
+from actors.outbox.amqp.blocking import TimeLimitedConnection
 from actors.outbox.amqp.connection import explain
 from actors.outbox.amqp.declarations import count_ready, explain_refusal
 from actors.outbox.maintenance.leadership import queues_to_watch
@@ -21,7 +21,7 @@ from actors.outbox.maintenance.upkeep import connect_to_broker
 from actors.outbox.management import arguments
 from actors.outbox.models import OutboxMessage
 from actors.outbox.operations.cancel import cancel, why_not
-from actors.outbox.operations.stats import Rate, measure_rate, take_stock
+from actors.outbox.operations.stats import Rate, collect, measure_rate
 from actors.outbox.worker.consumer import CANNOT_CONNECT
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         {"status": self._status, "repair": self._repair, "cancel": self._cancel}[job](options)
 
     def _status(self, options: dict[str, Any]) -> None:
-        stock = take_stock()
+        stock = collect()
         rate = measure_rate(options["seconds"]) if options["seconds"] else None
         if options["json"]:
             moving = rate and {"created_per_second": rate.created, "settled_per_second": rate.settled}
@@ -79,7 +79,7 @@ class Command(BaseCommand):
         finally:
             line.close_quickly()
 
-    def _repair_queue(self, line: ImpatientConnection, queue: str) -> None:
+    def _repair_queue(self, line: TimeLimitedConnection, queue: str) -> None:
         try:
             count = repair_now(queue, look=partial(count_ready, line))
         except ChannelClosedByBroker as error:

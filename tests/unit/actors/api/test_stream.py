@@ -159,7 +159,7 @@ def test_who_heard_of_nothing_goes_on_where_it_was(tail: Tail, monkeypatch: pyte
 
 @pytest.mark.usefixtures("on_its_own")
 def test_a_stream_ends_when_its_process_does_and_after_a_while(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(stream, "MAX_SECONDS", 0)
     client = Client(tail, position=BEGINNING, wanted=every)
     assert list(client) == ["retry: 1000\nid: 0\n\n"]
     client.close()
@@ -173,7 +173,7 @@ def test_what_is_no_stream_is_json(client1: APIClient, path: str) -> None:
 
 
 def test_a_page_is_no_larger_than_a_few_texts(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "LARGEST_PAGE", 1)
+    monkeypatch.setattr(stream, "MAX_PAGE", 1)
     logged = [log() for _ in range(3)]
     assert [sent.position.row_id for sent in stream.read_after(BEGINNING)] == logged[:1]
 

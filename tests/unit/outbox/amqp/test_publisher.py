@@ -24,9 +24,9 @@ from pika.frame import Method
 from pika.spec import Basic
 
 from actors.outbox.amqp.confirms import SEQUENCE_HEADER, Confirms, Outgoing
-from actors.outbox.amqp.connection import MAX_BACKOFF_SECONDS, Outage, ReturningConnection, backoff_seconds, explain
+from actors.outbox.amqp.connection import Outage, ReconnectingConnection, explain
 from actors.outbox.amqp.declarations import Declarations, explain_refusal
-from actors.outbox.amqp.publisher import Patience
+from actors.outbox.amqp.publisher import Deadline
 
 TOO_LARGE = ChannelClosedByBroker(406, "PRECONDITION_FAILED - message size 9 is larger than configured max size 5")
 FRAME_TOO_LARGE = ConnectionClosedByBroker(501, "FRAME_ERROR - type 2, {frame_too_large,9,5}")
@@ -289,17 +289,6 @@ def _compare(confirms: Confirms, model: dict[int, str]) -> None:
     assert sorted(outcome.unknown) == keys("unknown", "outstanding")
 
 
-def test_pauses_double_from_a_tenth_of_a_second_to_half_a_minute() -> None:
-    longest = [backoff_seconds(failures, draw=lambda: 0.0) for failures in range(1, 12)]
-    assert longest[:4] == [0.1, 0.2, 0.4, 0.8]
-    assert longest[-1] == backoff_seconds(10_000, draw=lambda: 0.0) == MAX_BACKOFF_SECONDS
-
-
-def test_pauses_are_shortened_by_chance_by_up_to_a_half() -> None:
-    assert backoff_seconds(1, draw=lambda: 1.0) == pytest.approx(0.05)
-    assert backoff_seconds(3, draw=lambda: 0.5) == pytest.approx(0.3)
-
-
 REFUSED = AMQPConnectionError(
     AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))])
 )
@@ -358,7 +347,7 @@ class FakeConnection:
 @pytest.mark.parametrize(("error", "asked"), [(TOO_LARGE, "_on_channel_open"), (FORBIDDEN, FORBIDDEN)])
 def test_only_a_message_s_fault_is_answered_with_a_new_channel_at_once(error: Exception, asked: object) -> None:
     connection = FakeConnection()
-    returning = ReturningConnection(
+    returning = ReconnectingConnection(
         parameters=pika.ConnectionParameters(), client_name="test", connect_timeout_seconds=1
     )
     returning._on_channel_closed(Confirms(FakeChannel()), SimpleNamespace(connection=connection), error)
@@ -445,7 +434,7 @@ def test_a_queue_that_was_returned_from_is_declared_again() -> None:
 
 def test_waiting_is_told_of_once_a_second_and_ends_in_time() -> None:
     clock, told = Clock(), []
-    patience = Patience(seconds=3, on_wait=lambda: told.append(clock.now), clock=clock, stopped=threading.Event())
+    patience = Deadline(seconds=3, on_wait=lambda: told.append(clock.now), clock=clock, stopped=threading.Event())
     while not patience.is_over():
         clock.now = patience.until
         patience.tick()
@@ -454,7 +443,7 @@ def test_waiting_is_told_of_once_a_second_and_ends_in_time() -> None:
 
 def test_a_stop_leaves_half_a_second_for_what_is_outstanding() -> None:
     clock, stopped = Clock(), threading.Event()
-    patience = Patience(seconds=60, on_wait=lambda: None, clock=clock, stopped=stopped)
+    patience = Deadline(seconds=60, on_wait=lambda: None, clock=clock, stopped=stopped)
     assert not patience.is_over()
     stopped.set()
     assert not patience.is_over()

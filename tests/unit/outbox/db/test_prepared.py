@@ -8,7 +8,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from actors.activity import log_task_creation
-from actors.outbox.db.prepared import prepared_cursor
+from actors.outbox.db.postgres import prepared_cursor
 from actors.outbox.models import OutboxMessage
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]

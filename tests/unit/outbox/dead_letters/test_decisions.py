@@ -20,7 +20,7 @@ from actors.outbox import envelope
 from actors.outbox.dead_letters import collector
 from actors.outbox.dead_letters import decisions as deadletters
 from actors.outbox.dead_letters import payload as contents
-from actors.outbox.dead_letters.decisions import Decider
+from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 from tests.unit.outbox.inline_worker import QUEUE, InlineWorker
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
-SOMEBODY = Decider(name="somebody", user_id=7)
+SOMEBODY = Operator(name="somebody", user_id=7)
 REJECTED = {"x-death": [{"reason": "rejected", "queue": QUEUE, "count": 1}]}
 LIMIT = {"x-death": [{"reason": "delivery_limit", "queue": QUEUE, "count": 1}]}
 GARBAGE = b"\xff\x00 no message"

@@ -11,8 +11,9 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
+from actors.outbox import wakeup
 from actors.outbox.maintenance import lost_messages as repair
-from actors.outbox.maintenance.leadership import give_up_leases, queues_published_to, queues_to_watch, take_lease
+from actors.outbox.maintenance.leadership import acquire_leadership, queues_published_to, queues_to_watch, resign
 from actors.outbox.models import OutboxMessage, State, WatchedQueue
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -50,7 +51,7 @@ class Watcher:
 @pytest.fixture
 def watcher() -> Watcher:
     WatchedQueue.objects.create(name=QUEUE)
-    assert take_lease(QUEUE, token=TOKEN, seconds=3_600)
+    assert acquire_leadership(QUEUE, token=TOKEN, seconds=3_600)
     return Watcher()
 
 
@@ -191,7 +192,7 @@ def test_whoever_has_no_lease_changes_nothing(watcher: Watcher, publish: Publish
 
 def test_a_lease_that_was_lost_while_looking_leaves_no_sighting(watcher: Watcher) -> None:
     def lose(queue: str) -> int:
-        give_up_leases(TOKEN)
+        resign(TOKEN)
         return 0
 
     repair.step(QUEUE, token=TOKEN, look=lose, margin_seconds=MARGIN_SECONDS)
@@ -205,7 +206,7 @@ def test_the_relay_is_woken_once_the_repair_is_committed(
     publish()
     watcher.step()
     watcher.pass_time(MARGIN_SECONDS + 1)
-    monkeypatch.setattr("actors.outbox.relay.thread.process_relay.wake", lambda: woken.append(states()))
+    monkeypatch.setattr(wakeup, "_wake", lambda: woken.append(states()))
     watcher.step()
     assert woken == [[State.PENDING]]
 
@@ -233,15 +234,15 @@ def test_on_demand_everything_is_published_again_however_much_it_is(watcher: Wat
 def test_one_process_at_a_time_leases_a_queue() -> None:
     WatchedQueue.objects.create(name=QUEUE)
     other = uuid4()
-    assert take_lease(QUEUE, token=TOKEN, seconds=30)
-    assert not take_lease(QUEUE, token=other, seconds=30)
-    assert take_lease(QUEUE, token=TOKEN, seconds=30)
+    assert acquire_leadership(QUEUE, token=TOKEN, seconds=30)
+    assert not acquire_leadership(QUEUE, token=other, seconds=30)
+    assert acquire_leadership(QUEUE, token=TOKEN, seconds=30)
     WatchedQueue.objects.update(lease_until=Now() - timedelta(seconds=1))
-    assert take_lease(QUEUE, token=other, seconds=30)
-    give_up_leases(TOKEN)
-    assert not take_lease(QUEUE, token=TOKEN, seconds=30)
-    give_up_leases(other)
-    assert take_lease(QUEUE, token=TOKEN, seconds=30)
+    assert acquire_leadership(QUEUE, token=other, seconds=30)
+    resign(TOKEN)
+    assert not acquire_leadership(QUEUE, token=TOKEN, seconds=30)
+    resign(other)
+    assert acquire_leadership(QUEUE, token=TOKEN, seconds=30)
 
 
 def test_the_queues_of_actors_and_of_published_messages_are_watched(publish: Publish) -> None:

@@ -11,11 +11,11 @@ from django.db import OperationalError
 from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 from pytest_django import Settings
 
+from actors.outbox import background, wakeup
+from actors.outbox.background import BackgroundThreads
 from actors.outbox.maintenance import upkeep
 from actors.outbox.maintenance.upkeep import Upkeep, UpkeepThread
 from actors.outbox.models import OutboxMessage, State, WatchedQueue
-from actors.outbox.relay import thread
-from actors.outbox.relay.thread import ProcessRelay
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -238,7 +238,7 @@ class FakeThread:
         self.calls.append("start")
 
     def is_alive(self) -> bool:
-        return self.calls[-1:] == ["start"]
+        return "start" in self.calls and self.calls[-1] not in {"stop", "died"}
 
     def request_stop(self) -> None:
         self.calls.append("request_stop")
@@ -246,18 +246,22 @@ class FakeThread:
     def stop(self) -> None:
         self.calls.append("stop")
 
+    def wake(self) -> None:
+        self.calls.append("wake")
+
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[FakeThread]:
     FakeThread.made = []
-    monkeypatch.setattr(thread, "RelayThread", FakeThread)
-    monkeypatch.setattr(thread, "make_upkeep_thread", FakeThread)
+    monkeypatch.setattr(wakeup, "_wake", lambda: None)
+    monkeypatch.setattr(background, "RelayThread", FakeThread)
+    monkeypatch.setattr(background, "make_upkeep_thread", FakeThread)
     return FakeThread.made
 
 
 def test_upkeep_lives_beside_the_relay(threads: list[FakeThread], settings: Settings) -> None:
     settings.OUTBOX_RELAY_THREAD = True
-    process = ProcessRelay()
+    process = BackgroundThreads()
     process.start()
     process.start()
     assert [one.calls for one in threads] == [["start"], ["start"]]
@@ -265,9 +269,23 @@ def test_upkeep_lives_beside_the_relay(threads: list[FakeThread], settings: Sett
     assert [one.calls for one in threads] == [["start", "request_stop", "stop"]] * 2
 
 
+def test_a_commit_wakes_the_relay_that_runs_and_no_other(threads: list[FakeThread], settings: Settings) -> None:
+    settings.OUTBOX_RELAY_THREAD = True
+    process = BackgroundThreads()
+    wakeup.wake_relay_on_commit()
+    process.start()
+    wakeup.wake_relay_on_commit()
+    process.stop()
+    wakeup.wake_relay_on_commit()
+    assert [one.calls for one in threads] == [
+        ["start", "wake", "request_stop", "stop"],
+        ["start", "request_stop", "stop"],
+    ]
+
+
 def test_after_a_fork_both_start_again(threads: list[FakeThread], settings: Settings) -> None:
     settings.OUTBOX_RELAY_THREAD = True
-    process = ProcessRelay()
+    process = BackgroundThreads()
     process.start()
     process.forget()
     process.start()
@@ -276,7 +294,7 @@ def test_after_a_fork_both_start_again(threads: list[FakeThread], settings: Sett
 
 def test_a_thread_that_died_is_replaced(threads: list[FakeThread], settings: Settings) -> None:
     settings.OUTBOX_RELAY_THREAD = True
-    process = ProcessRelay()
+    process = BackgroundThreads()
     process.start()
     threads[1].calls.append("died")
     process.start()
@@ -284,5 +302,5 @@ def test_a_thread_that_died_is_replaced(threads: list[FakeThread], settings: Set
 
 
 def test_where_no_relay_is_wanted_nothing_starts(threads: list[FakeThread]) -> None:
-    ProcessRelay().start()
+    BackgroundThreads().start()
     assert threads == []

@@ -12,12 +12,12 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from actors.outbox.amqp.publisher import Outcome, Outgoing
-from actors.outbox.envelope import Ticket
+from actors.outbox.db.postgres import disable_synchronous_commit
+from actors.outbox.envelope import AttemptRef
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.relay import relay
-from actors.outbox.relay.relay import LARGEST_WINDOW, Relay
+from actors.outbox.relay.relay import MAX_WINDOW, Relay
 from actors.outbox.relay.thread import rest_after
-from actors.outbox.store import let_commits_be_late
 from tests.unit.outbox.race_steps import in_another_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -64,7 +64,7 @@ def test_a_row_is_published_and_stamped(send: Send) -> None:
     assert row.published_at is not None
     [message] = publisher.sent
     options = dramatiq.Message.decode(message.body).options
-    assert Ticket.of(options) == Ticket(row_id=row.pk, attempt=0)
+    assert AttemptRef.of(options) == AttemptRef(row_id=row.pk, attempt=0)
 
 
 def test_messages_are_legible_to_whoever_watches_rabbitmq(send: Send) -> None:
@@ -155,7 +155,7 @@ def test_the_window_starts_at_one_grows_and_falls_back(send: Send) -> None:
     while one.step():
         pass
     assert len(publisher.sent) == 30
-    assert 1 < one.window <= LARGEST_WINDOW
+    assert 1 < one.window <= MAX_WINDOW
     send()
     publisher.decide = lambda keys: Outcome(unknown=keys)
     one.step()
@@ -172,7 +172,7 @@ def test_over_which_row_rabbitmq_closes_the_channel_is_found_one_by_one_however_
 
     before, culprit, after = send(), send(), send()
     one = Relay(publisher=FakePublisher(decide=close_over_culprit))
-    one.window = LARGEST_WINDOW
+    one.window = MAX_WINDOW
     for _ in range(3):
         one.step()
         send()
@@ -228,7 +228,7 @@ def test_a_scheduled_row_that_is_due_is_published_as_its_attempt(send: Send) -> 
     publisher = FakePublisher()
     Relay(publisher=publisher).step()
     options = dramatiq.Message.decode(publisher.sent[0].body).options
-    assert Ticket.of(options) == Ticket(row_id=row.pk, attempt=3)
+    assert AttemptRef.of(options) == AttemptRef(row_id=row.pk, attempt=3)
 
 
 @pytest.mark.parametrize(("messages", "seconds"), [(0, 0.0), (1, 0.006), (3, 0.018), (1000, 0.03)])
@@ -253,7 +253,7 @@ def test_commits_are_late_on_the_connection_of_a_relay_and_on_no_other(database:
 
     def relay_twice() -> None:
         for _ in range(2):
-            let_commits_be_late()
+            disable_synchronous_commit()
             seen.append(waits())
             connection.close()  # as after an outage
             seen.append(waits())

@@ -4,52 +4,52 @@ import random
 
 import pytest
 
-from actors.outbox.worker.acks import Answer, Answers
+from actors.outbox.worker.acks import Ack, AckBuffer
 
 
-def give(answers: Answers, *tags: int, is_ack: bool = True) -> None:
+def give(answers: AckBuffer, *tags: int, is_ack: bool = True) -> None:
     for tag in tags:
         answers.give(tag, is_ack=is_ack)
 
 
 def test_what_came_one_after_the_other_is_acknowledged_at_once() -> None:
-    answers = Answers()
+    answers = AckBuffer()
     give(answers, 2, 1, 3)
-    assert answers.take() == [Answer(3, is_ack=True, up_to=True)]
+    assert answers.take() == [Ack(3, is_ack=True, up_to=True)]
 
 
 def test_an_unanswered_message_is_acknowledged_by_no_later_one() -> None:
-    answers = Answers()
+    answers = AckBuffer()
     give(answers, 1, 2, 4, 5)
-    assert answers.take() == [Answer(2, is_ack=True, up_to=True), Answer(4, is_ack=True), Answer(5, is_ack=True)]
+    assert answers.take() == [Ack(2, is_ack=True, up_to=True), Ack(4, is_ack=True), Ack(5, is_ack=True)]
     give(answers, 3)
-    assert answers.take() == [Answer(3, is_ack=True)]
+    assert answers.take() == [Ack(3, is_ack=True)]
     give(answers, 6, 7)
-    assert answers.take() == [Answer(7, is_ack=True, up_to=True)]
+    assert answers.take() == [Ack(7, is_ack=True, up_to=True)]
 
 
 def test_what_is_rejected_is_so_before_a_later_one_is_acknowledged() -> None:
-    answers = Answers()
+    answers = AckBuffer()
     give(answers, 3, 1)
     give(answers, 2, is_ack=False)
-    assert answers.take() == [Answer(2, is_ack=False), Answer(3, is_ack=True, up_to=True)]
+    assert answers.take() == [Ack(2, is_ack=False), Ack(3, is_ack=True, up_to=True)]
 
 
 def test_only_the_first_answer_needs_somebody_to_take_them() -> None:
-    answers = Answers()
+    answers = AckBuffer()
     assert [answers.give(tag, is_ack=True) for tag in (1, 2)] == [True, False]
     answers.take()
     assert answers.give(3, is_ack=True)
 
 
 def test_nothing_given_is_nothing_told() -> None:
-    assert Answers().take() == []
+    assert AckBuffer().take() == []
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_whatever_the_order_each_message_ends_as_was_said_and_never_before(seed: int) -> None:
     chance = random.Random(seed)
-    answers, said, ended = Answers(), dict[int, bool](), dict[int, bool]()
+    answers, said, ended = AckBuffer(), dict[int, bool](), dict[int, bool]()
     waiting = chance.sample(range(1, 101), 100)
     while waiting:
         for _ in range(min(chance.randint(1, 12), len(waiting))):

@@ -19,16 +19,15 @@ from dramatiq.worker import WorkerThread, _WorkQueueItem
 
 from actors.outbox import envelope
 from actors.outbox.context import Context, current_context, current_trail, sent_by
-from actors.outbox.exceptions import Unsettled
-from actors.outbox.middleware import settlement_of
+from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.middleware import outbox_middleware_of
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.worker import batch as sharing
-from actors.outbox.worker import delivery, failures, group_commit
-from actors.outbox.worker import execution as settlement
+from actors.outbox.worker import batch, delivery, execution, failures, group_commit
 from actors.outbox.worker import poison as starts
-from actors.outbox.worker.batch import Pace, SharingWorkerThread, share_in
-from actors.outbox.worker.group_commit import Work, settle_together
-from actors.outbox.worker.log_buffer import Line, gather
+from actors.outbox.worker.batch import BatchingWorkerThread, install_batching
+from actors.outbox.worker.group_commit import Completion, settle_together
+from actors.outbox.worker.log_buffer import Line, buffer_line
+from actors.outbox.worker.state import QUICK_SECONDS, Pace
 from project.local.servers.process import wait_until
 from tests.uncollected import uncollected
 from tests.unit.outbox.inline_worker import QUEUE, FakeConsumer
@@ -46,7 +45,7 @@ class Pool:
 
     consumer: FakeConsumer
 
-    thread: SharingWorkerThread
+    thread: BatchingWorkerThread
 
     groups: list[int]
     """How many messages each transaction settled."""
@@ -74,24 +73,24 @@ class Pool:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     broker = dramatiq.get_broker()
-    its_settlement, consumer, groups = settlement_of(broker), FakeConsumer(), list[int]()
-    monkeypatch.setattr(its_settlement.worker, "pace", Pace())
-    thread = SharingWorkerThread(
-        settlement=its_settlement,
+    state, consumer, groups = outbox_middleware_of(broker).engine.state, FakeConsumer(), list[int]()
+    monkeypatch.setattr(state, "pace", Pace())
+    thread = BatchingWorkerThread(
+        state=state,
         broker=broker,
         consumers={QUEUE: consumer},
         work_queue=PriorityQueue[_WorkQueueItem](),
         worker_timeout=1,
     )
 
-    def counted(works: list[Work]) -> None:
-        settle_together(works)
-        groups.append(len(works))
+    def counted(completions: list[Completion]) -> None:
+        settle_together(completions)
+        groups.append(len(completions))
 
-    for module in (group_commit, sharing):
+    for module in (group_commit, batch):
         monkeypatch.setattr(module, "settle_together", counted)
     yield Pool(consumer=consumer, thread=thread, groups=groups)
-    its_settlement.worker.stopping.clear()
+    state.stopping.clear()
     # As many are done as were taken.
     assert thread.work_queue.unfinished_tasks == thread.work_queue.qsize()
 
@@ -102,7 +101,7 @@ def quick(actor: Declare, pool: Pool) -> Declare:
 
     def declare(work: Callable[..., Any], **options: Any) -> dramatiq.Actor[Any, Any]:
         declared = actor(work, returns_rows=True, **options)
-        settlement_of(dramatiq.get_broker()).worker.pace.note(declared.actor_name, 0.0)
+        outbox_middleware_of(dramatiq.get_broker()).engine.state.pace.note(declared.actor_name, 0.0)
         return declared
 
     return declare
@@ -128,7 +127,7 @@ def test_what_waits_is_settled_together(pool: Pool, quick: Declare) -> None:
 def test_nothing_of_them_is_left_to_the_garbage_collector(pool: Pool, quick: Declare) -> None:
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
-    with uncollected(settlement.Settling) as found:
+    with uncollected(execution.Execution) as found:
         pool.work_once()
     assert (effects(), found) == (["a", "b", "c"], [])
 
@@ -142,14 +141,14 @@ def test_an_actor_that_has_not_shown_how_long_it_takes_runs_alone_first(pool: Po
 
 def test_an_actor_that_took_long_shares_no_more() -> None:
     pace = Pace()
-    pace.note("one", sharing.QUICK_SECONDS / 2)
+    pace.note("one", QUICK_SECONDS / 2)
     assert pace.is_quick("one")
-    pace.note("one", sharing.QUICK_SECONDS)
+    pace.note("one", QUICK_SECONDS)
     assert not pace.is_quick("one")
 
 
 def test_no_more_are_taken_along_than_a_share_has(pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "LARGEST_SHARE", 2)
+    monkeypatch.setattr(batch, "MAX_BATCH", 2)
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
     pool.work()
@@ -224,12 +223,12 @@ def test_what_they_log_is_written_before_any_of_them_is_settled(
         written.append(" ".join(text for _record, text in lines))
 
     def log(name: str) -> Group:
-        assert gather(write, (logging.makeLogRecord({}), name))
+        assert buffer_line(write, (logging.makeLogRecord({}), name))
         return named(name)
 
-    def settle(works: Sequence[Work]) -> None:
+    def settle(completions: Sequence[Completion]) -> None:
         seen.append(list(written))
-        settle_together(works)
+        settle_together(completions)
 
     monkeypatch.setattr(group_commit, "settle_together", settle)
     send_all(quick(log), "a", "b", "c")
@@ -250,7 +249,7 @@ def test_what_ran_before_a_failure_is_settled_before_that_is_written_down(
     def fail_or_return(name: str) -> Group:
         return named(name) if name != "wrong" else named(str(1 / 0))
 
-    monkeypatch.setattr(settlement, "write_failure", look)
+    monkeypatch.setattr(execution, "write_failure", look)
     send_all(quick(fail_or_return), "a", "wrong", "b", "c")
     pool.take_all()
     pool.work()
@@ -311,7 +310,7 @@ def test_one_that_was_begun_before_is_counted_after_the_others_are_settled(
         seen.append(effects())
         return starts.begin(*arguments, **options)
 
-    monkeypatch.setattr(settlement, "begin", look)
+    monkeypatch.setattr(execution, "begin", look)
     send_all(quick(named), "a", "begun", "b")
     OutboxMessage.objects.filter(pk=OutboxMessage.objects.order_by("pk")[1].pk).update(starts=1)
     pool.take_all()
@@ -334,7 +333,7 @@ def test_one_with_a_key_is_begun_by_itself(pool: Pool, quick: Declare, options: 
 def test_actors_of_other_kinds_take_nobody_along(pool: Pool, actor: Declare) -> None:
     names: list[str] = []
     one = actor(names.append)
-    settlement_of(dramatiq.get_broker()).worker.pace.note(one.actor_name, 0.0)
+    outbox_middleware_of(dramatiq.get_broker()).engine.state.pace.note(one.actor_name, 0.0)
     send_all(one, "a", "b")
     pool.take_all()
     pool.work_once()
@@ -344,7 +343,7 @@ def test_actors_of_other_kinds_take_nobody_along(pool: Pool, actor: Declare) -> 
 
 
 def test_what_is_not_begun_in_time_is_given_back_in_its_place(pool: Pool, quick: Declare) -> None:
-    times = iter([0.0, 0.0, sharing.QUICK_SECONDS * 2])
+    times = iter([0.0, 0.0, QUICK_SECONDS * 2])
     pool.thread.clock = lambda: next(times)
     send_all(quick(named), "a", "b", "c", "d")
     pool.take_all()
@@ -356,7 +355,7 @@ def test_what_is_not_begun_in_time_is_given_back_in_its_place(pool: Pool, quick:
 
 
 def test_a_worker_that_is_to_stop_begins_nothing_more(pool: Pool, quick: Declare) -> None:
-    stopping = settlement_of(dramatiq.get_broker()).worker.stopping
+    stopping = outbox_middleware_of(dramatiq.get_broker()).engine.state.stopping
 
     def stop(name: str) -> Group:
         stopping.set()
@@ -415,7 +414,7 @@ def test_a_database_that_is_lost_at_the_reading_is_waited_for(
     def lose(_ids: list[int]) -> Any:
         raise_database_away()
 
-    monkeypatch.setattr(delivery, "read_living", lose)
+    monkeypatch.setattr(delivery, "fetch_unsettled", lose)
     send_all(quick(named), "a", "b")
     pool.take_all()
     pool.work()
@@ -427,18 +426,18 @@ def test_a_database_that_is_lost_at_the_commit_is_waited_for(
 ) -> None:
     lost: list[int] = []
 
-    def lose_once(works: list[Work]) -> None:
+    def lose_once(completions: list[Completion]) -> None:
         if len(lost) < 3:
-            lost.append(len(works))
+            lost.append(len(completions))
             raise_database_away()
-        settle_together(works)
+        settle_together(completions)
 
-    for module in (group_commit, sharing):
+    for module in (group_commit, batch):
         monkeypatch.setattr(module, "settle_together", lose_once)
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
     pool.work()
-    # All together, the first of them alone, and it once more, patiently.
+    # All together, the first of them alone, and it once more, retry_until_available.
     assert lost == [3, 1, 1]
     assert (effects(), pool.consumer.ends, pool.consumer.errors) == (["a", "b", "c"], ["ack"] * 3, [])
 
@@ -448,17 +447,17 @@ def test_none_is_acknowledged_that_a_stopping_worker_could_not_settle(
 ) -> None:
     tried: list[int] = []
 
-    def lose(works: list[Work]) -> None:
-        tried.append(len(works))
-        settlement_of(dramatiq.get_broker()).worker.stopping.set()
+    def lose(completions: list[Completion]) -> None:
+        tried.append(len(completions))
+        outbox_middleware_of(dramatiq.get_broker()).engine.state.stopping.set()
         raise_database_away()
 
-    for module in (group_commit, sharing):
+    for module in (group_commit, batch):
         monkeypatch.setattr(module, "settle_together", lose)
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
     pool.work_once()
-    assert [type(error) for error in pool.consumer.errors] == [Unsettled] * 3
+    assert [type(error) for error in pool.consumer.errors] == [LeaveForRedelivery] * 3
     assert (effects(), OutboxMessage.objects.filter(attempt=0).count()) == ([], 3)
     # All together, one alone, and that once more; what it has waited for in vain, the others are not kept waiting for.
     assert tried[:3] == [3, 1, 1]
@@ -488,9 +487,9 @@ def test_one_whose_row_is_locked_keeps_none_of_the_others_waiting(
 def test_nothing_strikes_while_they_are_settled(
     pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch, strike: Callable[[], None]
 ) -> None:
-    def struck(works: list[Work]) -> None:
+    def struck(completions: list[Completion]) -> None:
         strike()
-        settle_together(works)
+        settle_together(completions)
 
     monkeypatch.setattr(group_commit, "settle_together", struck)
     send_all(quick(named, notify_shutdown=True), "a", "b")
@@ -541,17 +540,17 @@ def test_dramatiqs_worker_is_given_such_threads(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(WorkerThread, "start", lambda self: None)
     broker = dramatiq.get_broker()
     worker = dramatiq.Worker(broker, worker_threads=2)
-    share_in(worker, settlement_of(broker))
+    install_batching(worker, outbox_middleware_of(broker).engine.state)
     worker._add_worker()
     [thread] = worker.workers
-    assert isinstance(thread, SharingWorkerThread)
+    assert isinstance(thread, BatchingWorkerThread)
     assert thread.work_queue is worker.work_queue
 
 
 def test_an_error_of_the_database_that_passes_is_no_failure_of_a_message(
     pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def deadlock_once(works: list[Work]) -> None:
+    def deadlock_once(completions: list[Completion]) -> None:
         monkeypatch.setattr(group_commit, "settle_together", settle_together)
         raise OperationalError("deadlock detected")
 

@@ -16,8 +16,8 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
-from actors.outbox.exceptions import Unsettled
-from actors.outbox.worker.consumer import OwnMessagesConsumer, TakenMessage
+from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.worker.consumer import DeliveredMessage, OutboxConsumer
 
 QUEUE = "activity"
 
@@ -91,15 +91,15 @@ class Connection:
 
 
 @pytest.fixture
-def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[], OwnMessagesConsumer]:
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[], OutboxConsumer]:
     """Open one more connection and consume over it, as Dramatiq does after it has lost one."""
     monkeypatch.setattr("pika.BlockingConnection", Connection)
     broker = cast(RabbitmqBroker, SimpleNamespace(parameters=pika.ConnectionParameters()))
-    return lambda: OwnMessagesConsumer(broker, QUEUE, 16, 1000)
+    return lambda: OutboxConsumer(broker, QUEUE, 16, 1000)
 
 
 @pytest.fixture
-def consumer(connect: Callable[[], OwnMessagesConsumer]) -> OwnMessagesConsumer:
+def consumer(connect: Callable[[], OutboxConsumer]) -> OutboxConsumer:
     return connect()
 
 
@@ -108,12 +108,12 @@ def body(**changes: Any) -> bytes:
     return json.dumps({**fields, "message_timestamp": 1, **changes}).encode()
 
 
-def deliver(consumer: OwnMessagesConsumer, raw: bytes | None = None, *, redelivered: bool = False) -> Any:
+def deliver(consumer: OutboxConsumer, raw: bytes | None = None, *, redelivered: bool = False) -> Any:
     consumer.channel.bodies.append((body() if raw is None else raw, redelivered))
     return next(consumer)
 
 
-def test_it_acknowledges_and_rejects_what_it_took(consumer: OwnMessagesConsumer) -> None:
+def test_it_acknowledges_and_rejects_what_it_took(consumer: OutboxConsumer) -> None:
     first, second = deliver(consumer), deliver(consumer)
     consumer.nack(second)
     consumer.ack(first)
@@ -121,13 +121,13 @@ def test_it_acknowledges_and_rejects_what_it_took(consumer: OwnMessagesConsumer)
     assert consumer.known_tags == set()
 
 
-def test_it_declares_its_queue_before_it_consumes_its_dead_letters_first(consumer: OwnMessagesConsumer) -> None:
+def test_it_declares_its_queue_before_it_consumes_its_dead_letters_first(consumer: OutboxConsumer) -> None:
     assert consumer.channel.declared == [f"{QUEUE}.XQ", QUEUE]
     assert consumer.channel.consumed["queue"] == QUEUE
 
 
 def test_a_queue_that_rabbitmq_refuses_says_what_to_do_and_leaves_no_connection_open(
-    connect: Callable[[], OwnMessagesConsumer], monkeypatch: pytest.MonkeyPatch
+    connect: Callable[[], OutboxConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Connection] = []
 
@@ -147,16 +147,16 @@ def test_a_queue_that_rabbitmq_refuses_says_what_to_do_and_leaves_no_connection_
 
 
 @pytest.mark.parametrize("settle", ["ack", "nack"])
-def test_what_is_unsettled_stays_rabbitmqs(consumer: OwnMessagesConsumer, settle: str) -> None:
+def test_what_is_unsettled_stays_rabbitmqs(consumer: OutboxConsumer, settle: str) -> None:
     message = deliver(consumer)
-    message.stuff_exception(Unsettled())
+    message.stuff_exception(LeaveForRedelivery())
     getattr(consumer, settle)(message)
     assert consumer.channel.told == []
 
 
 @pytest.mark.parametrize("settle", ["ack", "nack"])
 def test_it_ignores_another_connections_message_that_has_the_same_tag(
-    connect: Callable[[], OwnMessagesConsumer], settle: str
+    connect: Callable[[], OutboxConsumer], settle: str
 ) -> None:
     lost, present = connect(), connect()
     foreign, own = deliver(lost), deliver(present)
@@ -167,21 +167,21 @@ def test_it_ignores_another_connections_message_that_has_the_same_tag(
     assert present.channel.told == [(settle, 1)]
 
 
-def test_it_ignores_a_message_that_no_consumer_took(consumer: OwnMessagesConsumer) -> None:
+def test_it_ignores_a_message_that_no_consumer_took(consumer: OutboxConsumer) -> None:
     deliver(consumer)
     consumer.ack(MessageProxy(Message.decode(body())))
     assert consumer.channel.told == []
 
 
 @pytest.mark.parametrize("settle", ["ack", "nack"])
-def test_nobody_waits_to_settle_over_a_connection_that_is_lost(consumer: OwnMessagesConsumer, settle: str) -> None:
+def test_nobody_waits_to_settle_over_a_connection_that_is_lost(consumer: OutboxConsumer, settle: str) -> None:
     message = deliver(consumer)
     consumer.connection.is_open = False
     getattr(consumer, settle)(message)
     assert consumer.channel.told == []
 
 
-def test_a_second_ack_of_a_message_tells_rabbitmq_nothing(consumer: OwnMessagesConsumer) -> None:
+def test_a_second_ack_of_a_message_tells_rabbitmq_nothing(consumer: OutboxConsumer) -> None:
     message = deliver(consumer)
     consumer.ack(message)
     consumer.ack(message)
@@ -197,7 +197,7 @@ def put_off(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
 
 
 def test_what_is_answered_meanwhile_is_told_at_once(
-    put_off: list[Callable[[], None]], consumer: OwnMessagesConsumer
+    put_off: list[Callable[[], None]], consumer: OutboxConsumer
 ) -> None:
     messages = [deliver(consumer) for _ in range(5)]
     for message in (messages[2], messages[0], messages[1], messages[4]):
@@ -208,10 +208,10 @@ def test_what_is_answered_meanwhile_is_told_at_once(
 
 
 def test_what_is_unsettled_is_acknowledged_by_no_later_message(
-    put_off: list[Callable[[], None]], consumer: OwnMessagesConsumer
+    put_off: list[Callable[[], None]], consumer: OutboxConsumer
 ) -> None:
     first, unsettled, last = (deliver(consumer) for _ in range(3))
-    unsettled.stuff_exception(Unsettled())
+    unsettled.stuff_exception(LeaveForRedelivery())
     for message in (first, unsettled, last):
         consumer.ack(message)
     put_off.pop()()
@@ -219,7 +219,7 @@ def test_what_is_unsettled_is_acknowledged_by_no_later_message(
 
 
 def test_what_is_no_message_is_rejected_before_a_later_one_is_acknowledged(
-    put_off: list[Callable[[], None]], consumer: OwnMessagesConsumer
+    put_off: list[Callable[[], None]], consumer: OutboxConsumer
 ) -> None:
     first = deliver(consumer)
     assert deliver(consumer, b"[]") is None
@@ -231,7 +231,7 @@ def test_what_is_no_message_is_rejected_before_a_later_one_is_acknowledged(
 
 
 def test_answers_that_a_lost_connection_took_along_are_told_over_no_other(
-    put_off: list[Callable[[], None]], connect: Callable[[], OwnMessagesConsumer]
+    put_off: list[Callable[[], None]], connect: Callable[[], OutboxConsumer]
 ) -> None:
     lost = connect()
     messages = [deliver(lost) for _ in range(3)]
@@ -250,9 +250,9 @@ def test_answers_that_a_lost_connection_took_along_are_told_over_no_other(
 
 
 @pytest.mark.parametrize("redelivered", [False, True])
-def test_a_message_says_whether_rabbitmq_handed_it_out_before(consumer: OwnMessagesConsumer, redelivered: bool) -> None:
+def test_a_message_says_whether_rabbitmq_handed_it_out_before(consumer: OutboxConsumer, redelivered: bool) -> None:
     message = deliver(consumer, redelivered=redelivered)
-    assert isinstance(message, TakenMessage)
+    assert isinstance(message, DeliveredMessage)
     assert message.redelivered is redelivered
     assert message.consumer is consumer
 
@@ -269,24 +269,22 @@ def test_a_message_says_whether_rabbitmq_handed_it_out_before(consumer: OwnMessa
         body(message_id={}),
     ],
 )
-def test_what_is_no_message_is_rejected_once_and_the_next_one_is_taken(
-    consumer: OwnMessagesConsumer, raw: bytes
-) -> None:
+def test_what_is_no_message_is_rejected_once_and_the_next_one_is_taken(consumer: OutboxConsumer, raw: bytes) -> None:
     assert deliver(consumer, raw) is None
     assert consumer.channel.told == [("nack", 1)]
     assert deliver(consumer).message_id == "m"
 
 
-def test_a_message_belongs_to_the_queue_on_which_it_came(consumer: OwnMessagesConsumer) -> None:
+def test_a_message_belongs_to_the_queue_on_which_it_came(consumer: OutboxConsumer) -> None:
     message = deliver(consumer, body(queue_name="another", options={"outbox": "7:0"}))
     assert (message.queue_name, message.options, message.args) == (QUEUE, {"outbox": "7:0"}, (1,))
 
 
-def test_nothing_to_take_is_none(consumer: OwnMessagesConsumer) -> None:
+def test_nothing_to_take_is_none(consumer: OutboxConsumer) -> None:
     assert next(consumer) is None
 
 
-def test_connection_and_consumer_say_which_process_they_are(consumer: OwnMessagesConsumer) -> None:
+def test_connection_and_consumer_say_which_process_they_are(consumer: OutboxConsumer) -> None:
     process = f"vazifa worker {socket.gethostname()} pid={os.getpid()}"
     assert consumer.connection.parameters.client_properties == {"connection_name": f"{process} queue={QUEUE}"}
     assert consumer.channel.consumed == {
@@ -302,7 +300,7 @@ def test_connection_and_consumer_say_which_process_they_are(consumer: OwnMessage
     [pika.exceptions.AMQPConnectionError(), AMQPConnectorStackTimeout(), socket.gaierror("no such name"), OSError()],
 )
 def test_a_rabbitmq_that_cannot_be_reached_is_a_closed_connection(
-    connect: Callable[[], OwnMessagesConsumer], monkeypatch: pytest.MonkeyPatch, error: Exception
+    connect: Callable[[], OutboxConsumer], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def refuse(_parameters: Any, **_options: Any) -> None:
         raise error
@@ -312,12 +310,12 @@ def test_a_rabbitmq_that_cannot_be_reached_is_a_closed_connection(
         connect()
 
 
-def test_closing_closes_the_connection(consumer: OwnMessagesConsumer) -> None:
+def test_closing_closes_the_connection(consumer: OutboxConsumer) -> None:
     consumer.close()
     assert not consumer.connection.is_open
 
 
-def test_closing_closes_the_connection_of_a_lost_channel(consumer: OwnMessagesConsumer) -> None:
+def test_closing_closes_the_connection_of_a_lost_channel(consumer: OutboxConsumer) -> None:
     consumer.channel.is_open = False
     with pytest.raises(ConnectionClosed):
         consumer.close()

@@ -11,10 +11,10 @@ from dramatiq import composition
 from dramatiq.middleware import Shutdown
 
 from actors.outbox.context import Context, sent_by
-from actors.outbox.exceptions import Unsettled
+from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker.delivery import Delivery
-from actors.outbox.worker.poison import MOST_STARTS, SUSPECT_STARTS
+from actors.outbox.worker.poison import MAX_STARTS, SUSPECT_STARTS
 from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import add_effect, effects, only_row, raise_database_away
 
@@ -165,7 +165,7 @@ def test_a_database_that_is_away_burns_no_retry(
 
 def test_a_message_that_keeps_killing_its_worker_is_given_up(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(add_effect).send()
-    OutboxMessage.objects.update(starts=MOST_STARTS)
+    OutboxMessage.objects.update(starts=MAX_STARTS)
     assert inline_worker.deliver(only_row(), redelivered=True) == "ack"
     assert (only_row().state, only_row().reason, effects()) == (State.DEAD, "starts exceeded", [])
 
@@ -209,7 +209,7 @@ def test_what_was_interrupted_in_good_order_stays_rabbitmq_s_and_killed_nobody(
     actor(stop).send()
     inline_worker.deliver(only_row(), redelivered=True)
     [error] = inline_worker.consumer.errors
-    assert isinstance(error, Unsettled)
+    assert isinstance(error, LeaveForRedelivery)
     assert (only_row().starts, only_row().attempt, effects()) == (0, 0, [])
 
 
@@ -226,7 +226,7 @@ def test_a_worker_that_stops_while_the_database_is_away_leaves_the_message_to_ra
         inline_worker.stop()
         inline_worker.deliver(row)
     [error] = inline_worker.consumer.errors
-    assert isinstance(error, Unsettled)
+    assert isinstance(error, LeaveForRedelivery)
     assert (only_row().attempt, effects()) == (0, [])
 
 

@@ -13,13 +13,13 @@ from django.db import connection
 from django.db.models.functions import Now
 from dramatiq.middleware import Shutdown
 
-from actors.outbox.exceptions import Unsettled
+from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.worker import execution_lease as holds
+from actors.outbox.worker import execution_lease
 from actors.outbox.worker import poison as starts
-from actors.outbox.worker.execution import Settling
-from actors.outbox.worker.execution_lease import Hold
-from actors.outbox.worker.poison import MOST_STARTS, SUSPECT_STARTS
+from actors.outbox.worker.execution import Execution
+from actors.outbox.worker.execution_lease import ExecutionLease
+from actors.outbox.worker.poison import MAX_STARTS, SUSPECT_STARTS
 from project.local.servers.process import wait_until
 from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import (
@@ -77,7 +77,7 @@ def test_a_hold_whose_worker_died_ends_by_itself(inline_worker: InlineWorker, ac
 def test_holds_are_extended_while_their_actors_run(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holds, "EXTEND_SECONDS", 0.01)
+    monkeypatch.setattr(execution_lease, "RENEW_SECONDS", 0.01)
     seen: list[bool] = []
 
     def be_slow() -> None:
@@ -93,13 +93,13 @@ def test_holds_are_extended_while_their_actors_run(
 def test_a_hold_that_has_ended_is_not_taken_up_again(actor: Declare) -> None:
     actor(lambda: None, outside_effects=True).send()
     row, run = only_row(), uuid4()
-    mine = Hold(row.pk, run)
-    holds.extend({mine})
+    mine = ExecutionLease(row.pk, run)
+    execution_lease.renew({mine})
     assert only_row().held_until is None
     hold(row, seconds=1, by=run)
-    holds.extend({Hold(row.pk, uuid4())})
+    execution_lease.renew({ExecutionLease(row.pk, uuid4())})
     held_until = only_row().held_until
-    holds.extend({mine})
+    execution_lease.renew({mine})
     assert held_until is not None
     assert only_row().held_until > held_until  # type: ignore[operator]
 
@@ -129,19 +129,19 @@ def test_what_is_held_and_kills_its_worker_is_given_up(
 ) -> None:
     kills: list[int] = []
 
-    def die(self: Settling, work: Callable[[], Any]) -> None:
-        self._counted(self.delivery.living_row())
+    def die(self: Execution, work: Callable[[], Any]) -> None:
+        self._counted(self.delivery.unsettled_row())
         kills.append(1)
-        raise Unsettled  # stands for SIGKILL: nothing more is written, nothing is acknowledged
+        raise LeaveForRedelivery  # stands for SIGKILL: nothing more is written, nothing is acknowledged
 
     actor(lambda: None, outside_effects=True).send()
-    monkeypatch.setattr(Settling, "_run_then_settle", die)
+    monkeypatch.setattr(Execution, "_run_then_settle", die)
     while only_row().state != State.DEAD and len(kills) < 20:
         mark_claimed_published()
         inline_worker.deliver(only_row())
         inline_worker.deliver(only_row(), redelivered=True)  # it meets the hold of the killed one
         let_hold_lapse()
-    assert (only_row().reason, len(kills)) == ("starts exceeded", MOST_STARTS)
+    assert (only_row().reason, len(kills)) == ("starts exceeded", MAX_STARTS)
 
 
 def test_of_those_that_were_held_by_a_killed_worker_each_is_tried_alone(
@@ -166,7 +166,7 @@ def test_a_held_run_that_loses_its_database_goes_on_and_is_counted_once(
         if len(starts) < 7:
             raise_database_away()
 
-    monkeypatch.setattr(inline_worker._settlement.worker.stopping, "wait", lambda seconds: False)
+    monkeypatch.setattr(inline_worker.state.stopping, "wait", lambda seconds: False)
     actor(work, outside_effects=True).send()
     inline_worker.deliver(only_row(), redelivered=True)
     assert (starts, OutboxMessage.objects.count()) == ([1] * 7, 0)
@@ -188,7 +188,7 @@ def test_a_shutdown_lets_go_of_nobody_else_s_hold(
 
     actor(work, outside_effects=True, notify_shutdown=True).send()
     inline_worker.deliver(only_row())
-    assert isinstance(inline_worker.consumer.errors[0], Unsettled)
+    assert isinstance(inline_worker.consumer.errors[0], LeaveForRedelivery)
     assert held != [None]
 
 
@@ -203,7 +203,7 @@ def test_a_row_that_is_locked_lets_no_other_hold_lapse(actor: Declare, database:
         hold(row, seconds=1, by=run)
     before = OutboxMessage.objects.get(pk=other.pk).held_until
     with locked_until(threading.Event(), locked):
-        holds.extend([Hold(row.pk, run) for row in (locked, other)])
+        execution_lease.renew([ExecutionLease(row.pk, run) for row in (locked, other)])
     after = OutboxMessage.objects.get(pk=other.pk).held_until
     assert before is not None
     assert after is not None
@@ -229,7 +229,7 @@ def test_rows_that_take_long_do_not_die_of_lost_connections(inline_worker: Inlin
     assert wait_until(lambda: len(begun) == 1, timeout_seconds=30)
     run(redelivered=True)
     assert wait_until(lambda: len(begun) == 2, timeout_seconds=30)
-    for _ in range(MOST_STARTS):  # the connection is lost again and again, and each time RabbitMQ hands it out again
+    for _ in range(MAX_STARTS):  # the connection is lost again and again, and each time RabbitMQ hands it out again
         inline_worker.deliver(only_row(), redelivered=True)
         assert (only_row().state, only_row().starts) == (State.SCHEDULED, 1)
     done.set()

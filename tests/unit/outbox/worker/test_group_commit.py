@@ -9,9 +9,9 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError
 from dramatiq.middleware import SkipMessage
 
-from actors.outbox.envelope import Ticket
+from actors.outbox.envelope import AttemptRef
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.worker.group_commit import GroupCommit, Work, rows_of, settle_together
+from actors.outbox.worker.group_commit import Completion, GroupCommit, rows_of, settle_together
 from tests.unit.outbox.inline_worker import InlineWorker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -24,20 +24,20 @@ def effects() -> list[str]:
 
 
 @pytest.fixture
-def work_of(actor: Declare) -> Callable[..., Work]:
+def work_of(actor: Declare) -> Callable[..., Completion]:
     """What an actor has done for a message that was sent: rows of these names."""
     one = actor(lambda: None)
 
-    def make(*names: str, follow_up: Callable[[], Any] = lambda: None) -> Work:
+    def make(*names: str, follow_up: Callable[[], Any] = lambda: None) -> Completion:
         one.send()
         row = OutboxMessage.objects.latest("pk")
-        ticket = Ticket(row_id=row.pk, attempt=0)
-        return Work(ticket=ticket, rows=[Group(name=name) for name in names], follow_up=follow_up)
+        ref = AttemptRef(row_id=row.pk, attempt=0)
+        return Completion(ref=ref, rows=[Group(name=name) for name in names], follow_up=follow_up)
 
     return make
 
 
-WorkOf = Callable[..., Work]
+WorkOf = Callable[..., Completion]
 
 
 def test_rows_are_written_and_messages_settled_together(work_of: WorkOf) -> None:
@@ -47,14 +47,14 @@ def test_rows_are_written_and_messages_settled_together(work_of: WorkOf) -> None
 
 def test_what_was_settled_before_writes_nothing(work_of: WorkOf) -> None:
     gone, owed = work_of("gone"), work_of("owed")
-    OutboxMessage.objects.filter(pk=gone.ticket.row_id).delete()
+    OutboxMessage.objects.filter(pk=gone.ref.row_id).delete()
     settle_together([gone, owed])
     assert (effects(), gone.is_owed, owed.is_owed) == (["owed"], False, True)
 
 
 def test_two_copies_in_one_group_write_once(work_of: WorkOf) -> None:
     first = work_of("once")
-    second = Work(ticket=first.ticket, rows=[Group(name="twice")], follow_up=lambda: None)
+    second = Completion(ref=first.ref, rows=[Group(name="twice")], follow_up=lambda: None)
     settle_together([first, second])
     assert len(effects()) == 1
     assert [first.is_owed, second.is_owed].count(True) == 1
@@ -63,7 +63,7 @@ def test_two_copies_in_one_group_write_once(work_of: WorkOf) -> None:
 def test_an_older_attempt_takes_nothing_from_a_newer_one(work_of: WorkOf) -> None:
     old = work_of("old")
     OutboxMessage.objects.update(attempt=1)
-    new = Work(ticket=Ticket(row_id=old.ticket.row_id, attempt=1), rows=[Group(name="new")], follow_up=lambda: None)
+    new = Completion(ref=AttemptRef(row_id=old.ref.row_id, attempt=1), rows=[Group(name="new")], follow_up=lambda: None)
     settle_together([old, new])
     assert (effects(), old.is_owed, new.is_owed) == (["new"], False, True)
 
@@ -86,7 +86,7 @@ def test_one_poisoned_work_fails_alone(work_of: WorkOf) -> None:
     with pytest.raises(IntegrityError):
         commit.settle(poison)
     assert effects() == ["fine", "good", "taken"]
-    assert OutboxMessage.objects.get().pk == poison.ticket.row_id
+    assert OutboxMessage.objects.get().pk == poison.ref.row_id
 
 
 def test_a_follow_up_that_fails_undoes_the_rows(work_of: WorkOf) -> None:

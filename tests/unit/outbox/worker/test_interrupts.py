@@ -6,10 +6,10 @@ from typing import Any
 import dramatiq
 import pytest
 
-from actors.outbox.exceptions import Unsettled
+from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.worker import execution as settlement
-from actors.outbox.worker.execution import Settling
+from actors.outbox.worker import execution
+from actors.outbox.worker.execution import Execution
 from actors.outbox.worker.failures import write_failure
 from actors.outbox.worker.interrupts import LiftableShutdown, LiftableTimeLimit
 from tests.unit.outbox.inline_worker import InlineWorker
@@ -54,13 +54,13 @@ def test_nothing_strikes_while_an_effect_is_settled(
     options: dict[str, bool],
     strike: Callable[[], None],
 ) -> None:
-    follow_up = Settling._follow_up
+    follow_up = Execution._follow_up
 
-    def struck(self: Settling, result: Any) -> None:
+    def struck(self: Execution, result: Any) -> None:
         strike()
         follow_up(self, result)
 
-    monkeypatch.setattr(Settling, "_follow_up", struck)
+    monkeypatch.setattr(Execution, "_follow_up", struck)
     actor(lambda: None, notify_shutdown=True, **options).send()
     assert inline_worker.deliver(only_row()) == "ack"
     assert (inline_worker.consumer.errors, OutboxMessage.objects.count()) == ([], 0)
@@ -82,7 +82,7 @@ def test_nothing_strikes_while_a_failure_is_written_down(
     def fail() -> None:
         raise ValueError("wrong")
 
-    monkeypatch.setattr(settlement, "write_failure", struck)
+    monkeypatch.setattr(execution, "write_failure", struck)
     actor(fail, notify_shutdown=True, **options).send()
     inline_worker.deliver(only_row())
     assert (only_row().state, only_row().error) == (State.SCHEDULED, "ValueError: wrong")
@@ -101,7 +101,7 @@ def test_a_shutdown_strikes_the_actor_that_asked_for_it(
 ) -> None:
     actor(shut_all_down, notify_shutdown=True, **options).send()
     inline_worker.deliver(only_row())
-    assert isinstance(inline_worker.consumer.errors[-1], Unsettled)
+    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
     assert (only_row().attempt, only_row().starts, only_row().held_until) == (0, 0, None)
 
 
@@ -115,5 +115,5 @@ def test_an_actor_that_would_begin_after_the_shutdown_does_not(inline_worker: In
     actor(add_effect, notify_shutdown=True).send()
     inline_worker.stop()
     inline_worker.deliver(only_row())
-    assert isinstance(inline_worker.consumer.errors[-1], Unsettled)
+    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
     assert (effects(), only_row().attempt) == ([], 0)

@@ -21,16 +21,15 @@ from dramatiq.middleware import Shutdown, SkipMessage
 
 from actors.outbox import envelope
 from actors.outbox.context import Context, sent_by
-from actors.outbox.exceptions import Unsettled
-from actors.outbox.middleware import settlement_of
+from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.middleware import outbox_middleware_of
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.operations.cancel import cancel
 from actors.outbox.relay import relay
-from actors.outbox.worker import delivery
-from actors.outbox.worker import execution_lease as holds
-from actors.outbox.worker.execution import MOST_CUTS
-from actors.outbox.worker.execution_lease import Hold, HoldKeeper
-from actors.outbox.worker.group_commit import GroupCommit, Work
+from actors.outbox.worker import delivery, execution_lease
+from actors.outbox.worker.execution import MAX_CUTS
+from actors.outbox.worker.execution_lease import ExecutionLease, LeaseRenewer
+from actors.outbox.worker.group_commit import Completion, GroupCommit
 from project.local.servers.process import wait_until
 from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import (
@@ -212,7 +211,7 @@ def test_a_held_actor_begins_anew_after_an_outage_that_outlasted_its_hold(
         runs.append(1)
         raise_database_away()
 
-    monkeypatch.setattr(inline_worker._settlement.worker.stopping, "wait", another_takes_it)
+    monkeypatch.setattr(inline_worker.state.stopping, "wait", another_takes_it)
     actor(work, outside_effects=True).send()
     inline_worker.deliver(only_row())
     assert (runs, only_row().state, only_row().attempt) == ([1], State.SCHEDULED, 0)
@@ -226,12 +225,12 @@ def test_what_a_group_s_leader_sends_for_another_carries_that_one_s_origin(
     for name in ("alice", "bob"):
         with sent_by(Context(changed_by=name)):
             one.send()
-    settlement = settlement_of(dramatiq.get_broker())
-    group = settlement.worker.group_commit
+    middleware = outbox_middleware_of(dramatiq.get_broker())
+    group = middleware.engine.state.group_commit
 
     def run(row: OutboxMessage) -> None:
         proxy = MessageProxy(Message.decode(envelope.seal(row).body))
-        settlement.before_process_message(dramatiq.get_broker(), proxy)
+        middleware.before_process_message(dramatiq.get_broker(), proxy)
         one.fn()
 
     with group._committing:
@@ -262,9 +261,9 @@ def test_holds_are_extended_whatever_went_wrong_the_last_time(monkeypatch: pytes
         calls.append(1)
         raise InternalError("cannot execute UPDATE in a read-only transaction")
 
-    monkeypatch.setattr(holds, "EXTEND_SECONDS", 0.01)
-    monkeypatch.setattr(holds, "extend", fail)
-    with HoldKeeper().keeping(Hold(1, uuid4())):
+    monkeypatch.setattr(execution_lease, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(execution_lease, "renew", fail)
+    with LeaseRenewer().renewing(ExecutionLease(1, uuid4())):
         assert wait_until(lambda: len(calls) > 2, timeout_seconds=30)
 
 
@@ -299,7 +298,7 @@ def test_nothing_is_acknowledged_on_a_standby(
     read_only()
     inline_worker.stop()  # what would be waited for, is given back
     inline_worker.deliver(row, redelivered=redelivered)
-    assert isinstance(inline_worker.consumer.errors[-1], Unsettled)
+    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
 
 
 def test_an_actor_whose_own_doing_it_is_that_the_connection_is_lost_fails(
@@ -313,10 +312,10 @@ def test_an_actor_whose_own_doing_it_is_that_the_connection_is_lost_fails(
         runs.append(1)
         raise_database_away()
 
-    monkeypatch.setattr(inline_worker._settlement.worker.stopping, "wait", lambda seconds: False)
+    monkeypatch.setattr(inline_worker.state.stopping, "wait", lambda seconds: False)
     actor(work).send()
     inline_worker.deliver(only_row())
-    assert (len(runs), only_row().state, only_row().attempt) == (MOST_CUTS, State.SCHEDULED, 1)
+    assert (len(runs), only_row().state, only_row().attempt) == (MAX_CUTS, State.SCHEDULED, 1)
 
 
 @pytest.mark.parametrize("options", HOW_TO_SETTLE)
@@ -341,17 +340,19 @@ def test_a_leader_that_is_struck_leaves_nobody_waiting(actor: Declare, monkeypat
     for _ in range(2):
         one.send()
     rows = OutboxMessage.objects.order_by("pk")
-    works = [Work(ticket=envelope.Ticket(row_id=row.pk, attempt=0), rows=[], follow_up=lambda: None) for row in rows]
+    completions = [
+        Completion(ref=envelope.AttemptRef(row_id=row.pk, attempt=0), rows=[], follow_up=lambda: None) for row in rows
+    ]
     group, commit = GroupCommit(), GroupCommit._commit
     struck: list[int] = []
 
-    def strike_once(self: GroupCommit, taken: list[Work]) -> None:
+    def strike_once(self: GroupCommit, taken: list[Completion]) -> None:
         if not struck:
             struck.append(1)
             raise Shutdown
         commit(self, taken)
 
-    def settle(work: Work) -> None:
+    def settle(work: Completion) -> None:
         try:
             group.settle(work)
         except Shutdown:
@@ -359,7 +360,7 @@ def test_a_leader_that_is_struck_leaves_nobody_waiting(actor: Declare, monkeypat
 
     monkeypatch.setattr(GroupCommit, "_commit", strike_once)
     with group._committing:
-        threads = [in_another_thread(partial(settle, work)) for work in works]
+        threads = [in_another_thread(partial(settle, work)) for work in completions]
         assert wait_until(lambda: len(group._waiting) == 2, timeout_seconds=30)
     for thread in threads:
         thread.join(30)

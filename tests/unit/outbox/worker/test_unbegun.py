@@ -10,7 +10,7 @@ from dramatiq import Broker, Message, MessageProxy, Middleware
 from dramatiq.middleware import SkipMessage
 
 from actors.outbox import store as statements
-from actors.outbox.exceptions import Unsettled
+from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
 from tests.unit.outbox.inline_worker import QUEUE, InlineWorker
 from tests.unit.outbox.race_steps import add_effect, effects, only_row, raise_database_away
@@ -78,7 +78,7 @@ def test_an_end_that_cannot_be_written_before_the_worker_stops_leaves_the_messag
     monkeypatch.setattr("actors.outbox.worker.execution.write_failure", lambda *arguments: raise_database_away())
     inline_worker.stop()
     inline_worker.deliver(row)
-    assert isinstance(inline_worker.consumer.errors[-1], Unsettled)
+    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
     assert only_row().attempt == 0
 
 
@@ -122,7 +122,7 @@ def test_a_foreign_message_is_not_acknowledged_by_a_worker_that_stops_while_the_
     monkeypatch.setattr(statements, "insert", lambda **values: raise_database_away())
     inline_worker.stop()
     deliver_foreign(inline_worker, actor(work).message())
-    assert isinstance(inline_worker.consumer.errors[-1], Unsettled)
+    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
 
 
 def test_a_foreign_message_whose_retry_cannot_be_written_goes_among_the_dead_letters(

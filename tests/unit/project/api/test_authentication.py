@@ -98,7 +98,7 @@ class TestMemory:
         assert examine.asked == 2
 
     def test_it_does_not_grow_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("project.api.authentication.MOST_REMEMBERED", 10)
+        monkeypatch.setattr("project.api.authentication.MAX_REMEMBERED", 10)
         known, examine = KnownTokens(clock=Clock(), wall=Clock()), Examiner(User(), {"exp": 1})
 
         for number in range(25):

@@ -15,7 +15,7 @@ from dramatiq import Message
 
 from actors.models import Activity
 from actors.outbox.dead_letters import decisions as deadletters
-from actors.outbox.dead_letters.decisions import Decider
+from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import OutboxMessage
 from actors.retention import prune
 from tasks.models import Task
@@ -143,7 +143,7 @@ def test_a_dead_letter_is_for_a_person_to_decide(task: Task, inline_worker: Inli
 
 def test_what_was_discarded_is_sent_again_as_it_was(task: Task, inline_worker: InlineWorker) -> None:
     OutboxMessage.objects.filter(sequence__in=[2, 3]).die("throws")
-    deadletters.discard(OutboxMessage.objects.filter(state="dead"), by=Decider(name="test"), why="by mistake")
+    deadletters.discard(OutboxMessage.objects.filter(state="dead"), by=Operator(name="test"), why="by mistake")
     inline_worker.deliver_all()
     assert f"task {task.pk}: sent again: 2, 3\n" in verify("--repair")
     inline_worker.deliver_all()

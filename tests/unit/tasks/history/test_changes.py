@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from actors.models import Activity
 from actors.outbox import envelope
 from actors.outbox.dead_letters import decisions as deadletters
-from actors.outbox.dead_letters.decisions import Decider
+from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.relay import relay
 from tasks.history import audit
@@ -119,7 +119,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def give_up_and_replay(self) -> None:
         OutboxMessage.objects.filter(state=State.PUBLISHED).die("retries exhausted")
-        deadletters.replay(OutboxMessage.objects.filter(state=State.DEAD), by=Decider(name="test"), why="test")
+        deadletters.replay(OutboxMessage.objects.filter(state=State.DEAD), by=Operator(name="test"), why="test")
 
     @invariant()
     def no_version_is_missing_even_now(self) -> None:

@@ -1,0 +1,64 @@
+"""The background threads of a process: relay and upkeep. Every web and worker process has both, so no third is needed.
+
+Guarantee: a process that has started its threads has at most one of each; a thread that died is replaced at the next
+start, and after a fork the child starts its own. `middleware` starts and stops them with a worker; a web process starts
+them with its first request (`apps`), or earlier where the web server says that a process has started.
+"""
+
+import atexit
+import os
+import threading
+
+from actors.outbox import wakeup
+from actors.outbox.conf import threads_are_wanted
+from actors.outbox.maintenance.upkeep import UpkeepThread, make_upkeep_thread
+from actors.outbox.relay.thread import RelayThread, make_publisher
+
+
+class BackgroundThreads:
+    """The relay and the upkeep of one process, which start and stop together."""
+
+    _relay: RelayThread | None
+    _upkeep: UpkeepThread | None
+
+    def __init__(self) -> None:
+        self._have_none()
+
+    def start(self) -> None:
+        """Start the threads that do not run, if they are wanted (`OUTBOX_RELAY_THREAD`)."""
+        if not threads_are_wanted():
+            return
+        with self._lock:
+            if self._relay is None or not self._relay.is_alive():
+                self._relay = RelayThread(make_publisher)
+                self._relay.start()
+                wakeup.register(self._relay.wake)
+            if self._upkeep is None or not self._upkeep.is_alive():
+                self._upkeep = make_upkeep_thread()
+                self._upkeep.start()
+
+    def stop(self) -> None:
+        """Stop the threads that run."""
+        with self._lock:
+            threads = [thread for thread in (self._upkeep, self._relay) if thread is not None]
+            for thread in threads:
+                thread.request_stop()
+            for thread in threads:
+                thread.stop()
+            wakeup.register(None)
+            self._relay = self._upkeep = None
+
+    def forget(self) -> None:
+        """Have no threads: after a fork they are the parent's, and so are their connections."""
+        self._have_none()
+        wakeup.register(None)
+
+    def _have_none(self) -> None:
+        self._lock = threading.Lock()
+        self._relay = self._upkeep = None
+
+
+background_threads = BackgroundThreads()
+os.register_at_fork(after_in_child=background_threads.forget)
+# A process that ends closes its connections to RabbitMQ and releases its leases at once.
+atexit.register(background_threads.stop)

@@ -1,0 +1,97 @@
+"""What `middleware` does at Dramatiq's hooks: executes the messages of the outbox, and ends those never started.
+
+Guarantee: a message with a row runs through an `Execution`, which writes its outcome down before it is acknowledged;
+an actor that is called as a function, or by a foreign message, runs as it would without the outbox.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+from dramatiq import Broker, MessageProxy
+
+from actors.outbox.envelope import AttemptRef
+from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.worker.batch import current_batch, install_batching
+from actors.outbox.worker.delivery import Delivery
+from actors.outbox.worker.execution import Execution
+from actors.outbox.worker.foreign import retry_foreign
+from actors.outbox.worker.group_commit import rows_of, write
+from actors.outbox.worker.state import WorkerState
+
+
+class Engine:
+    """Executes the messages of one worker process."""
+
+    def __init__(self) -> None:
+        self.state = WorkerState()
+        self._thread = threading.local()
+
+    def install(self, worker: dramatiq.Worker) -> None:
+        """Have a worker that is not started yet run quick messages in batches."""
+        install_batching(worker, self.state)
+
+    def stop(self) -> None:
+        """Let no execution wait for the database from now on."""
+        self.state.stopping.set()
+
+    def receive(self, message: MessageProxy) -> None:
+        """Remember the message whose actor this thread is about to call."""
+        self._thread.message = message
+
+    def call(self, actor: dramatiq.Actor[Any, Any], function: Callable[[], Any]) -> Any:
+        """Call an actor's function, as the execution of this thread's message if there is one."""
+        # Taken away at once: an actor that this one calls as a function settles nothing.
+        message, self._thread.message = getattr(self._thread, "message", None), None
+        execution = message and self._execution_of(actor.broker, message)
+        if not execution:
+            return _call_without_row(actor, function)
+        assert message is not None
+        message.started_by_outbox = True
+        if batch := current_batch():
+            batch.enter(execution)
+        return execution.run(function)
+
+    def end_failed(self, broker: Broker, message: MessageProxy, error: BaseException) -> None:
+        """Write down that a message failed, if no execution has: it is foreign, or its actor was never called."""
+        if AttemptRef.of(message.options) is None:
+            self._thread.message = None
+            retry_foreign(broker, message, error, stopping=self.state.stopping)
+        else:
+            self._end_not_started(broker, message, lambda execution: execution.fail(error))
+
+    def end_skipped(self, broker: Broker, message: MessageProxy) -> None:
+        """Settle a message that another middleware has skipped."""
+        self._end_not_started(broker, message, Execution.skip)
+
+    def _execution_of(self, broker: Broker, message: MessageProxy) -> Execution | None:
+        """Return the execution of a message; None for a foreign one."""
+        ref = AttemptRef.of(message.options)
+        if ref is None:
+            return None
+        actor = broker.get_actor(message.actor_name)
+        delivery = Delivery(ref=ref, message=message, actor=actor, broker=broker)
+        return Execution(delivery=delivery, worker=self.state)
+
+    def _end_not_started(self, broker: Broker, message: MessageProxy, end: Callable[[Execution], None]) -> None:
+        self._thread.message = None
+        if getattr(message, "started_by_outbox", False) or message.failed:
+            return
+        execution = self._execution_of(broker, message)
+        if execution is None:
+            return
+        if batch := current_batch():
+            batch.close()
+        try:
+            end(execution)
+        except LeaveForRedelivery as error:
+            message.stuff_exception(error)
+
+
+def _call_without_row(actor: dramatiq.Actor[Any, Any], function: Callable[[], Any]) -> Any:
+    result = function()
+    if not actor.options.get("returns_rows"):
+        return result
+    write(rows_of(result, actor_name=actor.actor_name))
+    return None

@@ -1,0 +1,36 @@
+"""Messages that did not come from the outbox: they have no row, so nothing settles them.
+
+Guarantee: a foreign message that fails is not acknowledged before its retry is written down; from then on it is a row
+like any other.
+"""
+
+import logging
+import threading
+from typing import Any
+
+from dramatiq import Broker, MessageProxy
+
+from actors.outbox.db.retrying import retry_until_available
+from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.worker.retries import retries_of
+
+logger = logging.getLogger(__name__)
+
+
+def retry_foreign(broker: Broker, message: MessageProxy, error: BaseException, *, stopping: threading.Event) -> None:
+    """Have Dramatiq's own Retries decide on a foreign message that failed: its retry, a send, becomes a row."""
+    options: dict[str, Any] = dict(message.options)
+
+    def retry() -> None:
+        # Dramatiq counts the retry in the options: a try that the database interrupted must not count.
+        message.options.clear()
+        message.options.update(options)
+        retries_of(broker).retry_as_dramatiq(broker, message, error)
+
+    try:
+        retry_until_available(retry, stopping=stopping, what=message.message_id)
+    except LeaveForRedelivery as unsettled:
+        message.stuff_exception(unsettled)
+    except Exception:  # whatever it is: a message whose outcome cannot be written down may not be acknowledged
+        logger.exception("message=%s cannot be tried again", message.message_id)
+        message.fail()
