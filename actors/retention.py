@@ -11,19 +11,20 @@ from typing import Any
 from django.db import connection, transaction
 
 from actors.models import ActivityHorizon
+from actors.outbox.store import NUMBERED
 
 SETTING = "vazifa.prunes_activity"
 # Not what comes after an event that is kept, which one that a repair has sent again may be, or that is not logged yet.
-DELETE = """
+DELETE = f"""
 DELETE FROM actors_activity WHERE occurred_at < %(before)s AND NOT EXISTS (
     SELECT 1 FROM actors_activity AS kept
     WHERE kept.task_id = actors_activity.task_id AND kept.version < actors_activity.version
     AND kept.occurred_at >= %(before)s
 ) AND NOT EXISTS (
-    SELECT 1 FROM outbox_outboxmessage AS owed
+    SELECT 1 FROM ({NUMBERED}) AS owed
     WHERE owed.subject = 'task:' || actors_activity.task_id AND owed.sequence < actors_activity.version
 )
-"""
+"""  # noqa: S608 – a constant
 
 
 def prune(before: datetime) -> int:

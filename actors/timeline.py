@@ -15,9 +15,12 @@ from dramatiq.errors import DecodeError
 from actors.activity import EVENT_OF_ACTOR
 from actors.models import SYSTEM, Activity
 from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet
-from actors.outbox.worker.execution import trail_of
+from actors.outbox.store import NUMBERED, trail_of
 
 SUBJECT = "task:"
+# To be embedded in statements: the messages whose events no worker has logged yet.
+_ACTORS = ", ".join(f"'{name}'" for name in EVENT_OF_ACTOR)
+UNLOGGED = f"SELECT subject, sequence, state, actor FROM ({NUMBERED}) AS numbered WHERE actor IN ({_ACTORS})"  # noqa: S608 – constants
 ILLEGIBLE = (DecodeError, AttributeError, TypeError, ValueError, RecursionError)
 
 
@@ -59,7 +62,7 @@ def as_pending(row: OutboxMessage) -> Activity:
         occurred_at=trail.sent_at,
         published_at=row.published_at,  # not the trail's: taken up is not yet confirmed
         attempts=trail.attempts,
-        **_told(row),
+        **_decode(row),
     )
     activity.state = row.state
     activity.logged_at = None  # type: ignore[assignment]  # not yet
@@ -86,7 +89,7 @@ def read(
     return [found[version] for version in sorted(found, reverse=not upwards)][:limit]
 
 
-def _told(row: OutboxMessage) -> dict[str, Any]:
+def _decode(row: OutboxMessage) -> dict[str, Any]:
     try:
         message: Message[Any] = Message.decode(bytes(row.body))
         _task_id, title, owner, *rest = message.args
@@ -95,10 +98,10 @@ def _told(row: OutboxMessage) -> dict[str, Any]:
         json.dumps([title, owner, details], ensure_ascii=False, allow_nan=False).encode()
     except ILLEGIBLE:
         return {"title": "", "owner": ""}
-    return {"title": str(title), "owner": str(owner), **_told_in(details if isinstance(details, dict) else {})}
+    return {"title": str(title), "owner": str(owner), **_decode_details(details if isinstance(details, dict) else {})}
 
 
-def _told_in(details: dict[str, Any]) -> dict[str, Any]:
+def _decode_details(details: dict[str, Any]) -> dict[str, Any]:
     owner_id, changes = details.get("owner_id"), details.get("changes")
     pairs = changes.items() if isinstance(changes, dict) else ()
     return {

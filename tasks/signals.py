@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 
 @receiver(post_save, sender=Task)
-def tell_of_save(instance: Task, created: bool, raw: bool, **kwargs: Any) -> None:
+def send_on_save(instance: Task, created: bool, raw: bool, **kwargs: Any) -> None:
     if raw:  # a fixture restores history, it makes none
         return
     if created:
-        send(log_task_creation, instance, creation_of(instance))
+        send_change(log_task_creation, instance, creation_of(instance))
     else:
         task = instance.told or instance
-        send(log_task_update, task, instance.changes)
+        send_change(log_task_update, task, instance.changes)
         _log_on_commit("updated", task)
 
 
@@ -44,22 +44,22 @@ def lock_before_deletion(instance: Task, using: str, **kwargs: Any) -> None:
 
 
 @receiver(post_delete, sender=Task)
-def tell_of_deletion(instance: Task, **kwargs: Any) -> None:
+def send_on_deletion(instance: Task, **kwargs: Any) -> None:
     task, instance.deleted = instance.deleted, None
     if task is None:  # somebody else was faster, and told of it
         return
     task.version += 1
-    send(log_task_deletion, task, deletion_of(task))
+    send_change(log_task_deletion, task, deletion_of(task))
     _log_on_commit("deleted", task)
 
 
-def send(actor: dramatiq.Actor[..., Any], task: Task, changes: Changes) -> None:
+def send_change(actor: dramatiq.Actor[..., Any], task: Task, changes: Changes) -> None:
     """Tell an actor of the change that made a task what it is."""
     details = Details(owner_id=task.owner_id, version=task.version, changes=changes)
-    tell(actor, task.pk, task.title, task.owner.get_username(), details)
+    send_event(actor, task.pk, task.title, task.owner.get_username(), details)
 
 
-def tell(actor: dramatiq.Actor[..., Any], task_id: int, title: str, owner: str, details: Details) -> None:
+def send_event(actor: dramatiq.Actor[..., Any], task_id: int, title: str, owner: str, details: Details) -> None:
     """Tell an actor of a change, in plain values: its task may be gone."""
     actor.send_with_options(
         args=(task_id, title, owner),

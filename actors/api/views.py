@@ -14,7 +14,7 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from actors import timeline as history
+from actors import timeline
 from actors.api import stream
 from actors.api.filters import ActivityFilter, TaskActivityFilter
 from actors.api.pagination import ActivityPagination, HistoryPagination
@@ -56,10 +56,10 @@ class TaskActivityView(GenericAPIView[Activity]):
         chosen = DjangoFilterBackend().get_filterset(request, self.get_queryset(), self)
         if not chosen.is_valid():
             raise translate_validation(chosen.errors)
-        logged, owed = chosen.qs, chosen.filter_owed(history.owed([task_id]))
+        logged, owed = chosen.qs, chosen.filter_owed(timeline.owed([task_id]))
 
         def read(bounds: dict[str, int], upwards: bool, limit: int) -> list[Activity]:
-            return history.read(logged, owed, bounds=bounds, upwards=upwards, limit=limit)
+            return timeline.read(logged, owed, bounds=bounds, upwards=upwards, limit=limit)
 
         paginator = HistoryPagination()
         page = paginator.paginate(request, read)
@@ -69,7 +69,7 @@ class TaskActivityView(GenericAPIView[Activity]):
 
     def exists(self, task_id: int) -> bool:
         """Say whether there is, or ever was, such a task."""
-        return history.is_known(task_id)
+        return timeline.is_known(task_id)
 
 
 class ActivityStreamView(JsonErrors):

@@ -21,8 +21,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from actors.outbox.dead_letters import decisions as deadletters
-from actors.outbox.dead_letters import payload as contents
+from actors.outbox.dead_letters import decisions, payload
 from actors.outbox.dead_letters.decisions import DecisionResult, Operator
 from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
@@ -94,15 +93,15 @@ class EditForm(DecisionForm):
     field_order = ("message", "why")
 
     def __init__(self, *args: Any, row: OutboxMessage, **kwargs: Any) -> None:
-        fields = json.dumps(contents.fields_of(row), ensure_ascii=False).encode("utf-8", "backslashreplace")
+        fields = json.dumps(payload.fields_of(row), ensure_ascii=False).encode("utf-8", "backslashreplace")
         super().__init__(*args, **kwargs)
-        self.initial["message"] = contents.legible(fields)
+        self.initial["message"] = payload.legible(fields)
         self.row = row
 
     def clean_message(self) -> bytes:
         """Return the message as it will be sent."""
         try:
-            return contents.edit(self.row, contents.parse(self.cleaned_data["message"]))
+            return payload.edit(self.row, payload.parse(self.cleaned_data["message"]))
         except (ValueError, RecursionError, UnfitMessage) as error:
             raise ValidationError(str(error)) from error
 
@@ -147,7 +146,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
 
     @admin.display(description=_("message"))
     def message(self, row: OutboxMessage) -> str:
-        return preformatted(contents.legible(bytes(row.body)))
+        return preformatted(payload.legible(bytes(row.body)))
 
     @admin.display(description=_("error"))
     def what_went_wrong(self, row: OutboxMessage) -> str:
@@ -203,7 +202,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         if form.is_valid():
             if seen_until := form.cleaned_data["seen_until"]:
                 dead = dead.filter(died_at__lte=seen_until)
-            self._tell(request, self._carry_out(request, dead, kind, form), kind)
+            self._flash(request, self._carry_out(request, dead, kind, form), kind)
             return None
         if not dead.exists():
             self.message_user(request, _("None of these is a dead letter."), messages.WARNING)
@@ -226,7 +225,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         data = request.POST if request.method == "POST" else None
         form = EditForm(data, row=row) if kind == "edit" else DecisionForm(data)
         if form.is_valid():
-            self._tell(request, self._carry_out(request, rows, kind, form), kind)
+            self._flash(request, self._carry_out(request, rows, kind, form), kind)
             return HttpResponseRedirect(reverse("admin:outbox_outboxmessage_changelist"))
         return self._ask(request, rows, kind, form, [])
 
@@ -236,8 +235,8 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         by = Operator(name=request.user.get_username(), user_id=request.user.pk)
         why = form.cleaned_data["why"]
         if kind == "discard":
-            return deadletters.discard(rows, by=by, why=why)
-        return deadletters.replay(rows, by=by, why=why, body=form.cleaned_data.get("message"))
+            return decisions.discard(rows, by=by, why=why)
+        return decisions.replay(rows, by=by, why=why, body=form.cleaned_data.get("message"))
 
     def _ask(
         self,
@@ -265,7 +264,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/outbox/decide.html", context)
 
-    def _tell(self, request: HttpRequest, decided: DecisionResult, kind: str) -> None:
+    def _flash(self, request: HttpRequest, decided: DecisionResult, kind: str) -> None:
         done = len(decided.decisions)
         if kind == "discard":
             text = ngettext("%(count)d dead letter was discarded.", "%(count)d dead letters were discarded.", done)
@@ -313,11 +312,11 @@ class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
 
     @admin.display(description=_("message"))
     def message(self, decision: DeadLetterDecision) -> str:
-        return preformatted(contents.legible(bytes(decision.body)))
+        return preformatted(payload.legible(bytes(decision.body)))
 
     @admin.display(description=_("sent in its place"))
     def edited_message(self, decision: DeadLetterDecision) -> str:
-        return "-" if decision.edited_body is None else preformatted(contents.legible(bytes(decision.edited_body)))
+        return "-" if decision.edited_body is None else preformatted(payload.legible(bytes(decision.edited_body)))
 
 
 def preformatted(text: str) -> str:

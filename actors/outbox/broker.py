@@ -20,7 +20,7 @@ from actors.outbox.amqp.declarations import declare
 from actors.outbox.context import current_context
 from actors.outbox.exceptions import NotSupported
 from actors.outbox.wakeup import wake_relay_on_commit
-from actors.outbox.worker.consumer import CANNOT_CONNECT, OutboxConsumer, explain_failure
+from actors.outbox.worker.consumer import CANNOT_CONNECT, OutboxConsumer, describe_connect_failure
 from actors.outbox.worker.limits import prefetch_of
 
 BLOCKED_TIMEOUT_SECONDS = 10
@@ -180,7 +180,7 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
             with pika.BlockingConnection(self.parameters) as connection:
                 declare(connection.channel(), canonical_queue_name)
         except CANNOT_CONNECT as error:
-            reason = explain_failure(canonical_queue_name, error)
+            reason = describe_connect_failure(canonical_queue_name, error)
             raise ConnectionClosed(reason) from None  # type: ignore[no-untyped-call]
 
 

@@ -11,7 +11,7 @@ from django_dramatiq.middleware import AdminMiddleware
 from dramatiq import Broker, Middleware
 from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries, TimeLimit
 
-from actors.outbox import conf as configuration
+from actors.outbox import conf
 from actors.outbox.broker import OutboxMixin
 from actors.outbox.discovery import import_actors
 from actors.outbox.middleware import OutboxMiddleware
@@ -38,7 +38,7 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def longest_stay(broker: Broker) -> list[checks.CheckMessage]:
     """Refuse limits with which RabbitMQ would take back, and hand out again, what a worker is still to run."""
-    stay, timeout = max_unacked_seconds(broker), configuration.consumer_timeout_seconds()
+    stay, timeout = max_unacked_seconds(broker), conf.consumer_timeout_seconds()
     if stay < timeout:
         return []
     return [

@@ -38,7 +38,7 @@ class AttemptRef:
         return f"{self.row_id}:{self.attempt}"
 
 
-def seal(row: OutboxMessage) -> Outgoing:
+def to_amqp(row: OutboxMessage) -> Outgoing:
     """Make the AMQP message of a row.
 
     Raises:

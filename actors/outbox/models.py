@@ -33,7 +33,7 @@ UNLEASED: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_unti
 class OutboxMessageQuerySet(models.QuerySet["OutboxMessage"]):
     """Rows, and the changes of state that more than one module makes."""
 
-    def die(self, reason: str, *, error: str = "", traceback: str = "") -> int:
+    def mark_dead(self, reason: str, *, error: str = "", traceback: str = "") -> int:
         """Keep the rows as dead letters, which keep no deduplication key; return how many there were."""
         texts = {"reason": reason, "error": clean(error), "traceback": clean(traceback)}
         return self.update(state=State.DEAD, died_at=Now(), dedupe_key=None, **texts, **UNLEASED)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from actors.outbox.context import Trail
 from actors.outbox.db.postgres import prepared_cursor, read_times_fast, skips_locked
 from actors.outbox.models import OutboxMessage, State
 
@@ -72,7 +73,7 @@ SET state = 'pending', lease_token = %s, lease_until = {lease_end}, claimed_at =
 WHERE id IN (SELECT id FROM ready)
 RETURNING {claimed}
 """
-STAMP = """
+MARK_PUBLISHED = """
 WITH mine AS (
     SELECT id FROM outbox_outboxmessage
     WHERE id {in_list} AND lease_token = %s AND state = 'pending' {skipping_locked}
@@ -93,6 +94,8 @@ OWED = "SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND sta
 DELETE = "DELETE FROM outbox_outboxmessage WHERE id IN ({ids})"
 # Both are numbers or texts of our own: a message with a delay waits for its time.
 NEW_STATE = "CASE WHEN %(delay_ms)s > 0 THEN 'scheduled' ELSE 'pending' END"
+# To be embedded in statements about what messages are about: those whose sender counts them, whatever their state.
+NUMBERED = "SELECT subject, sequence, state, actor FROM outbox_outboxmessage WHERE sequence IS NOT NULL"
 POSTGRESQL = {
     "state": NEW_STATE,
     "now": "statement_timestamp()",
@@ -146,11 +149,11 @@ def claim(token: UUID, limit: int) -> list[OutboxMessage]:
     return [OutboxMessage.from_db(connection.alias, CLAIMED, values) for values in found]
 
 
-def stamp(token: UUID, ids: Collection[int]) -> int:
+def mark_published(token: UUID, ids: Collection[int]) -> int:
     """Mark rows of a lease as published, but for those that are locked; return how many."""
     listed = list(ids) if skips_locked() else json.dumps(list(ids))
     with connection.cursor() as cursor:
-        cursor.execute(_in_dialect(STAMP), [listed, _adapted(token)])
+        cursor.execute(_in_dialect(MARK_PUBLISHED), [listed, _adapted(token)])
         return int(cursor.rowcount)
 
 
@@ -190,6 +193,16 @@ def delete(ids: Collection[int]) -> None:
     if ids:
         with connection.cursor() as cursor:
             cursor.execute(DELETE.format(ids=_listed(ids)))
+
+
+def trail_of(row: OutboxMessage | UnsettledRow) -> Trail:
+    """Return the trail of a row, as far as it is known."""
+    is_stamped = row.state == State.PUBLISHED
+    return Trail(
+        sent_at=row.created_at,
+        published_at=row.published_at if is_stamped else row.claimed_at,
+        attempts=row.attempt + 1,
+    )
 
 
 def _keeps_waiting(cursor: Any, values: dict[str, Any]) -> bool:

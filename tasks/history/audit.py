@@ -18,12 +18,12 @@ from actors.activity import Details, log_task_creation, log_task_deletion, log_t
 from actors.models import Activity, ActivityHorizon, Event
 from actors.outbox.context import Context, sent_by
 from actors.outbox.models import DeadLetterDecision, State
-from actors.timeline import as_pending, owed, subject_of
+from actors.timeline import UNLOGGED, as_pending, owed, subject_of
 from tasks.history.changes import state_of
 from tasks.history.locks import lock_history
 from tasks.history.versioning import TaskQuerySet
 from tasks.models import Task
-from tasks.signals import tell
+from tasks.signals import send_event
 
 RANGE = 50_000
 REPAIRER = Context(changed_by="activity verify")
@@ -61,10 +61,7 @@ SELECT 0, count(*), coalesce(sum(logged), 0), coalesce(sum(waiting), 0), coalesc
 UNION ALL
 SELECT id, 0, 0, 0, 0 FROM judged WHERE is_suspect
 """
-OWED = """
-    SELECT {task_id} AS task_id, sequence, state, actor FROM outbox_outboxmessage
-    WHERE actor IN ('log_task_creation', 'log_task_update', 'log_task_deletion') AND sequence IS NOT NULL
-"""
+OWED = f"SELECT {{task_id}} AS task_id, sequence, state, actor FROM ({UNLOGGED}) AS unlogged"  # noqa: S608 – constants
 NEXT = """
 SELECT min(id) FROM (
     SELECT min(id) AS id FROM tasks_task WHERE id >= %(first)s
@@ -217,7 +214,7 @@ class _History:
         actor = log_task_update if before and after else log_task_creation if after else log_task_deletion
         shown = after or before
         details = Details(owner_id=shown["owner_id"], version=version, changes=changes)
-        tell(actor, self.task_id, shown["title"], shown["owner"], details)
+        send_event(actor, self.task_id, shown["title"], shown["owner"], details)
         return True
 
     def _last_of_gone(self, finding: Finding) -> int:

@@ -52,7 +52,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
             created = super().bulk_create(tasks, batch_size)
             for chunk in _chunks(created):
                 prefetch_related_objects(chunk, "owner")
-                self._tell(chunk, created=True, fields=None)
+                self._notify(chunk, created=True, fields=None)
         return created
 
     def update(self, **values: Any) -> int:
@@ -125,7 +125,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         super(TaskQuerySet, numbered).update(
             version=F("version") + 1, updated_at=values.get("updated_at", timezone.now())
         )
-        self._tell(changed, created=False, fields=frozenset(values))
+        self._notify(changed, created=False, fields=frozenset(values))
 
     def _read(self, pks: Sequence[int]) -> "TaskQuerySet":
         return self._rows().filter(pk__in=pks).select_related("owner").order_by("pk")
@@ -138,7 +138,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def _rows(self) -> "TaskQuerySet":
         return TaskQuerySet(self.model, using=self.db)
 
-    def _tell(self, tasks: Iterable["Task"], *, created: bool, fields: frozenset[str] | None) -> None:
+    def _notify(self, tasks: Iterable["Task"], *, created: bool, fields: frozenset[str] | None) -> None:
         with batch_enqueue():
             for task in tasks:
                 post_save.send(

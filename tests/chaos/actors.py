@@ -14,15 +14,14 @@ import dramatiq
 from django.db import connection, transaction
 
 from actors.activity import log_task_creation
-from actors.outbox.worker import execution_lease
-from actors.outbox.worker import poison as starts
+from actors.outbox.worker import execution_lease, poison
 
 POLL_SECONDS = 0.05
 
 # Whatever the lengths are, what they mean is the same: only the tests need not wait half a minute for a dead worker's.
 execution_lease.LEASE_SECONDS = 4.0
 execution_lease.RENEW_SECONDS = 1.0
-starts.MIN_SUSPENSION_MS = 500
+poison.MIN_SUSPENSION_MS = 500
 
 
 def write_effect(name: str) -> None:

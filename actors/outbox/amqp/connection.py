@@ -197,7 +197,7 @@ class ReconnectingConnection:
         self.is_blocked = False
         self.declarations.forget_all()
         if not self._is_closing:
-            self._outage.tell(error)
+            self._outage.begin(error)
 
     def _backoff_seconds(self) -> float:
         return jittered_backoff(
@@ -222,7 +222,7 @@ class Outage:
         self._since = 0.0
         self._kind: type[BaseException] | None = None
 
-    def tell(self, error: BaseException) -> None:
+    def begin(self, error: BaseException) -> None:
         """Log that the connection is lost or cannot be made, unless that is known."""
         if self._kind is None:
             self._since = self._clock()

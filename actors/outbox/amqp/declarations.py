@@ -62,7 +62,7 @@ class Declarations:
         self._clock = clock
         self._by_queue: dict[str, Declaration] = {}
         self._begun_at: dict[str, float] = {}
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
 
     def get(self, connection: Any, queue: str) -> Declaration:
         """Return how the declaration of `queue` stands; begin it if that is due."""
@@ -79,13 +79,13 @@ class Declarations:
     def forget_all(self) -> None:
         self._by_queue.clear()
 
-    def tell(self, declaration: Declaration) -> None:
+    def log_refusal(self, declaration: Declaration) -> None:
         """Log a refusal, once as long as its reason stays the same."""
         queue, refusal = declaration.queue, declaration.refusal
         if refusal is None:
-            self._told.pop(queue, None)
-        elif self._told.get(queue) != refusal:
-            self._told[queue] = refusal
+            self._logged.pop(queue, None)
+        elif self._logged.get(queue) != refusal:
+            self._logged[queue] = refusal
             logger.error("queue refused %s", explain_refusal(queue, refusal))
 
     def _is_due_again(self, queue: str) -> bool:

@@ -93,14 +93,14 @@ class Publisher:
             timeout_seconds: for everything; half a second more is possible.
             on_wait: called about once a second meanwhile. What it raises ends the waiting and is passed on.
         """
-        patience = Deadline(seconds=timeout_seconds, on_wait=on_wait, clock=self._clock, stopped=self._stopped)
+        deadline = Deadline(seconds=timeout_seconds, on_wait=on_wait, clock=self._clock, stopped=self._stopped)
         confirms = self._connection.confirms
         if confirms is None or not self.is_ready():
             return Outcome(unknown=[message.key for message in messages])
         confirms.start()
-        declared = self._declare(confirms, {message.queue for message in messages}, patience)
+        declared = self._declare(confirms, {message.queue for message in messages}, deadline)
         unsent = deque(message for message in messages if message.queue in declared)
-        self._work(lambda: self._send_some(confirms, unsent), patience)
+        self._work(lambda: self._send_some(confirms, unsent), deadline)
         if self._connection.confirms is confirms and not self._connection.is_blocked and not confirms.is_settled:
             self._connection.abort("no confirm in time")
         outcome = confirms.give_up([*unsent, *(each for each in messages if each.queue not in declared)])
@@ -138,14 +138,14 @@ class Publisher:
         self._connection.turn(until=deadline)
         return self.is_ready() and not was_ready
 
-    def _declare(self, confirms: Confirms, queues: set[str], patience: "Deadline") -> set[str]:
+    def _declare(self, confirms: Confirms, queues: set[str], deadline: "Deadline") -> set[str]:
         declarations = [self._connection.declarations.get(self._connection.pika, queue) for queue in queues]
         self._work(
-            lambda: self._connection.confirms is not confirms or all(each.is_settled for each in declarations), patience
+            lambda: self._connection.confirms is not confirms or all(each.is_settled for each in declarations), deadline
         )
         if self._connection.confirms is confirms:
             for each in declarations:
-                self._connection.declarations.tell(each)
+                self._connection.declarations.log_refusal(each)
         return {each.queue for each in declarations if each.is_done}
 
     def _send_some(self, confirms: Confirms, unsent: deque[Outgoing]) -> bool:
@@ -166,10 +166,10 @@ class Publisher:
                 confirms.send(message)
                 budget -= len(message.body) + OVERHEAD_BYTES
 
-    def _work(self, step: Callable[[], bool], patience: "Deadline") -> None:
-        while not step() and not patience.is_over():
-            self._connection.turn(until=patience.until)
-            patience.tick()
+    def _work(self, step: Callable[[], bool], deadline: "Deadline") -> None:
+        while not step() and not deadline.is_over():
+            self._connection.turn(until=deadline.until)
+            deadline.tick()
 
     def _forget_queues_of(self, outcome: Outcome, messages: Sequence[Outgoing]) -> None:
         returned = set(outcome.unroutable)

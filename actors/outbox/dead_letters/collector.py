@@ -124,7 +124,7 @@ def _end(ref: AttemptRef, message_id: str, death: Death) -> bool:
     this = OutboxMessage.objects.filter(pk=row.pk)
     if this.filter(held_until__gt=Now()).exists():
         return False
-    this.die(death.reason, error=death.error, traceback=row.traceback)
+    this.mark_dead(death.reason, error=death.error, traceback=row.traceback)
     logger.error("state=dead row=%s reason=%r", ref, death.reason)
     return True
 

@@ -23,7 +23,7 @@ from actors.outbox.amqp.connection import Outage
 from actors.outbox.amqp.declarations import NOT_FOUND, count_ready, declare, explain_refusal
 from actors.outbox.conf import upkeep_seconds
 from actors.outbox.dead_letters.collector import collect
-from actors.outbox.maintenance import lost_messages as repair
+from actors.outbox.maintenance import lost_messages
 from actors.outbox.maintenance.leadership import acquire_leadership, queues_to_watch, resign
 from actors.outbox.worker.consumer import CANNOT_CONNECT
 from actors.outbox.worker.limits import repair_after_seconds
@@ -48,7 +48,7 @@ class Upkeep:
         self._connect = connect
         self._lease_seconds = lease_seconds
         self._margin_seconds: float | None = None
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
 
     def step(self) -> bool:
         """Look after each queue that is nobody else's; return whether there was one.
@@ -81,12 +81,12 @@ class Upkeep:
         line = self._connected()
         try:
             look = partial(count_ready, line)
-            repair.step(queue, token=self.token, look=look, margin_seconds=self._margin())
+            lost_messages.step(queue, token=self.token, look=look, margin_seconds=self._margin())
             collect_dead_letters(line, queue)
         except ChannelClosedByBroker as error:
-            self._tell(queue, error.reply_text)
+            self._log_refusal(queue, error.reply_text)
         else:
-            self._told.pop(queue, None)
+            self._logged.pop(queue, None)
 
     def _connected(self) -> TimeLimitedConnection:
         if self.connection is None or not self.connection.is_open:
@@ -98,9 +98,9 @@ class Upkeep:
             self._margin_seconds = repair_after_seconds(dramatiq.get_broker())
         return self._margin_seconds
 
-    def _tell(self, queue: str, refusal: str) -> None:
-        if self._told.get(queue) != refusal:
-            self._told[queue] = refusal
+    def _log_refusal(self, queue: str, refusal: str) -> None:
+        if self._logged.get(queue) != refusal:
+            self._logged[queue] = refusal
             logger.error("upkeep: queue refused %s", explain_refusal(queue, refusal))
 
 
@@ -170,7 +170,7 @@ class UpkeepThread(threading.Thread):
         try:
             leads = bool(do())
         except (OperationalError, InterfaceError) as error:
-            self._tell_of_database(error)
+            self._log_database_away(error)
             self.upkeep.disconnect()
         except CANNOT_CONNECT as error:
             self._hand_over(error)
@@ -182,7 +182,7 @@ class UpkeepThread(threading.Thread):
             return leads
         return False
 
-    def _tell_of_database(self, error: Exception) -> None:
+    def _log_database_away(self, error: Exception) -> None:
         if not self._database_is_away:
             self._database_is_away = True
             logger.warning("upkeep: database unavailable: %s", error)
@@ -190,7 +190,7 @@ class UpkeepThread(threading.Thread):
     def _hand_over(self, error: BaseException) -> None:
         """Let a process try whose way to RabbitMQ may be a better one."""
         if not self._stopping.is_set():
-            self._outage.tell(error)
+            self._outage.begin(error)
             self._survive(self.upkeep.end)
 
 

@@ -17,8 +17,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from dramatiq.errors import DecodeError
 
-from actors.outbox import envelope
-from actors.outbox import store as statements
+from actors.outbox import envelope, store
 from actors.outbox.amqp.publisher import Outcome, Outgoing
 from actors.outbox.db.postgres import skips_locked
 from actors.outbox.models import AWAITING, OutboxMessage, State
@@ -78,13 +77,13 @@ class Relay:
 
     def _carry(self, token: UUID, rows: Sequence[OutboxMessage]) -> Outcome:
         """Publish and stamp; return what became of the messages."""
-        messages, unreadable = seal(rows)
+        messages, unreadable = encode(rows)
         outcome = self.publisher.publish(
-            messages, timeout_seconds=PUBLISH_TIMEOUT_SECONDS, on_wait=lambda: extend(token, rows)
+            messages, timeout_seconds=PUBLISH_TIMEOUT_SECONDS, on_wait=lambda: extend_lease(token, rows)
         )
-        stamped = stamp(token, outcome.confirmed)
-        bury(token, unreadable, reason="undecodable")
-        bury(token, outcome.refused, reason="refused by RabbitMQ")
+        stamped = mark_published(token, outcome.confirmed)
+        mark_dead(token, unreadable, reason="undecodable")
+        mark_dead(token, outcome.refused, reason="refused by RabbitMQ")
         if outcome.channel_error:
             # Due as before, and so before whatever is sent meanwhile: each is to be tried alone.
             release(token, rows)
@@ -103,35 +102,35 @@ def ready_rows() -> QuerySet[OutboxMessage]:
 def claim(limit: int) -> tuple[UUID, list[OutboxMessage]]:
     """Lease up to `limit` rows for `LEASE_SECONDS`, by the database's clock; return the lease's token and the rows."""
     token = uuid4()
-    return token, statements.claim(token, limit)
+    return token, store.claim(token, limit)
 
 
-def seal(rows: Sequence[OutboxMessage]) -> tuple[list[Outgoing], dict[int, str]]:
+def encode(rows: Sequence[OutboxMessage]) -> tuple[list[Outgoing], dict[int, str]]:
     """Return the messages of rows and, by id, why some have none: one bad row must not hold up the others."""
     messages, unreadable = [], {}
     for row in rows:
         try:
-            messages.append(envelope.seal(row))
+            messages.append(envelope.to_amqp(row))
         except (DecodeError, TypeError) as error:
             unreadable[row.pk] = f"{type(error).__name__}: {error}"
     return messages, unreadable
 
 
-def extend(token: UUID, rows: Sequence[OutboxMessage]) -> None:
+def extend_lease(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     """Keep a lease while its confirms are outstanding."""
     _change_leased(token, rows, lease_until=Now() + timedelta(seconds=LEASE_SECONDS))
 
 
-def stamp(token: UUID, confirmed: Collection[int]) -> int:
+def mark_published(token: UUID, confirmed: Collection[int]) -> int:
     """Mark rows as published and return how many, without those that a worker was faster with or is settling now."""
-    return statements.stamp(token, confirmed) if confirmed else 0
+    return store.mark_published(token, confirmed) if confirmed else 0
 
 
-def bury(token: UUID, hopeless: dict[int, str], *, reason: str) -> None:
+def mark_dead(token: UUID, hopeless: dict[int, str], *, reason: str) -> None:
     """Declare dead what RabbitMQ will never take, each with its error."""
     for row_id, error in hopeless.items():
         logger.error("state=dead row=%d reason=%r error=%r", row_id, reason, error)
-        OutboxMessage.objects.filter(pk=row_id, lease_token=token).die(reason, error=error)
+        OutboxMessage.objects.filter(pk=row_id, lease_token=token).mark_dead(reason, error=error)
 
 
 def postpone(token: UUID, rows: Sequence[OutboxMessage]) -> None:

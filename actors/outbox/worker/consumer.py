@@ -77,7 +77,7 @@ class OutboxConsumer(_RabbitmqConsumer):
         self.queue_name = queue_name
         self.logger = get_logger(__name__, type(self))  # type: ignore[no-untyped-call]
         self.known_tags: set[int] = set()
-        self._answers = AckBuffer()
+        self._ack_buffer = AckBuffer()
         name = process_name("worker")
         try:
             self.connection = pika.BlockingConnection(
@@ -92,9 +92,9 @@ class OutboxConsumer(_RabbitmqConsumer):
             # Without the queue's name, with which the tag might exceed AMQP's 255 bytes.
             self.iterator = self.channel.consume(queue_name, inactivity_timeout=timeout / 1000, consumer_tag=name)
         except CANNOT_CONNECT as error:
-            # Nobody else would: Dramatiq closes only consumers that it was given.
+            # Nobody else would: Dramatiq closes only consumers that it was pending.
             self._close_connection()
-            raise ConnectionClosed(explain_failure(queue_name, error)) from None  # type: ignore[no-untyped-call]
+            raise ConnectionClosed(describe_connect_failure(queue_name, error)) from None  # type: ignore[no-untyped-call]
 
     def __next__(self) -> DeliveredMessage | None:
         """Return the next message, or None if there is none yet or it was none of Dramatiq's.
@@ -167,21 +167,21 @@ class OutboxConsumer(_RabbitmqConsumer):
             self.logger.warning("There is no message to be settled under the tag %d.", tag)
             return
         self.known_tags.discard(tag)
-        if self._answers.give(tag, is_ack=is_ack):
-            self.connection.add_callback_threadsafe(self._tell_answers)
+        if self._ack_buffer.add(tag, is_ack=is_ack):
+            self.connection.add_callback_threadsafe(self._flush_acks)
 
-    def _tell_answers(self) -> None:
+    def _flush_acks(self) -> None:
         # The channel within pika's blocking one, which would wait after each until that is written: all are written
         # together, by this thread's next wait for messages.
         channel = self.channel._impl
-        for answer in self._answers.take():
+        for answer in self._ack_buffer.take():
             if answer.is_ack:
                 channel.basic_ack(answer.tag, multiple=answer.up_to)
             else:
                 channel.basic_nack(answer.tag, requeue=False)
 
 
-def explain_failure(queue: str, error: BaseException) -> str:
+def describe_connect_failure(queue: str, error: BaseException) -> str:
     """Say why a queue cannot be worked on; where RabbitMQ refuses it, what to do."""
     if isinstance(error, ChannelClosedByBroker):
         return explain_refusal(queue, error.reply_text)

@@ -18,12 +18,12 @@ from django.db import OperationalError, connection, transaction
 from dramatiq import Message
 from dramatiq.middleware import Shutdown, SkipMessage
 
-from actors.outbox.context import Context, Trail, WorkingFor
+from actors.outbox.context import Context, WorkingFor
 from actors.outbox.db.errors import connection_was_lost, database_answers, database_is_away
 from actors.outbox.db.retrying import retry_until_available
 from actors.outbox.exceptions import LeaveForRedelivery
-from actors.outbox.models import OutboxMessage, State
-from actors.outbox.store import UnsettledRow
+from actors.outbox.models import OutboxMessage
+from actors.outbox.store import UnsettledRow, trail_of
 from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.execution_lease import ExecutionLease
 from actors.outbox.worker.failures import NOT_HANDLED, call_back, describe, die, trace_of, write_failure
@@ -289,16 +289,6 @@ class Execution:
         self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_away
     ) -> T:
         return retry_until_available(do, stopping=self.worker.stopping, what=self.delivery.ref, may_pass=may_pass)
-
-
-def trail_of(row: OutboxMessage | UnsettledRow) -> Trail:
-    """Return the trail of a row, as far as it is known."""
-    is_stamped = row.state == State.PUBLISHED
-    return Trail(
-        sent_at=row.created_at,
-        published_at=row.published_at if is_stamped else row.claimed_at,
-        attempts=row.attempt + 1,
-    )
 
 
 def is_operational(error: BaseException) -> bool:

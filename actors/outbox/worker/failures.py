@@ -38,12 +38,12 @@ def write_failure(delivery: Delivery, error: BaseException) -> None:
         else:
             is_written = die(delivery, verdict.reason, describe(error), trace_of(error))
         if is_written:
-            _tell(delivery, error, verdict, retries)
+            _call_back(delivery, error, verdict, retries)
 
 
 def die(delivery: Delivery, reason: str, error: str, trace: str = "") -> bool:
     """Keep the message as a dead letter; return False if somebody else has settled it."""
-    written = delivery.row().die(reason, error=error, traceback=trace)
+    written = delivery.row().mark_dead(reason, error=error, traceback=trace)
     logger.error("state=dead row=%s reason=%r written=%d", delivery.ref, reason, written)
     return bool(written)
 
@@ -88,7 +88,7 @@ def _reschedule(delivery: Delivery, delay_ms: int, error: BaseException) -> bool
     return bool(written)
 
 
-def _tell(delivery: Delivery, error: BaseException, verdict: Verdict, retries: int) -> None:
+def _call_back(delivery: Delivery, error: BaseException, verdict: Verdict, retries: int) -> None:
     call_back(delivery, "on_failure", {"type": type(error).__name__, "message": str(error)})
     if verdict.reason == RETRIES_EXHAUSTED:
         call_back(delivery, "on_retry_exhausted", {"retries": retries, "max_retries": verdict.max_retries})

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import models, transaction
 from dramatiq.middleware import SkipMessage
 
-from actors.outbox import store as statements
+from actors.outbox import store
 from actors.outbox.db.errors import locks_may_be_taken
 from actors.outbox.db.inserts import insert_rows
 from actors.outbox.db.transactions import discard_stray_transaction
@@ -113,7 +113,7 @@ def settle_together(group: Sequence[Completion]) -> None:
         insert_rows([row for work in owed for row in work.rows])
         for work in owed:
             work.follow_up()
-        statements.delete([work.ref.row_id for work in owed])
+        store.delete([work.ref.row_id for work in owed])
     its_own = set(map(id, owed))
     for work in group:
         # In this order: its thread looks whether it was owed as soon as it is done.
@@ -123,7 +123,7 @@ def settle_together(group: Sequence[Completion]) -> None:
 
 def _owed(group: Sequence[Completion]) -> list[Completion]:
     with locks_may_be_taken():
-        attempts = statements.lock([work.ref.row_id for work in group], timeout_ms=delivery.LOCK_TIMEOUT_MS)
+        attempts = store.lock([work.ref.row_id for work in group], timeout_ms=delivery.LOCK_TIMEOUT_MS)
     # By attempt: of two copies in one group only one is owed, and an older attempt takes nothing from a newer one.
     completions = {work.ref: work for work in group}
     return [work for ref, work in completions.items() if attempts.get(ref.row_id) == ref.attempt]

@@ -1,4 +1,4 @@
-"""How long a message may sit in a worker, unacknowledged: what repair waits for, and RabbitMQ's patience must exceed.
+"""How long a message may sit in a worker, unacknowledged: what repair waits for, and RabbitMQ's deadline must exceed.
 
 Every queue's consumer takes `prefetch` messages ahead, all of them wait in one line, and `threads` serve it.
 """
@@ -11,7 +11,7 @@ from dramatiq.common import q_name
 from dramatiq.middleware import TimeLimit
 from dramatiq.worker import QUEUE_PREFETCH
 
-from actors.outbox import conf as configuration
+from actors.outbox import conf
 from actors.outbox.discovery import import_actors
 
 MAX_PREFETCH = 65_535
@@ -72,7 +72,7 @@ def repair_after_seconds(broker: Broker) -> float:
     `OUTBOX_REPAIR_AFTER_SECONDS`, or a minute more than the longest stay; RabbitMQ itself ends one that exceeds its
     consumer timeout.
     """
-    if (wanted := configuration.repair_after_seconds()) is not None:
+    if (wanted := conf.repair_after_seconds()) is not None:
         return wanted
     import_actors()
-    return min(max_unacked_seconds(broker), configuration.consumer_timeout_seconds()) + REPAIR_ALLOWANCE_SECONDS
+    return min(max_unacked_seconds(broker), conf.consumer_timeout_seconds()) + REPAIR_ALLOWANCE_SECONDS

@@ -14,8 +14,7 @@ from dramatiq.worker import Worker
 from actors.outbox import envelope
 from actors.outbox.amqp import queues
 from actors.outbox.broker import OutboxRabbitmqBroker
-from actors.outbox.dead_letters import collector
-from actors.outbox.dead_letters import decisions as deadletters
+from actors.outbox.dead_letters import collector, decisions
 from actors.outbox.models import OutboxMessage, State
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
@@ -58,8 +57,8 @@ class Scene:
         self.wait_for(is_taken)
 
     def publish_row(self, row: OutboxMessage) -> None:
-        sealed = envelope.seal(row)
-        self.publish(sealed.body, sealed.properties)
+        outgoing = envelope.to_amqp(row)
+        self.publish(outgoing.body, outgoing.properties)
 
     def take(self) -> int:
         """Take a message as a worker would; return its delivery tag."""
@@ -259,7 +258,7 @@ def test_a_replayed_letter_outruns_its_own_late_copy(scene: Scene, send: Callabl
     scene.reject()
     scene.collect()
     rows = OutboxMessage.objects.filter(pk=row.pk)
-    deadletters.replay(rows, by=deadletters.Operator(name="somebody"), why="mended")
+    decisions.replay(rows, by=decisions.Operator(name="somebody"), why="mended")
     scene.reject()
     scene.collect()
     assert (only_row().state, only_row().attempt) == (State.PENDING, 1)

@@ -40,8 +40,9 @@ def die(actor: Callable[..., dramatiq.Actor[Any, Any]]) -> Callable[..., OutboxM
     def make(**fields: Any) -> OutboxMessage:
         known.send("é")
         row = OutboxMessage.objects.latest("pk")
-        OutboxMessage.objects.filter(pk=row.pk).die("throws", error="ValueError: x\nmore", traceback="Traceback …")
-        OutboxMessage.objects.filter(pk=row.pk).update(**fields)
+        this = OutboxMessage.objects.filter(pk=row.pk)
+        this.mark_dead("throws", error="ValueError: x\nmore", traceback="Traceback …")
+        this.update(**fields)
         row.refresh_from_db()
         return row
 

@@ -38,7 +38,7 @@ class InlineWorker:
 
     def deliver(self, row: OutboxMessage, *, redelivered: bool = False) -> str:
         """Run a copy of the row's message and return how it ended: `ack` or `nack`."""
-        return self.deliver_copy(envelope.seal(row).body, redelivered=redelivered)
+        return self.deliver_copy(envelope.to_amqp(row).body, redelivered=redelivered)
 
     def deliver_copy(self, body: bytes, *, redelivered: bool = False) -> str:
         """Run a copy that was made before and return how it ended."""

@@ -33,7 +33,7 @@ def only_row() -> OutboxMessage:
 def mark_claimed_published() -> None:
     """Claim and stamp, as a relay does."""
     token, rows = relay.claim(100)
-    relay.stamp(token, [row.pk for row in rows])
+    relay.mark_published(token, [row.pk for row in rows])
 
 
 def publish_again() -> None:

@@ -81,7 +81,7 @@ def test_of_messages_with_one_key_one_at_a_time_is_on_its_way(
 
 def test_a_dead_letter_s_key_stands_in_nobody_s_way(nothing: dramatiq.Actor[Any, Any]) -> None:
     nothing.send_with_options(dedupe_key="once")
-    OutboxMessage.objects.all().die("throws")
+    OutboxMessage.objects.all().mark_dead("throws")
     nothing.send_with_options(dedupe_key="once")
     assert OutboxMessage.objects.filter(dedupe_key="once").count() == 1
     assert OutboxMessage.objects.count() == 2
@@ -121,4 +121,4 @@ def test_a_time_of_dramatiq_s_own_is_refused_and_does_not_travel(nothing: dramat
     nothing.send()
     row = OutboxMessage.objects.get()
     row.body = nothing.message().copy(options={"eta": 1}).encode()
-    assert "eta" not in dramatiq.Message.decode(envelope.seal(row).body).options
+    assert "eta" not in dramatiq.Message.decode(envelope.to_amqp(row).body).options

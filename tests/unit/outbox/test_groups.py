@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from dramatiq import Message, group, pipeline
 from dramatiq.brokers.stub import StubBroker
 
-from actors.outbox import groups as composition
+from actors.outbox import groups
 from actors.outbox.exceptions import NotSupported
 from actors.outbox.models import OutboxMessage
 from tests.unit.outbox.inline_worker import InlineWorker
@@ -22,7 +22,7 @@ Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
 @pytest.fixture(autouse=True)
 def atomic_groups() -> None:
-    composition.make_groups_atomic()
+    groups.make_groups_atomic()
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_group_of_another_broker_is_that_broker_s_affair() -> None:
 
 
 def test_to_make_groups_atomic_again_does_nothing(note: dramatiq.Actor[Any, Any]) -> None:
-    composition.make_groups_atomic()
+    groups.make_groups_atomic()
     group([note.message("a")]).run()
     assert waiting() == [("a",)]
 

@@ -17,8 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from actors.outbox.dead_letters import decisions as deadletters
-from actors.outbox.dead_letters import payload as contents
+from actors.outbox.dead_letters import decisions, payload
 from actors.outbox.dead_letters.decisions import DecisionResult, Operator
 from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.management import arguments
@@ -91,7 +90,7 @@ class Command(BaseCommand):
         for field in row._meta.fields:
             if field.name not in {"body", "traceback"} and (value := getattr(row, field.attname)) not in {None, ""}:
                 self.stdout.write(f"{field.name + ':':<16}{_value(value)}")
-        for title, text in (("body", contents.legible(bytes(row.body))), ("traceback", row.traceback)):
+        for title, text in (("body", payload.legible(bytes(row.body))), ("traceback", row.traceback)):
             if text:
                 self.stdout.write(f"\n{title}:\n{_printable(text, lines=True)}")
 
@@ -99,10 +98,10 @@ class Command(BaseCommand):
         self.stdout.write(
             f"\n{decision.decision} at {_value(decision.decided_at)} by {_printable(decision.decided_by)}: "
             f"{_printable(decision.why)}\nit had died of {_printable(decision.reason)}: {_printable(decision.error)}\n"
-            f"{_printable(contents.legible(bytes(decision.body)), lines=True)}"
+            f"{_printable(payload.legible(bytes(decision.body)), lines=True)}"
         )
         if decision.edited_body is not None:
-            edited = _printable(contents.legible(bytes(decision.edited_body)), lines=True)
+            edited = _printable(payload.legible(bytes(decision.edited_body)), lines=True)
             self.stdout.write(f"sent in its place:\n{edited}")
 
     def _replay(self, options: dict[str, Any]) -> None:
@@ -112,13 +111,13 @@ class Command(BaseCommand):
                 raise CommandError("--edit takes one id: another message in the place of one.")
             body = _edited(rows.get(), options["edit"])
         count = rows.count()
-        decided = deadletters.replay(rows, by=_decider(options), why=options["why"], body=body)
+        decided = decisions.replay(rows, by=_decider(options), why=options["why"], body=body)
         self._report("replayed", count, decided)
 
     def _discard(self, options: dict[str, Any]) -> None:
         rows = _chosen(options)
         count = rows.count()
-        self._report("discarded", count, deadletters.discard(rows, by=_decider(options), why=options["why"]))
+        self._report("discarded", count, decisions.discard(rows, by=_decider(options), why=options["why"]))
 
     def _report(self, done: str, count: int, decided: DecisionResult) -> None:
         self.stdout.write(f"{len(decided.decisions)} of {count} {done}.")
@@ -190,7 +189,7 @@ def _refuse_what_is_not_dead(ids: set[int], states: dict[int, str]) -> None:
 def _edited(row: OutboxMessage, source: str) -> bytes:
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
-        return contents.edit(row, contents.parse(text))
+        return payload.edit(row, payload.parse(text))
     except (OSError, ValueError, RecursionError, UnfitMessage) as error:
         raise CommandError(f"--edit: {_printable(str(error))}") from error
 

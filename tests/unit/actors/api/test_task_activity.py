@@ -142,7 +142,7 @@ def test_what_is_owed_and_what_is_logged_are_one_history_newest_first(
     deliver_of = OutboxMessage.objects.filter(subject=f"task:{task.pk}")
     for version in (5, 1, 3):  # as RabbitMQ may bring them
         assert inline_worker.deliver(deliver_of.get(sequence=version)) == "ack"
-    deliver_of.filter(sequence=2).die("throws", error="ValueError")
+    deliver_of.filter(sequence=2).mark_dead("throws", error="ValueError")
     deliver_of.filter(sequence=4).update(state=State.SCHEDULED, due_at=Now() + timedelta(hours=1))
     deliver_of.filter(sequence=6).update(state=State.PUBLISHED, published_at=Now())
 

@@ -321,7 +321,7 @@ def test_an_outage_is_logged_when_it_begins_changes_and_ends(caplog: pytest.LogC
     outage = Outage("host=h port=1", clock=Clock())
     outage.end()
     for error in (StreamLostError("EOF"), REFUSED, REFUSED, REFUSED):
-        outage.tell(error)
+        outage.begin(error)
     outage.end()
     outage.end()
     assert [(record.levelname, record.message.split(" host")[0]) for record in caplog.records] == [
@@ -417,7 +417,7 @@ def test_a_refused_queue_is_said_once_and_tried_again_after_a_while(caplog: pyte
     for _ in range(3):
         declaration = declarations.get(connection, "mail")
         connection.channels[-1].on_close(None, ChannelClosedByBroker(406, "PRECONDITION_FAILED - no"))
-        declarations.tell(declaration)
+        declarations.log_refusal(declaration)
         assert declarations.get(connection, "mail") is declaration
         clock.now += 6
     assert len(connection.channels) == 3
@@ -434,18 +434,18 @@ def test_a_queue_that_was_returned_from_is_declared_again() -> None:
 
 def test_waiting_is_told_of_once_a_second_and_ends_in_time() -> None:
     clock, told = Clock(), []
-    patience = Deadline(seconds=3, on_wait=lambda: told.append(clock.now), clock=clock, stopped=threading.Event())
-    while not patience.is_over():
-        clock.now = patience.until
-        patience.tick()
+    deadline = Deadline(seconds=3, on_wait=lambda: told.append(clock.now), clock=clock, stopped=threading.Event())
+    while not deadline.is_over():
+        clock.now = deadline.until
+        deadline.tick()
     assert told == [101, 102, 103]
 
 
 def test_a_stop_leaves_half_a_second_for_what_is_outstanding() -> None:
     clock, stopped = Clock(), threading.Event()
-    patience = Deadline(seconds=60, on_wait=lambda: None, clock=clock, stopped=stopped)
-    assert not patience.is_over()
+    deadline = Deadline(seconds=60, on_wait=lambda: None, clock=clock, stopped=stopped)
+    assert not deadline.is_over()
     stopped.set()
-    assert not patience.is_over()
+    assert not deadline.is_over()
     clock.now += 0.5
-    assert patience.is_over()
+    assert deadline.is_over()

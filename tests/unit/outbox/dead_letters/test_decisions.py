@@ -17,9 +17,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from actors.outbox import envelope
-from actors.outbox.dead_letters import collector
-from actors.outbox.dead_letters import decisions as deadletters
-from actors.outbox.dead_letters import payload as contents
+from actors.outbox.dead_letters import collector, decisions, payload
 from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
@@ -87,13 +85,14 @@ def all_rows() -> Any:
 
 
 def put_row(channel: FakeChannel, row: OutboxMessage, headers: dict[str, Any] | None = None) -> None:
-    sealed = envelope.seal(row)
-    channel.put(sealed.body, sealed.properties.headers | (REJECTED if headers is None else headers))
+    outgoing = envelope.to_amqp(row)
+    channel.put(outgoing.body, outgoing.properties.headers | (REJECTED if headers is None else headers))
 
 
 def kill(row: OutboxMessage, **fields: Any) -> None:
-    OutboxMessage.objects.filter(pk=row.pk).die("retries exhausted", error="ValueError: x", traceback="Traceback …")
-    OutboxMessage.objects.filter(pk=row.pk).update(published_at=timezone.now(), starts=3, **fields)
+    this = OutboxMessage.objects.filter(pk=row.pk)
+    this.mark_dead("retries exhausted", error="ValueError: x", traceback="Traceback …")
+    this.update(published_at=timezone.now(), starts=3, **fields)
 
 
 def add(name: str = "effect") -> None:
@@ -206,7 +205,7 @@ def test_a_letter_that_was_decided_on_meanwhile_does_not_come_back(
 ) -> None:
     channel.put(GARBAGE, REJECTED)
     collect_and_die(channel, monkeypatch)
-    deadletters.discard(OutboxMessage.objects.all(), by=SOMEBODY, why="nobody's")
+    decisions.discard(OutboxMessage.objects.all(), by=SOMEBODY, why="nobody's")
     assert collect(channel) == 1
     assert not OutboxMessage.objects.exists()
 
@@ -283,14 +282,14 @@ def test_garbage_is_kept_and_breaks_nothing(channel: FakeChannel, body: bytes, h
     channel.put(body, headers, message_id="m" * 200, type="a\0" * 100)
     assert collect(channel) == 1
     assert (only_row().state, bytes(only_row().body)) == (State.DEAD, body)
-    assert contents.legible(body).encode() is not None
+    assert payload.legible(body).encode() is not None
 
 
 def test_a_replay_is_a_new_attempt_with_nothing_of_the_old(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(add).send("one")
     old = only_row()
     kill(old)
-    decided = deadletters.replay(all_rows(), by=SOMEBODY, why="mended")
+    decided = decisions.replay(all_rows(), by=SOMEBODY, why="mended")
     row = only_row()
     assert (row.state, row.attempt, row.starts, row.published_at, row.died_at) == (State.PENDING, 1, 0, None, None)
     assert (row.reason, row.error, row.traceback) == ("", "", "")
@@ -306,7 +305,7 @@ def test_a_decision_is_remembered_when_the_row_is_gone(actor: Declare) -> None:
     actor(add).send_with_options(args=("one",), subject="task:1")
     row = only_row()
     kill(row)
-    deadletters.discard(all_rows(), by=SOMEBODY, why="not wanted\0 any more")
+    decisions.discard(all_rows(), by=SOMEBODY, why="not wanted\0 any more")
     assert not OutboxMessage.objects.exists()
     kept = DeadLetterDecision.objects.get()
     assert (kept.row_id, kept.message_id, kept.queue, kept.subject) == (row.pk, row.message_id, QUEUE, "task:1")
@@ -315,8 +314,8 @@ def test_a_decision_is_remembered_when_the_row_is_gone(actor: Declare) -> None:
     assert kept.why == "not wanted\\0 any more"
 
 
-@pytest.mark.parametrize("first", [deadletters.replay, deadletters.discard])
-@pytest.mark.parametrize("second", [deadletters.replay, deadletters.discard])
+@pytest.mark.parametrize("first", [decisions.replay, decisions.discard])
+@pytest.mark.parametrize("second", [decisions.replay, decisions.discard])
 def test_of_two_who_decide_only_the_first_does(actor: Declare, first: Any, second: Any) -> None:
     actor(add).send()
     kill(only_row())
@@ -328,17 +327,17 @@ def test_of_two_who_decide_only_the_first_does(actor: Declare, first: Any, secon
 
 def test_what_is_not_dead_is_not_decided_on(actor: Declare) -> None:
     actor(add).send()
-    assert deadletters.discard(all_rows(), by=SOMEBODY, why="").decisions == []
+    assert decisions.discard(all_rows(), by=SOMEBODY, why="").decisions == []
     assert only_row().state == State.PENDING
 
 
 def test_many_are_decided_on_in_batches(actor: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadletters, "BATCH", 2)
+    monkeypatch.setattr(decisions, "BATCH", 2)
     one = actor(add)
     for number in range(5):
         one.send(str(number))
         kill(OutboxMessage.objects.latest("pk"))
-    assert len(deadletters.replay(all_rows(), by=SOMEBODY, why="all").decisions) == 5
+    assert len(decisions.replay(all_rows(), by=SOMEBODY, why="all").decisions) == 5
     assert set(OutboxMessage.objects.values_list("state", flat=True)) == {State.PENDING}
 
 
@@ -353,7 +352,7 @@ def test_what_would_only_die_again_stays_dead_and_holds_up_no_other(channel: Fak
     ):
         channel.put(body, REJECTED)
     collect(channel)
-    decided = deadletters.replay(all_rows(), by=SOMEBODY, why="try")
+    decided = decisions.replay(all_rows(), by=SOMEBODY, why="try")
     problems = [decided.refused[key] for key in sorted(decided.refused)]
     assert [len(decided.decisions), len(problems)] == [1, 4]
     for problem, expected in zip(
@@ -366,8 +365,8 @@ def test_what_would_only_die_again_stays_dead_and_holds_up_no_other(channel: Fak
 
 def test_arguments_that_an_actor_does_not_take_are_not_replayed(actor: Declare) -> None:
     actor(lambda text: None).send("one", "too many")
-    OutboxMessage.objects.all().die("throws")
-    decided = deadletters.replay(OutboxMessage.objects.all(), by=SOMEBODY, why="again")
+    OutboxMessage.objects.all().mark_dead("throws")
+    decided = decisions.replay(OutboxMessage.objects.all(), by=SOMEBODY, why="again")
     [problem] = decided.refused.values()
     assert "does not take these arguments" in problem
     assert OutboxMessage.objects.get().state == State.DEAD
@@ -376,7 +375,7 @@ def test_arguments_that_an_actor_does_not_take_are_not_replayed(actor: Declare) 
 def test_a_message_of_a_queue_that_nobody_consumes_is_not_replayed(actor: Declare) -> None:
     actor(add).send()
     kill(only_row(), queue="old")
-    decided = deadletters.replay(all_rows(), by=SOMEBODY, why="")
+    decided = decisions.replay(all_rows(), by=SOMEBODY, why="")
     assert list(decided.refused.values()) == ["no worker consumes the queue 'old'"]
 
 
@@ -384,7 +383,7 @@ def test_a_message_that_was_too_old_is_sent_anew(actor: Declare) -> None:
     message = actor(add, max_age=60_000).message().copy(message_timestamp=1_000)
     dramatiq.get_broker().enqueue(message)
     kill(only_row())
-    deadletters.replay(all_rows(), by=SOMEBODY, why="")
+    decisions.replay(all_rows(), by=SOMEBODY, why="")
     assert dramatiq.Message.decode(bytes(only_row().body)).message_timestamp > 1_000
     assert bytes(DeadLetterDecision.objects.get().body) == message.encode()
 
@@ -392,8 +391,8 @@ def test_a_message_that_was_too_old_is_sent_anew(actor: Declare) -> None:
 def test_an_edited_message_is_run_in_the_place_of_the_old(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(add).send("wrong")
     kill(only_row())
-    body = contents.edit(only_row(), {"args": ["right"]})
-    deadletters.replay(all_rows(), by=SOMEBODY, why="a typing error", body=body)
+    body = payload.edit(only_row(), {"args": ["right"]})
+    decisions.replay(all_rows(), by=SOMEBODY, why="a typing error", body=body)
     decision = DeadLetterDecision.objects.get()
     sent = dramatiq.Message.decode(bytes(decision.edited_body or b""))
     assert (decision.decision, sent.args) == ("edited", ("right",))
@@ -405,8 +404,8 @@ def test_an_undecodable_message_is_mended(channel: FakeChannel, inline_worker: I
     actor(add, actor_name="known")
     channel.put(GARBAGE, REJECTED)
     collect(channel)
-    body = contents.edit(only_row(), {"actor_name": "known", "args": ["mended"]})
-    deadletters.replay(all_rows(), by=SOMEBODY, why="", body=body)
+    body = payload.edit(only_row(), {"actor_name": "known", "args": ["mended"]})
+    decisions.replay(all_rows(), by=SOMEBODY, why="", body=body)
     row = only_row()
     assert (row.actor, row.queue) == ("known", QUEUE)
     assert row.message_id == json.loads(body)["message_id"] != ""
@@ -431,13 +430,13 @@ def test_an_edit_that_makes_no_message_is_refused(actor: Declare, changes: Any, 
     actor(add).send()
     kill(only_row())
     with pytest.raises(UnfitMessage, match=problem):
-        contents.edit(only_row(), changes)
+        payload.edit(only_row(), changes)
 
 
 def test_a_body_is_shown_as_json_or_as_bytes() -> None:
-    assert contents.legible('{"a":["é"]}'.encode()) == '{\n  "a": [\n    "é"\n  ]\n}'
-    assert contents.legible(b"\xffabc\n") == f"00000000  {'ff 61 62 63 0a':<47}  .abc."
-    assert contents.legible(b"\xff" * 5_000).endswith("… 904 bytes more")
+    assert payload.legible('{"a":["é"]}'.encode()) == '{\n  "a": [\n    "é"\n  ]\n}'
+    assert payload.legible(b"\xffabc\n") == f"00000000  {'ff 61 62 63 0a':<47}  .abc."
+    assert payload.legible(b"\xff" * 5_000).endswith("… 904 bytes more")
 
 
 def test_a_replayed_message_has_all_its_retries_again(inline_worker: InlineWorker, actor: Declare) -> None:
@@ -450,4 +449,4 @@ def test_a_replayed_message_has_all_its_retries_again(inline_worker: InlineWorke
         assert (only_row().state, only_row().attempt) == (State.SCHEDULED, 2 * lives - 1)
         inline_worker.deliver(only_row())
         assert (only_row().state, only_row().reason) == (State.DEAD, "retries exhausted")
-        deadletters.replay(all_rows(), by=SOMEBODY, why="mended")
+        decisions.replay(all_rows(), by=SOMEBODY, why="mended")

@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from actors.outbox import wakeup
-from actors.outbox.maintenance import lost_messages as repair
+from actors.outbox.maintenance import lost_messages
 from actors.outbox.maintenance.leadership import acquire_leadership, queues_published_to, queues_to_watch, resign
 from actors.outbox.models import OutboxMessage, State, WatchedQueue
 
@@ -36,7 +36,7 @@ class Watcher:
         return self.ready
 
     def step(self, *, at_most: int = 1_000, token: UUID = TOKEN) -> int:
-        return repair.step(QUEUE, token=token, look=self.look, margin_seconds=MARGIN_SECONDS, at_most=at_most)
+        return lost_messages.step(QUEUE, token=token, look=self.look, margin_seconds=MARGIN_SECONDS, at_most=at_most)
 
     def pass_time(self, seconds: float) -> None:
         """Make everything that has happened so far longer ago."""
@@ -139,7 +139,7 @@ def test_what_is_published_while_somebody_looks_was_not_there_to_be_seen(watcher
         publish(published_at=Now())
         return 0
 
-    repair.step(QUEUE, token=TOKEN, look=publish_meanwhile, margin_seconds=MARGIN_SECONDS)
+    lost_messages.step(QUEUE, token=TOKEN, look=publish_meanwhile, margin_seconds=MARGIN_SECONDS)
     seen, published = WatchedQueue.objects.get().seen_empty_at, OutboxMessage.objects.get().published_at
     assert seen is not None
     assert published is not None
@@ -195,7 +195,7 @@ def test_a_lease_that_was_lost_while_looking_leaves_no_sighting(watcher: Watcher
         resign(TOKEN)
         return 0
 
-    repair.step(QUEUE, token=TOKEN, look=lose, margin_seconds=MARGIN_SECONDS)
+    lost_messages.step(QUEUE, token=TOKEN, look=lose, margin_seconds=MARGIN_SECONDS)
     assert not seen_empty()
 
 
@@ -214,21 +214,21 @@ def test_the_relay_is_woken_once_the_repair_is_committed(
 def test_on_demand_nothing_waits_for_a_margin(watcher: Watcher, publish: Publish) -> None:
     publish()
     publish(held_until=Now() + timedelta(seconds=30))
-    assert repair.repair_now(QUEUE, look=watcher.look) == 1
+    assert lost_messages.repair_now(QUEUE, look=watcher.look) == 1
     assert states() == [State.PENDING, State.PUBLISHED]
 
 
 def test_on_demand_a_queue_that_is_not_empty_is_left_alone(watcher: Watcher, publish: Publish) -> None:
     publish()
     watcher.ready = 3
-    assert repair.repair_now(QUEUE, look=watcher.look) is None
+    assert lost_messages.repair_now(QUEUE, look=watcher.look) is None
     assert states() == [State.PUBLISHED]
 
 
 def test_on_demand_everything_is_published_again_however_much_it_is(watcher: Watcher, publish: Publish) -> None:
     for _ in range(5):
         publish()
-    assert repair.repair_now(QUEUE, look=watcher.look, at_most=2) == 5
+    assert lost_messages.repair_now(QUEUE, look=watcher.look, at_most=2) == 5
 
 
 def test_one_process_at_a_time_leases_a_queue() -> None:

@@ -209,7 +209,7 @@ def test_a_stamp_does_not_touch_what_a_fast_worker_has_rescheduled(send: Send) -
     row = send()
     token, _rows = relay.claim(10)
     OutboxMessage.objects.update(state=State.SCHEDULED, attempt=1, lease_token=None)
-    relay.stamp(token, [row.pk])
+    relay.mark_published(token, [row.pk])
     row.refresh_from_db()
     assert (row.state, row.published_at) == (State.SCHEDULED, None)
 
@@ -217,7 +217,7 @@ def test_a_stamp_does_not_touch_what_a_fast_worker_has_rescheduled(send: Send) -
 def test_a_stamp_of_another_lease_does_nothing(send: Send) -> None:
     row = send()
     relay.claim(10)
-    relay.stamp(uuid4(), [row.pk])
+    relay.mark_published(uuid4(), [row.pk])
     row.refresh_from_db()
     assert row.state == State.PENDING
 

@@ -1,4 +1,4 @@
-"""What RabbitMQ is told of messages: of each what was said of it, of several at once only where none lies between."""
+"""What RabbitMQ is acks of messages: of each what was said of it, of several at once only where none lies between."""
 
 import random
 
@@ -7,39 +7,39 @@ import pytest
 from actors.outbox.worker.acks import Ack, AckBuffer
 
 
-def give(answers: AckBuffer, *tags: int, is_ack: bool = True) -> None:
+def add_all(buffer: AckBuffer, *tags: int, is_ack: bool = True) -> None:
     for tag in tags:
-        answers.give(tag, is_ack=is_ack)
+        buffer.add(tag, is_ack=is_ack)
 
 
 def test_what_came_one_after_the_other_is_acknowledged_at_once() -> None:
-    answers = AckBuffer()
-    give(answers, 2, 1, 3)
-    assert answers.take() == [Ack(3, is_ack=True, up_to=True)]
+    buffer = AckBuffer()
+    add_all(buffer, 2, 1, 3)
+    assert buffer.take() == [Ack(3, is_ack=True, up_to=True)]
 
 
 def test_an_unanswered_message_is_acknowledged_by_no_later_one() -> None:
-    answers = AckBuffer()
-    give(answers, 1, 2, 4, 5)
-    assert answers.take() == [Ack(2, is_ack=True, up_to=True), Ack(4, is_ack=True), Ack(5, is_ack=True)]
-    give(answers, 3)
-    assert answers.take() == [Ack(3, is_ack=True)]
-    give(answers, 6, 7)
-    assert answers.take() == [Ack(7, is_ack=True, up_to=True)]
+    buffer = AckBuffer()
+    add_all(buffer, 1, 2, 4, 5)
+    assert buffer.take() == [Ack(2, is_ack=True, up_to=True), Ack(4, is_ack=True), Ack(5, is_ack=True)]
+    add_all(buffer, 3)
+    assert buffer.take() == [Ack(3, is_ack=True)]
+    add_all(buffer, 6, 7)
+    assert buffer.take() == [Ack(7, is_ack=True, up_to=True)]
 
 
 def test_what_is_rejected_is_so_before_a_later_one_is_acknowledged() -> None:
-    answers = AckBuffer()
-    give(answers, 3, 1)
-    give(answers, 2, is_ack=False)
-    assert answers.take() == [Ack(2, is_ack=False), Ack(3, is_ack=True, up_to=True)]
+    buffer = AckBuffer()
+    add_all(buffer, 3, 1)
+    add_all(buffer, 2, is_ack=False)
+    assert buffer.take() == [Ack(2, is_ack=False), Ack(3, is_ack=True, up_to=True)]
 
 
 def test_only_the_first_answer_needs_somebody_to_take_them() -> None:
-    answers = AckBuffer()
-    assert [answers.give(tag, is_ack=True) for tag in (1, 2)] == [True, False]
-    answers.take()
-    assert answers.give(3, is_ack=True)
+    buffer = AckBuffer()
+    assert [buffer.add(tag, is_ack=True) for tag in (1, 2)] == [True, False]
+    buffer.take()
+    assert buffer.add(3, is_ack=True)
 
 
 def test_nothing_given_is_nothing_told() -> None:
@@ -49,14 +49,14 @@ def test_nothing_given_is_nothing_told() -> None:
 @pytest.mark.parametrize("seed", range(50))
 def test_whatever_the_order_each_message_ends_as_was_said_and_never_before(seed: int) -> None:
     chance = random.Random(seed)
-    answers, said, ended = AckBuffer(), dict[int, bool](), dict[int, bool]()
+    buffer, said, ended = AckBuffer(), dict[int, bool](), dict[int, bool]()
     waiting = chance.sample(range(1, 101), 100)
     while waiting:
         for _ in range(min(chance.randint(1, 12), len(waiting))):
             tag = waiting.pop(0 if chance.random() < 0.9 else -1)
             said[tag] = chance.random() < 0.9
-            answers.give(tag, is_ack=said[tag])
-        for answer in answers.take():
+            buffer.add(tag, is_ack=said[tag])
+        for answer in buffer.take():
             # As RabbitMQ has it: an answer to what is answered is an error that closes the channel.
             assert answer.tag not in ended
             last_tags = range(1, answer.tag + 1) if answer.up_to else [answer.tag]

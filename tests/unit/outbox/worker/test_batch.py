@@ -22,8 +22,7 @@ from actors.outbox.context import Context, current_context, current_trail, sent_
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.middleware import outbox_middleware_of
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.worker import batch, delivery, execution, failures, group_commit
-from actors.outbox.worker import poison as starts
+from actors.outbox.worker import batch, delivery, execution, failures, group_commit, poison
 from actors.outbox.worker.batch import BatchingWorkerThread, install_batching
 from actors.outbox.worker.group_commit import Completion, settle_together
 from actors.outbox.worker.log_buffer import Line, buffer_line
@@ -52,7 +51,7 @@ class Pool:
 
     def take(self, row: OutboxMessage, **changes: Any) -> None:
         """Have a copy of a row's message wait for the thread."""
-        proxy = MessageProxy(Message.decode(envelope.seal(row).body))
+        proxy = MessageProxy(Message.decode(envelope.to_amqp(row).body))
         for name, value in changes.items():
             setattr(proxy, name, value)
         self.thread.work_queue.put(_WorkQueueItem(0, proxy))
@@ -308,7 +307,7 @@ def test_one_that_was_begun_before_is_counted_after_the_others_are_settled(
 
     def look(*arguments: Any, **options: Any) -> str:
         seen.append(effects())
-        return starts.begin(*arguments, **options)
+        return poison.begin(*arguments, **options)
 
     monkeypatch.setattr(execution, "begin", look)
     send_all(quick(named), "a", "begun", "b")

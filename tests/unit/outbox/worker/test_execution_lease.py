@@ -15,8 +15,7 @@ from dramatiq.middleware import Shutdown
 
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.worker import execution_lease
-from actors.outbox.worker import poison as starts
+from actors.outbox.worker import execution_lease, poison
 from actors.outbox.worker.execution import Execution
 from actors.outbox.worker.execution_lease import ExecutionLease
 from actors.outbox.worker.poison import MAX_STARTS, SUSPECT_STARTS
@@ -182,7 +181,7 @@ def test_a_shutdown_lets_go_of_nobody_else_s_hold(
 
     def work() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(starts, "_put_off_until_free", strike)
+            patch.setattr(poison, "_put_off_until_free", strike)
             inline_worker.deliver(only_row(), redelivered=True)  # in a worker that is told to stop before it has begun
         held.append(only_row().held_until)
 

@@ -120,8 +120,8 @@ def test_a_relay_waits_for_no_row_that_a_worker_has_locked(actor: Declare, datab
     done = threading.Event()
 
     def give_back() -> None:
-        relay.stamp(token, [rows[0].pk])
-        relay.extend(token, rows)
+        relay.mark_published(token, [rows[0].pk])
+        relay.extend_lease(token, rows)
         relay.postpone(token, rows)
         done.set()
 
@@ -229,7 +229,7 @@ def test_what_a_group_s_leader_sends_for_another_carries_that_one_s_origin(
     group = middleware.engine.state.group_commit
 
     def run(row: OutboxMessage) -> None:
-        proxy = MessageProxy(Message.decode(envelope.seal(row).body))
+        proxy = MessageProxy(Message.decode(envelope.to_amqp(row).body))
         middleware.before_process_message(dramatiq.get_broker(), proxy)
         one.fn()
 

@@ -9,7 +9,7 @@ import pytest
 from dramatiq import Broker, Message, MessageProxy, Middleware
 from dramatiq.middleware import SkipMessage
 
-from actors.outbox import store as statements
+from actors.outbox import store
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
 from tests.unit.outbox.inline_worker import QUEUE, InlineWorker
@@ -97,7 +97,7 @@ def test_a_foreign_message_that_fails_becomes_a_row_and_dies_as_one(
 def test_a_foreign_message_that_fails_while_the_database_is_away_waits_for_it_and_is_counted_once(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    insert, failures = statements.insert, [1, 1]
+    insert, failures = store.insert, [1, 1]
 
     def fail_twice(**values: Any) -> None:
         if failures:
@@ -108,7 +108,7 @@ def test_a_foreign_message_that_fails_while_the_database_is_away_waits_for_it_an
     def work() -> None:
         raise ValueError("wrong")
 
-    monkeypatch.setattr(statements, "insert", fail_twice)
+    monkeypatch.setattr(store, "insert", fail_twice)
     assert deliver_foreign(inline_worker, actor(work).message()) == "ack"
     assert json.loads(bytes(only_row().body))["options"]["retries"] == 1
 
@@ -119,7 +119,7 @@ def test_a_foreign_message_is_not_acknowledged_by_a_worker_that_stops_while_the_
     def work() -> None:
         raise ValueError("wrong")
 
-    monkeypatch.setattr(statements, "insert", lambda **values: raise_database_away())
+    monkeypatch.setattr(store, "insert", lambda **values: raise_database_away())
     inline_worker.stop()
     deliver_foreign(inline_worker, actor(work).message())
     assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)

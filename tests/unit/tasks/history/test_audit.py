@@ -14,7 +14,7 @@ from django.utils import timezone
 from dramatiq import Message
 
 from actors.models import Activity
-from actors.outbox.dead_letters import decisions as deadletters
+from actors.outbox.dead_letters import decisions
 from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import OutboxMessage
 from actors.retention import prune
@@ -132,7 +132,7 @@ def test_a_task_of_which_nothing_is_known_is_found(task: Task) -> None:
 
 
 def test_a_dead_letter_is_for_a_person_to_decide(task: Task, inline_worker: InlineWorker) -> None:
-    OutboxMessage.objects.filter(sequence=2).die("throws")
+    OutboxMessage.objects.filter(sequence=2).mark_dead("throws")
     inline_worker.deliver_all()
     said = verify("--repair")
     assert f"task {task.pk}: dead letters: 2\n" in said
@@ -142,8 +142,8 @@ def test_a_dead_letter_is_for_a_person_to_decide(task: Task, inline_worker: Inli
 
 
 def test_what_was_discarded_is_sent_again_as_it_was(task: Task, inline_worker: InlineWorker) -> None:
-    OutboxMessage.objects.filter(sequence__in=[2, 3]).die("throws")
-    deadletters.discard(OutboxMessage.objects.filter(state="dead"), by=Operator(name="test"), why="by mistake")
+    OutboxMessage.objects.filter(sequence__in=[2, 3]).mark_dead("throws")
+    decisions.discard(OutboxMessage.objects.filter(state="dead"), by=Operator(name="test"), why="by mistake")
     inline_worker.deliver_all()
     assert f"task {task.pk}: sent again: 2, 3\n" in verify("--repair")
     inline_worker.deliver_all()

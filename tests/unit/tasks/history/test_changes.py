@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from actors.models import Activity
 from actors.outbox import envelope
-from actors.outbox.dead_letters import decisions as deadletters
+from actors.outbox.dead_letters import decisions
 from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.relay import relay
@@ -99,8 +99,8 @@ class Histories(RuleBasedStateMachine):
     @rule(count=st.integers(1, 5))
     def carry(self, count: int) -> None:
         token, rows = relay.claim(count)
-        self.copies += [envelope.seal(row).body for row in rows]
-        relay.stamp(token, [row.pk for row in rows])
+        self.copies += [envelope.to_amqp(row).body for row in rows]
+        relay.mark_published(token, [row.pk for row in rows])
 
     @rule(data=st.data(), again=st.booleans())
     def deliver(self, data: st.DataObject, again: bool) -> None:
@@ -118,8 +118,8 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def give_up_and_replay(self) -> None:
-        OutboxMessage.objects.filter(state=State.PUBLISHED).die("retries exhausted")
-        deadletters.replay(OutboxMessage.objects.filter(state=State.DEAD), by=Operator(name="test"), why="test")
+        OutboxMessage.objects.filter(state=State.PUBLISHED).mark_dead("retries exhausted")
+        decisions.replay(OutboxMessage.objects.filter(state=State.DEAD), by=Operator(name="test"), why="test")
 
     @invariant()
     def no_version_is_missing_even_now(self) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tasks.listing import compiled as reading
+from tasks.listing import compiled
 from tasks.listing.compiled import NAMES, read
 from tasks.models import Task
 from tasks.serializers import DeclaredTaskSerializer, TaskSerializer
@@ -93,21 +93,21 @@ def test_what_is_more_than_equalities_is_read_as_well(tasks: list[Task], narrow:
 
 @pytest.mark.parametrize("pk", [2**31, 2**63 - 1, 2**63, 10**30])
 def test_an_id_beyond_all_ids_is_nobodys(tasks: list[Task], pk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_statements", {})
+    monkeypatch.setattr(compiled, "_statements", {})
     everything = Task.objects.select_related("owner").order_by("id")
 
     assert [read(everything.filter(pk=each), 0, 1) == [] for each in (pk, tasks[0].pk, pk)] == [True, False, True]
 
 
 def test_values_are_no_part_of_a_statement(tasks: list[Task], user1: User, user2: User) -> None:
-    before = dict(reading._statements)
+    before = dict(compiled._statements)
     for owner in (user1, user2):
         for completed in (True, False):
             for start in range(3):
                 read(Task.objects.filter(owner=owner.pk, completed=completed).order_by("id"), start, start + 2)
 
     # Two, because a truth is no parameter; on SQLite none, where statements are compiled each time.
-    assert len(reading._statements.keys() - before.keys()) <= 2
+    assert len(compiled._statements.keys() - before.keys()) <= 2
 
 
 def test_a_page_is_one_query(tasks: list[Task]) -> None:

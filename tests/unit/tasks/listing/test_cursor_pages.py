@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from tasks.listing import offset_window as windows
+from tasks.listing import offset_window
 from tasks.models import Task
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -128,11 +128,11 @@ def test_a_numbered_page_is_read_from_whichever_end_and_is_the_same(
     near: int,
 ) -> None:
     make(wanted)
-    before, windows.NEAR = windows.NEAR, near
+    before, offset_window.NEAR = offset_window.NEAR, near
     try:
         pages = list(walk(owner, address("page", asked, user1)))
     finally:
-        windows.NEAR = before
+        offset_window.NEAR = before
 
     everything = expected(asked[0], asked[1], user1)
     assert [pk for page in pages for pk in ids(page)] == everything
