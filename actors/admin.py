@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django_dramatiq.models import Task as DramatiqTask
 
 from actors.models import Activity
-from actors.outbox.admin import ReadOnlyAdmin, preformatted
+from actors.outbox.admin.read_only import ReadOnlyAdmin, preformatted
 
 admin.site.unregister(DramatiqTask)
 

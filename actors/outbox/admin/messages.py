@@ -1,109 +1,30 @@
-"""The outbox in the admin: everything is shown, nothing is edited in place; dead letters are decided on.
+"""Messages in the admin: all are shown, none is edited in place; pending ones are cancelled, dead letters decided on.
 
-Guarantee: what a message holds is shown as text, whoever wrote it; each decision is `deadletters`', with its reason.
+Guarantee: each decision is made by `dead_letters.decisions`, with the operator's reason.
 """
 
-import json
-from typing import Any, TypeVar
+from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.views.main import ERROR_FLAG
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import models
+from django.core.exceptions import PermissionDenied
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import truncatechars
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from actors.outbox.admin.forms import DecisionForm, EditForm
+from actors.outbox.admin.read_only import FewValuesFilter, ReadOnlyAdmin, preformatted
 from actors.outbox.dead_letters import decisions, payload
 from actors.outbox.dead_letters.decisions import DecisionResult, Operator
-from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 from actors.outbox.operations.cancel import cancel
 
-MAX_SEARCH_LENGTH = 200
-MAX_SHOWN = 100_000
-MAX_CHOICES = 50
 MAX_NAMED = 20
-
-
-Row = TypeVar("Row", bound=models.Model)
-
-
-class ReadOnlyAdmin(admin.ModelAdmin[Row]):
-    """Shows rows to whoever may view them, and lets nobody add, change or delete any."""
-
-    list_per_page = 50
-    show_full_result_count = False
-    change_form_template = "admin/outbox/change_form.html"
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        if any("\0" in value for _name, values in request.GET.lists() for value in values):
-            # Django's own filters hand it on to PostgreSQL, which takes no NUL.
-            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
-        return super().changelist_view(request, extra_context)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        return False
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Row], search_term: str
-    ) -> tuple[QuerySet[Row], bool]:
-        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
-
-
-class FewValuesFilter(admin.AllValuesFieldListFilter):
-    """Offers some of a field's values: strangers may have made up many."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.lookup_choices = self.lookup_choices[:MAX_CHOICES]
-
-
-class DecisionForm(forms.Form):
-    """Asks why."""
-
-    why = forms.CharField(
-        label=_("Why"), max_length=2_000, widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"})
-    )
-    seen_until = forms.DateTimeField(required=False, widget=forms.HiddenInput)
-    """When the last of those died that were counted: what died since was not decided on."""
-
-
-class EditForm(DecisionForm):
-    """Asks for another message, and why."""
-
-    message = forms.CharField(
-        label=_("Message"),
-        strip=False,
-        widget=forms.Textarea(attrs={"rows": 16, "class": "vLargeTextField", "spellcheck": "false"}),
-    )
-    field_order = ("message", "why")
-
-    def __init__(self, *args: Any, row: OutboxMessage, **kwargs: Any) -> None:
-        fields = json.dumps(payload.fields_of(row), ensure_ascii=False).encode("utf-8", "backslashreplace")
-        super().__init__(*args, **kwargs)
-        self.initial["message"] = payload.legible(fields)
-        self.row = row
-
-    def clean_message(self) -> bytes:
-        """Return the message as it will be sent."""
-        try:
-            return payload.edit(self.row, payload.parse(self.cleaned_data["message"]))
-        except (ValueError, RecursionError, UnfitMessage) as error:
-            raise ValidationError(str(error)) from error
 
 
 @admin.register(OutboxMessage)
@@ -274,54 +195,3 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         for row_id, problem in list(decided.refused.items())[:MAX_NAMED]:
             refusal = _("%(id)d stays dead, because it would only die again: %(problem)s")
             self.message_user(request, refusal % {"id": row_id, "problem": problem}, messages.ERROR)
-
-
-@admin.register(DeadLetterDecision)
-class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
-    list_display = ("decided_at", "decision", "decided_by", "short_why", "actor", "subject", "reason", "row_id")
-    list_filter = ("decision", "reason", "decided_at")
-    search_fields = ("=row_id", "=message_id", "actor", "subject", "decided_by", "why")
-    ordering = ("-id",)
-    fields = (
-        "decision",
-        "decided_at",
-        "decided_by",
-        "decided_by_id",
-        "why",
-        "row_id",
-        "message_id",
-        "actor",
-        "queue",
-        "subject",
-        "reason",
-        "what_went_wrong",
-        "message",
-        "edited_message",
-    )
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetterDecision]:
-        return super().get_queryset(request).defer("body", "edited_body", "error")
-
-    @admin.display(description=_("why"))
-    def short_why(self, decision: DeadLetterDecision) -> str:
-        return truncatechars(decision.why, 80)
-
-    @admin.display(description=_("error"))
-    def what_went_wrong(self, decision: DeadLetterDecision) -> str:
-        return preformatted(decision.error)
-
-    @admin.display(description=_("message"))
-    def message(self, decision: DeadLetterDecision) -> str:
-        return preformatted(payload.legible(bytes(decision.body)))
-
-    @admin.display(description=_("sent in its place"))
-    def edited_message(self, decision: DeadLetterDecision) -> str:
-        return "-" if decision.edited_body is None else preformatted(payload.legible(bytes(decision.edited_body)))
-
-
-def preformatted(text: str) -> str:
-    """Return a text as the admin shows it: as it is, escaped, its beginning if it is very long."""
-    if not text:
-        return "-"
-    shown = truncatechars(text, MAX_SHOWN)
-    return format_html('<pre style="margin: 0; white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', shown)

@@ -1,0 +1,6 @@
+"""The outbox in Django's admin. Django imports this package, which registers both pages."""
+
+from actors.outbox.admin.decisions import DeadLetterDecisionAdmin
+from actors.outbox.admin.messages import OutboxMessageAdmin
+
+__all__ = ["DeadLetterDecisionAdmin", "OutboxMessageAdmin"]

@@ -1,0 +1,54 @@
+"""Decisions on dead letters in the admin, to be read: they outlive their messages."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.defaultfilters import truncatechars
+from django.utils.translation import gettext_lazy as _
+
+from actors.outbox.admin.read_only import ReadOnlyAdmin, preformatted
+from actors.outbox.dead_letters import payload
+from actors.outbox.models import DeadLetterDecision
+
+
+@admin.register(DeadLetterDecision)
+class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
+    list_display = ("decided_at", "decision", "decided_by", "short_why", "actor", "subject", "reason", "row_id")
+    list_filter = ("decision", "reason", "decided_at")
+    search_fields = ("=row_id", "=message_id", "actor", "subject", "decided_by", "why")
+    ordering = ("-id",)
+    fields = (
+        "decision",
+        "decided_at",
+        "decided_by",
+        "decided_by_id",
+        "why",
+        "row_id",
+        "message_id",
+        "actor",
+        "queue",
+        "subject",
+        "reason",
+        "what_went_wrong",
+        "message",
+        "edited_message",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetterDecision]:
+        return super().get_queryset(request).defer("body", "edited_body", "error")
+
+    @admin.display(description=_("why"))
+    def short_why(self, decision: DeadLetterDecision) -> str:
+        return truncatechars(decision.why, 80)
+
+    @admin.display(description=_("error"))
+    def what_went_wrong(self, decision: DeadLetterDecision) -> str:
+        return preformatted(decision.error)
+
+    @admin.display(description=_("message"))
+    def message(self, decision: DeadLetterDecision) -> str:
+        return preformatted(payload.legible(bytes(decision.body)))
+
+    @admin.display(description=_("sent in its place"))
+    def edited_message(self, decision: DeadLetterDecision) -> str:
+        return "-" if decision.edited_body is None else preformatted(payload.legible(bytes(decision.edited_body)))

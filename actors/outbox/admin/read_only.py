@@ -1,0 +1,61 @@
+"""Admin pages that show rows as text, whoever wrote them, and change nothing."""
+
+from typing import Any, TypeVar
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ERROR_FLAG
+from django.db import models
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import truncatechars
+from django.utils.html import format_html
+
+MAX_SEARCH_LENGTH = 200
+MAX_SHOWN = 100_000
+MAX_CHOICES = 50
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class ReadOnlyAdmin(admin.ModelAdmin[Row]):
+    """Shows rows to whoever may view them, and lets nobody add, change or delete any."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    change_form_template = "admin/outbox/change_form.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if any("\0" in value for _name, values in request.GET.lists() for value in values):
+            # Django's own filters hand it on to PostgreSQL, which takes no NUL.
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        return super().changelist_view(request, extra_context)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
+        return False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Row], search_term: str
+    ) -> tuple[QuerySet[Row], bool]:
+        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
+
+
+class FewValuesFilter(admin.AllValuesFieldListFilter):
+    """Offers some of a field's values: strangers may have made up many."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lookup_choices = self.lookup_choices[:MAX_CHOICES]
+
+
+def preformatted(text: str) -> str:
+    """Return a text as the admin shows it: as it is, escaped, its beginning if it is very long."""
+    if not text:
+        return "-"
+    shown = truncatechars(text, MAX_SHOWN)
+    return format_html('<pre style="margin: 0; white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', shown)
