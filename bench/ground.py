@@ -18,13 +18,13 @@ import psycopg
 from bench import processes
 from bench.redis import PrivateRedis
 from bench.sites import DATABASE, LESSON, OURS, PEERS_DATABASE, QUEUE, VHOSTS, Site, ours, peer
+from project.local.demo_user import USERNAME
 from project.local.servers.errors import ServerFailedToStart
 from project.local.servers.ports import LOOPBACK, free_port
 from project.local.servers.postgresql import PrivatePostgresql
 from project.local.servers.process import Program, RunningProgram, wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
 from project.local.stack import ROOT
-from project.management.commands.prepare import USERNAME
 
 DECLARE = f"import dramatiq; dramatiq.get_broker().declare_queue({QUEUE!r}, ensure=True)"
 WEB_TIMEOUT_SECONDS = 30.0

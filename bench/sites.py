@@ -10,9 +10,9 @@ from psycopg import sql
 
 from bench.queues import Queue, RabbitmqQueue, RedisQueue, of_celery, of_dramatiq
 from bench.sizes import CELERY_PROCESSES, WEB_PROCESSES, WEB_THREADS, WORKER_PROCESSES, WORKER_THREADS
+from project.local.demo_user import PASSWORD
 from project.local.servers.ports import LOOPBACK
 from project.local.stack import MANAGE
-from project.management.commands.prepare import PASSWORD
 
 if TYPE_CHECKING:
     from bench.ground import Ground

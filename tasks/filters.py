@@ -19,7 +19,7 @@ from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from actors.api.filters import IdFilter
+from actors.rest.filters import IdFilter
 from tasks.models import Task
 
 MAX_SEARCH_LENGTH = 200  # characters: a whole title can be searched for

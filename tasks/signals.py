@@ -31,7 +31,7 @@ def send_on_save(instance: Task, created: bool, raw: bool, **kwargs: Any) -> Non
     if created:
         send_change(log_task_creation, instance, creation_of(instance))
     else:
-        task = instance.told or instance
+        task = instance.saved_state or instance
         send_change(log_task_update, task, instance.changes)
         _log_on_commit("updated", task)
 

@@ -16,11 +16,12 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed
 
-from actors.outbox.amqp.declarations import declare
+from actors.outbox.amqp.outage import CANNOT_CONNECT
+from actors.outbox.amqp.topology import declare
 from actors.outbox.context import current_context
 from actors.outbox.exceptions import NotSupported
 from actors.outbox.wakeup import wake_relay_on_commit
-from actors.outbox.worker.consumer import CANNOT_CONNECT, OutboxConsumer, describe_connect_failure
+from actors.outbox.worker.consumer import OutboxConsumer, describe_connect_failure
 from actors.outbox.worker.limits import prefetch_of
 
 BLOCKED_TIMEOUT_SECONDS = 10

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import models
 
-MAX_ID = 2**63 - 1
+MAX_ID = models.BigIntegerField.MAX_BIGINT
 LONGEST = 400
 
 Fields = Sequence[tuple[str, "models.Field[Any, Any]"]]

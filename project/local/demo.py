@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import httpx
 
+from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.process import wait_until
 from project.local.stack import Stack
-from project.management.commands.prepare import PASSWORD, USERNAME
 
 TITLE = "Yangi vazifa"
 LINE_TIMEOUT_SECONDS = 30.0

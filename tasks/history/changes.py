@@ -5,10 +5,9 @@ Bookkeeping is no change: neither the version, which counts changes, nor the tim
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tasks.models import Task
+from django.db import models
 
 Changes = dict[str, list[Any]]
 """`{field: [old, new]}`; an owner is told by name (`owner`) and by id (`owner_id`)."""
@@ -16,12 +15,12 @@ Changes = dict[str, list[Any]]
 BOOKKEEPING = ("id", "version", "updated_at")
 
 
-def tracked_fields(task: "Task") -> list[str]:
+def tracked_fields(task: models.Model) -> list[str]:
     """Return the names of the fields whose changes are events."""
     return [field.name for field in task._meta.concrete_fields if field.name not in BOOKKEEPING]
 
 
-def changes_between(before: "Task", after: "Task", fields: Iterable[str]) -> Changes:
+def changes_between(before: models.Model, after: models.Model, fields: Iterable[str]) -> Changes:
     """Return what differs between two states of a task, among `fields`."""
     changes: Changes = {}
     for name in fields:
@@ -31,7 +30,7 @@ def changes_between(before: "Task", after: "Task", fields: Iterable[str]) -> Cha
     return changes
 
 
-def state_of(task: "Task") -> dict[str, Any]:
+def state_of(task: models.Model) -> dict[str, Any]:
     """Return everything about a task that is tracked, as JSON takes it."""
     state: dict[str, Any] = {}
     for name in tracked_fields(task):
@@ -39,23 +38,24 @@ def state_of(task: "Task") -> dict[str, Any]:
     return state
 
 
-def creation_of(task: "Task") -> Changes:
+def creation_of(task: models.Model) -> Changes:
     """Return the changes that made a task of nothing."""
     return {name: [None, value] for name, value in state_of(task).items()}
 
 
-def deletion_of(task: "Task") -> Changes:
+def deletion_of(task: models.Model) -> Changes:
     """Return the changes that made nothing of a task."""
     return {name: [value, None] for name, value in state_of(task).items()}
 
 
-def _attribute(task: "Task", name: str) -> Any:
-    field = task._meta.get_field(name)
-    return field.to_python(getattr(task, field.attname))  # type: ignore[union-attr]
+def _attribute(task: models.Model, name: str) -> Any:
+    field: Any = task._meta.get_field(name)
+    return field.to_python(getattr(task, field.attname))
 
 
-def _values(task: "Task", name: str) -> dict[str, Any]:
+def _values(task: models.Model, name: str) -> dict[str, Any]:
     if name == "owner":
-        return {"owner": task.owner.get_username(), "owner_id": task.owner_id}
+        owner: Any = getattr(task, name)
+        return {"owner": owner.get_username(), "owner_id": owner.pk}
     value = _attribute(task, name)
     return {name: value.isoformat() if isinstance(value, datetime) else value}

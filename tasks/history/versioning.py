@@ -1,43 +1,43 @@
-"""Changes of many tasks at once, told of like changes of one: `signals` hears of each row.
+"""Rows whose changes are numbered events, one at a time and many at once.
 
-Guarantee: the change and everything told of it are one transaction; what cannot be told truthfully is refused.
+Guarantee: each change of a row that the ORM makes is one version, in one transaction with what the receivers of its
+signals send; a change whose event could not be truthful is refused. `signals` sends, `changes` says what differs.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Self, TypeVar, cast
 
-from django.db import NotSupportedError, connections, models, transaction
+from django.db import NotSupportedError, connections, models, router, transaction
 from django.db.models import F, prefetch_related_objects
 from django.db.models.signals import post_save
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from actors.outbox.broker import batch_enqueue
 from actors.outbox.db.inserts import insert_returning
 from actors.timeline import last_versions
-from tasks.history.changes import changes_between, tracked_fields
+from tasks.history.changes import Changes, changes_between, tracked_fields
 from tasks.history.locks import lock_history
-
-if TYPE_CHECKING:
-    from tasks.models import Task
 
 # Tasks in memory at a time, and parameters of a query, of which a database takes some ten thousands.
 CHUNK = 500
 
 T = TypeVar("T")
+M = TypeVar("M", bound="VersionedModel")
 
 
-class TaskQuerySet(models.QuerySet["Task"]):
+class VersionedQuerySet(models.QuerySet[M]):
     """Sends `post_save` for every row that it writes; deletions of many send `post_delete` as they always do."""
 
     def bulk_create(  # noqa: PLR0913, PLR0917 – Django's signature
         self,
-        objs: Iterable["Task"],
+        objs: Iterable[M],
         batch_size: int | None = None,
         ignore_conflicts: bool = False,
         update_conflicts: bool = False,
         update_fields: Collection[str] | None = None,
         unique_fields: Collection[str] | None = None,
-    ) -> list["Task"]:
+    ) -> list[M]:
         """Create the tasks, and tell of each.
 
         Raises:
@@ -66,7 +66,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         if "version" in values:
             raise NotSupportedError("update() of tasks takes no version: it counts what is changed.")
         self._for_write = True
-        super(TaskQuerySet, self.none()).update(**values)  # raises what Django refuses, also where nothing matches
+        super(VersionedQuerySet, self.none()).update(**values)  # raises what Django refuses, also where nothing matches
         with transaction.atomic(using=self.db):
             # Which rows match is settled before any of them changes: an update may change what the filter finds.
             matching = self._lock_matching()
@@ -75,13 +75,13 @@ class TaskQuerySet(models.QuerySet["Task"]):
         self._result_cache = None
         return len(matching)
 
-    def locked(self, pk: int | None) -> "Task | None":
+    def locked(self, pk: int | None) -> M | None:
         """Return a task, locked until the end of the transaction; None if there is no such task."""
         # Alone: PostgreSQL judges a row that had to be waited for by the owner that it was joined with before, and one
         # that was handed over meanwhile would not be found.
         return None if pk is None else self._rows().select_for_update(no_key=True).filter(pk=pk).first()
 
-    def number_new(self, tasks: Sequence["Task"]) -> None:
+    def number_new(self, tasks: Sequence[M]) -> None:
         """Give tasks that are to be created their first version: 1, or the next, if their id has a history."""
         chosen = sorted(task.pk for task in tasks if task.pk is not None)
         for pk in chosen:
@@ -90,7 +90,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         for task in tasks:
             task.version = last.get(task.pk, 0) + 1
 
-    def _insert(self, objs: Sequence["Task"], **options: Any) -> list[tuple[Any, ...]]:
+    def _insert(self, objs: Sequence[M], **options: Any) -> list[tuple[Any, ...]]:
         """Insert what `save()` and `bulk_create()` are about to; one task alone by a prepared statement."""
         returned = options.get("returning_fields")
         if len(objs) == 1 and returned and not options.get("raw"):
@@ -118,32 +118,108 @@ class TaskQuerySet(models.QuerySet["Task"]):
         # What is assigned may refer to an annotation, which only this query has.
         rows = self if self.query.annotations else self._rows()
         before = {task.pk: task for task in self._read(pks)}
-        if super(TaskQuerySet, rows.filter(pk__in=pks)).update(**values) != len(pks):
+        if super(VersionedQuerySet, rows.filter(pk__in=pks)).update(**values) != len(pks):
             raise NotSupportedError("update() of annotated tasks must not change which of the others match.")
         changed = [task for task in self._read(pks) if self._note_changes(task, before[task.pk])]
         numbered = self._rows().filter(pk__in=[task.pk for task in changed])
-        super(TaskQuerySet, numbered).update(
+        super(VersionedQuerySet, numbered).update(
             version=F("version") + 1, updated_at=values.get("updated_at", timezone.now())
         )
         self._notify(changed, created=False, fields=frozenset(values))
 
-    def _read(self, pks: Sequence[int]) -> "TaskQuerySet":
+    def _read(self, pks: Sequence[int]) -> Self:
         return self._rows().filter(pk__in=pks).select_related("owner").order_by("pk")
 
-    def _note_changes(self, task: "Task", before: "Task") -> bool:
+    def _note_changes(self, task: M, before: M) -> bool:
         task.changes = changes_between(before, task, tracked_fields(task))
         task.version += 1
         return bool(task.changes)
 
-    def _rows(self) -> "TaskQuerySet":
-        return TaskQuerySet(self.model, using=self.db)
+    def _rows(self) -> Self:
+        return type(self)(self.model, using=self.db)
 
-    def _notify(self, tasks: Iterable["Task"], *, created: bool, fields: frozenset[str] | None) -> None:
+    def _notify(self, tasks: Iterable[M], *, created: bool, fields: frozenset[str] | None) -> None:
         with batch_enqueue():
             for task in tasks:
                 post_save.send(
                     self.model, instance=task, created=created, raw=False, using=self.db, update_fields=fields
                 )
+
+
+class VersionedModel(models.Model):
+    """A row each of whose changes is a version, numbered without gap or repeat.
+
+    Receivers of its signals send the events. A change and what they send are one transaction, wherever the change is
+    made; the row is locked first, so that two changes never get one number.
+    """
+
+    version = models.PositiveIntegerField(_("version"), default=1, db_default=1, editable=False)
+    """The number of its changes, its creation included. Each version is the event of that number."""
+
+    changes: Changes = {}
+    """What the last `save()` of this instance changed."""
+
+    saved_state: "Self | None" = None
+    """What the last `save()` of this instance made of the row, where that was not all of the instance."""
+
+    deleted: "Self | None" = None
+    """What is being deleted: the row, locked, as it is."""
+
+    class Meta:
+        abstract = True
+
+    def save(
+        self,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Save the row as its next version; a save that changes nothing writes nothing and sends no signal."""
+        using = using or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            before = None if force_insert else self._rows(using).locked(self.pk)
+            if before is None:
+                self._rows(using).number_new([self])
+            elif not self._number_change(before, update_fields):
+                return
+            if update_fields is not None:
+                update_fields = {*update_fields, "version", "updated_at"}
+            super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        with transaction.atomic():
+            return super().delete(*args, **kwargs)
+
+    def _number_change(self, before: Self, update_fields: Iterable[str] | None) -> bool:
+        """Note what changes and give it its number; return False if nothing does."""
+        wanted = set(tracked_fields(self)) - self.get_deferred_fields()
+        if update_fields is not None:
+            wanted &= {self._meta.get_field(name).name for name in update_fields}
+        self._evaluate(wanted, before)
+        self.changes = changes_between(before, self, wanted)
+        self.version = before.version + 1 if self.changes else before.version
+        self.saved_state = self._merged_into(before, wanted)
+        return bool(self.changes)
+
+    def _merged_into(self, before: Self, names: Iterable[str]) -> Self:
+        for attribute in (self._meta.get_field(name).attname for name in names):  # type: ignore[union-attr]
+            setattr(before, attribute, getattr(self, attribute))
+        before.version = self.version
+        return before
+
+    def _evaluate(self, names: Iterable[str], before: Self) -> None:
+        """Put values in the place of expressions such as `F("title")`: what they come to is what changes."""
+        expressions = {
+            f"value_of_{name}": getattr(self, name) for name in names if hasattr(self.__dict__.get(name), "as_sql")
+        }
+        if expressions:
+            rows = self._rows(before._state.db).filter(pk=before.pk)
+            for name, value in rows.values(**expressions).get().items():
+                setattr(self, name.removeprefix("value_of_"), value)
+
+    def _rows(self, using: str | None) -> VersionedQuerySet[Self]:
+        return cast("VersionedQuerySet[Self]", type(self)._base_manager.using(using))
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from project.local.demo_user import PASSWORD, USERNAME
 from project.local.stack import Stack
-from project.management.commands.prepare import PASSWORD, USERNAME
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 

@@ -15,9 +15,9 @@ from uuid import uuid4
 
 import httpx
 
+from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.process import wait_until
 from project.local.stack import Stack
-from project.management.commands.prepare import PASSWORD, USERNAME
 
 CLIENTS = 4
 TASK = {"title": "HTTP"}

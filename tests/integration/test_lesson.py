@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from project.local.demo import CREATED, DELETED, UPDATED, Walk
+from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.ports import free_port
 from project.local.stack import Stack
-from project.management.commands.prepare import PASSWORD, USERNAME
 
 pytestmark = pytest.mark.integration
 

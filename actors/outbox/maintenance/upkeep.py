@@ -19,13 +19,12 @@ from pika.exceptions import ChannelClosedByBroker
 
 from actors.outbox.amqp.blocking import TimeLimitedConnection, connect_with_time_limit
 from actors.outbox.amqp.client_names import process_name, with_connection_name
-from actors.outbox.amqp.connection import Outage
-from actors.outbox.amqp.declarations import NOT_FOUND, count_ready, declare, explain_refusal
+from actors.outbox.amqp.outage import CANNOT_CONNECT, Outage
+from actors.outbox.amqp.topology import NOT_FOUND, count_ready, declare, explain_refusal
 from actors.outbox.conf import upkeep_seconds
 from actors.outbox.dead_letters.collector import collect
 from actors.outbox.maintenance import lost_messages
 from actors.outbox.maintenance.leadership import acquire_leadership, queues_to_watch, resign
-from actors.outbox.worker.consumer import CANNOT_CONNECT
 from actors.outbox.worker.limits import repair_after_seconds
 
 logger = logging.getLogger(__name__)

@@ -4,10 +4,11 @@ import re
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime, time, timedelta
 
+from django.db.models import BigIntegerField
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-MAX_ID = 2**63 - 1
+MAX_ID = BigIntegerField.MAX_BIGINT
 MAX_SECONDS = 3_600
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

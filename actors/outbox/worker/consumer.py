@@ -13,16 +13,13 @@ from dramatiq import Message, MessageProxy
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer, _RabbitmqMessage
 from dramatiq.errors import ConnectionClosed
 from dramatiq.logging import get_logger
-from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from actors.outbox.amqp.client_names import process_name, with_connection_name
-from actors.outbox.amqp.declarations import declare, explain_refusal
+from actors.outbox.amqp.outage import CANNOT_CONNECT
+from actors.outbox.amqp.topology import declare, explain_refusal
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.worker.acks import AckBuffer
-
-# A peer that stays silent during the handshake and a name that does not resolve are no AMQPError to pika.
-CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
 
 
 class DeliveringConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types

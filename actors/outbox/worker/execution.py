@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from django.db import OperationalError, connection, transaction
-from dramatiq import Message
 from dramatiq.middleware import Shutdown, SkipMessage
 
 from actors.outbox.context import Context, WorkingFor
@@ -26,7 +25,8 @@ from actors.outbox.models import OutboxMessage
 from actors.outbox.store import UnsettledRow, trail_of
 from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.execution_lease import ExecutionLease
-from actors.outbox.worker.failures import NOT_HANDLED, call_back, describe, die, trace_of, write_failure
+from actors.outbox.worker.failures import NOT_HANDLED, describe, die, trace_of, write_failure
+from actors.outbox.worker.follow_ups import has_follow_ups, send_follow_ups
 from actors.outbox.worker.group_commit import Completion, rows_of
 from actors.outbox.worker.poison import begin, forget
 from actors.outbox.worker.state import WorkerState
@@ -175,7 +175,7 @@ class Execution:
             row = self._counted(self.delivery.locked_row())
             with self._on_behalf_of(row):
                 result = self._result_of(work)
-                self._follow_up(result)
+                send_follow_ups(self.delivery, result)
             self.delivery.row().delete()
             return result
 
@@ -254,22 +254,8 @@ class Execution:
 
     def _follow_up_of(self, row: OutboxMessage | UnsettledRow, result: Any) -> None:
         # It is called in whichever thread commits, on behalf of another message; most have nothing to send.
-        with self._on_behalf_of(row) if self._has_follow_up else nullcontext():
-            self._follow_up(result)
-
-    @property
-    def _has_follow_up(self) -> bool:
-        return bool(self.delivery.message.options.get("pipe_target") or self.delivery.option("on_success"))
-
-    def _follow_up(self, result: Any) -> None:
-        """Send what comes next, as part of the effect: the pipeline's next message and the success callback."""
-        options, broker = self.delivery.message.options, self.delivery.broker
-        if target := options.get("pipe_target"):
-            following: Message[Any] = Message(**target)
-            if not (following.options.get("pipe_ignore") or self.delivery.actor.options.get("pipe_ignore")):
-                following = following.copy(args=(*following.args, result))
-            broker.enqueue(following, delay=following.options.get("delay"))
-        call_back(self.delivery, "on_success", result)
+        with self._on_behalf_of(row) if has_follow_ups(self.delivery) else nullcontext():
+            send_follow_ups(self.delivery, result)
 
     def _write_down(self, error: BaseException) -> None:
         self._let_others_go()

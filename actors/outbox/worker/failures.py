@@ -7,7 +7,6 @@ callbacks are sent with it or not at all. `retries` decides, `settlement` calls.
 import logging
 import traceback
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
 from django.db.models import F
@@ -15,6 +14,7 @@ from django.db.models.functions import Now
 
 from actors.outbox.models import UNLEASED, State, clean
 from actors.outbox.worker.delivery import Delivery
+from actors.outbox.worker.follow_ups import call_back
 from actors.outbox.worker.retries import RETRIES_EXHAUSTED, Verdict, retries_of
 
 logger = logging.getLogger(__name__)
@@ -46,12 +46,6 @@ def die(delivery: Delivery, reason: str, error: str, trace: str = "") -> bool:
     written = delivery.row().mark_dead(reason, error=error, traceback=trace)
     logger.error("state=dead row=%s reason=%r written=%d", delivery.ref, reason, written)
     return bool(written)
-
-
-def call_back(delivery: Delivery, option: str, *arguments: Any) -> None:
-    """Send the message and `arguments` to the actor that an option names, if it names one."""
-    if name := delivery.option(option):
-        delivery.broker.get_actor(name).send(delivery.message.asdict(), *arguments)
 
 
 def describe(error: BaseException) -> str:

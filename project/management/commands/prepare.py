@@ -8,8 +8,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
-USERNAME = "user1"
-PASSWORD = "pass123"  # noqa: S105 – published in the README; only for development, only on loopback
+from project.local.demo_user import PASSWORD, USERNAME
+
 LOOPBACK_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.errors import ServerError
 from project.local.servers.ports import first_free_port
-from project.management.commands.prepare import PASSWORD, USERNAME
 from settings.environment import ROOT, VAR
 
 if TYPE_CHECKING:

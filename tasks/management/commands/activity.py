@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from actors.outbox.management import arguments
-from tasks.history import audit
+from tasks import audit
 from tasks.models import Task
 
 SHOWN = 100

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from dramatiq.errors import ConnectionClosed
 
-from actors.outbox.amqp import queues
+from actors.outbox.amqp import topology
 from actors.outbox.broker import OutboxRabbitmqBroker
 from project.local.demo import CREATED, Walk
 from project.local.servers.postgresql import PrivatePostgresql
@@ -32,7 +32,7 @@ def test_queues_are_durable_quorum_queues_with_their_final_arguments(rabbitmq_qu
     work, dead = rabbitmq_queues["activity"], rabbitmq_queues["activity.XQ"]
     assert work["durable"]
     assert dead["durable"]
-    assert work["arguments"] == queues.work_queue_arguments("activity")
+    assert work["arguments"] == topology.work_queue_arguments("activity")
     assert dead["arguments"] == {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
 
 

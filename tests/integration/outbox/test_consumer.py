@@ -14,7 +14,7 @@ from dramatiq.broker import Consumer
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.worker import Worker
 
-from actors.outbox.amqp import queues
+from actors.outbox.amqp import topology
 from actors.outbox.amqp.client_names import process_name
 from actors.outbox.worker.consumer import OutboxConsumer
 from project.local.servers.process import wait_until
@@ -42,11 +42,11 @@ class PlainBroker(RabbitmqBroker):
         return super().consume(queue_name, prefetch, timeout)
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
-        return queues.work_queue_arguments(queue_name)
+        return topology.work_queue_arguments(queue_name)
 
     def _declare_xq_queue(self, queue_name: str) -> Any:
-        arguments = queues.dead_letter_queue_arguments()
-        return self.channel.queue_declare(queues.dead_letter_queue(queue_name), durable=True, arguments=arguments)
+        arguments = topology.dead_letter_queue_arguments()
+        return self.channel.queue_declare(topology.dead_letter_queue(queue_name), durable=True, arguments=arguments)
 
 
 @dataclass(kw_only=True)

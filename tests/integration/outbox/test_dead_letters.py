@@ -12,7 +12,7 @@ import pytest
 from dramatiq.worker import Worker
 
 from actors.outbox import envelope
-from actors.outbox.amqp import queues
+from actors.outbox.amqp import topology
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.dead_letters import collector, decisions
 from actors.outbox.models import OutboxMessage, State
@@ -39,9 +39,9 @@ class Scene:
         self.collecting = self.connection.channel()
 
     def declare(self, **different: Any) -> None:
-        dead_letters = queues.dead_letter_queue(self.queue)
-        self.channel.queue_declare(dead_letters, durable=True, arguments=queues.dead_letter_queue_arguments())
-        arguments = queues.work_queue_arguments(self.queue) | different
+        dead_letters = topology.dead_letter_queue(self.queue)
+        self.channel.queue_declare(dead_letters, durable=True, arguments=topology.dead_letter_queue_arguments())
+        arguments = topology.work_queue_arguments(self.queue) | different
         self.channel.queue_declare(self.queue, durable=True, arguments=arguments)
 
     def publish(self, body: bytes, properties: Any = None) -> None:

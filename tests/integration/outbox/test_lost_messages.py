@@ -11,13 +11,12 @@ import pytest
 from pytest_django import Settings
 
 from actors.outbox.amqp.blocking import TimeLimitedConnection, connect_with_time_limit
-from actors.outbox.amqp.declarations import count_ready
+from actors.outbox.amqp.outage import CANNOT_CONNECT
 from actors.outbox.amqp.publisher import Publisher
-from actors.outbox.amqp.queues import dead_letter_queue
+from actors.outbox.amqp.topology import count_ready, dead_letter_queue
 from actors.outbox.maintenance.upkeep import Upkeep, UpkeepThread
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.relay.relay import Relay
-from actors.outbox.worker.consumer import CANNOT_CONNECT
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
 from project.local.stack import Stack

@@ -10,7 +10,7 @@ from typing import Any
 import pika
 import pytest
 
-from actors.outbox.amqp import declarations, queues
+from actors.outbox.amqp import topology
 from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
@@ -189,7 +189,7 @@ def test_messages_to_a_queue_that_was_deleted_come_back_and_the_queue_is_declare
     node: PrivateRabbitmq, publisher: Publisher, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Classic ones may be deleted at any moment.
-    monkeypatch.setattr(queues, "work_queue_arguments", lambda _name: {"x-queue-type": "classic"})
+    monkeypatch.setattr(topology, "work_queue_arguments", lambda _name: {"x-queue-type": "classic"})
     kept = f"{queue}-kept"
     both = [*messages(queue, 3, message_id="same"), *messages(kept, 3, first=11, message_id="same")]
     establish(publisher, queue, kept)
@@ -208,7 +208,7 @@ def test_a_queue_with_other_arguments_is_explained_and_holds_up_no_other(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(declarations, "AGAIN_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(topology, "AGAIN_AFTER_SECONDS", 0.0)
     good = f"{queue}-good"
     establish(publisher, good)
     with management_channel(node) as channel:
@@ -477,7 +477,7 @@ def test_who_is_refused_keeps_trying_and_says_why_once(
 def test_a_missing_permission_is_no_message_s_fault(
     node: PrivateRabbitmq, make: Callable[..., Publisher], queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(declarations, "AGAIN_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(topology, "AGAIN_AFTER_SECONDS", 0.0)
     node.rabbitmqctl("add_user", "reader", "secret")
     node.rabbitmqctl("set_permissions", "reader", ".*", "nothing", ".*")
     publisher = make(f"amqp://reader:secret@127.0.0.1:{node.amqp_port}/")

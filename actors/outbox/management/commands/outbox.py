@@ -13,8 +13,8 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
 from actors.outbox.amqp.blocking import TimeLimitedConnection
-from actors.outbox.amqp.connection import explain
-from actors.outbox.amqp.declarations import count_ready, explain_refusal
+from actors.outbox.amqp.outage import CANNOT_CONNECT, explain
+from actors.outbox.amqp.topology import count_ready, explain_refusal
 from actors.outbox.maintenance.leadership import queues_to_watch
 from actors.outbox.maintenance.lost_messages import repair_now
 from actors.outbox.maintenance.upkeep import connect_to_broker
@@ -22,7 +22,6 @@ from actors.outbox.management import arguments
 from actors.outbox.models import OutboxMessage
 from actors.outbox.operations.cancel import cancel, why_not
 from actors.outbox.operations.stats import Rate, collect, measure_rate
-from actors.outbox.worker.consumer import CANNOT_CONNECT
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 

@@ -24,9 +24,10 @@ from pika.frame import Method
 from pika.spec import Basic
 
 from actors.outbox.amqp.confirms import SEQUENCE_HEADER, Confirms, Outgoing
-from actors.outbox.amqp.connection import Outage, ReconnectingConnection, explain
-from actors.outbox.amqp.declarations import Declarations, explain_refusal
+from actors.outbox.amqp.connection import ReconnectingConnection
+from actors.outbox.amqp.outage import Outage, explain
 from actors.outbox.amqp.publisher import Deadline
+from actors.outbox.amqp.topology import Declarations, explain_refusal
 
 TOO_LARGE = ChannelClosedByBroker(406, "PRECONDITION_FAILED - message size 9 is larger than configured max size 5")
 FRAME_TOO_LARGE = ConnectionClosedByBroker(501, "FRAME_ERROR - type 2, {frame_too_large,9,5}")

@@ -9,8 +9,9 @@ import pytest
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker import execution
-from actors.outbox.worker.execution import Execution
+from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.failures import write_failure
+from actors.outbox.worker.follow_ups import send_follow_ups
 from actors.outbox.worker.interrupts import LiftableShutdown, LiftableTimeLimit
 from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import HOW_TO_SETTLE, add_effect, effects, only_row
@@ -54,13 +55,11 @@ def test_nothing_strikes_while_an_effect_is_settled(
     options: dict[str, bool],
     strike: Callable[[], None],
 ) -> None:
-    follow_up = Execution._follow_up
-
-    def struck(self: Execution, result: Any) -> None:
+    def struck(delivery: Delivery, result: Any) -> None:
         strike()
-        follow_up(self, result)
+        send_follow_ups(delivery, result)
 
-    monkeypatch.setattr(Execution, "_follow_up", struck)
+    monkeypatch.setattr(execution, "send_follow_ups", struck)
     actor(lambda: None, notify_shutdown=True, **options).send()
     assert inline_worker.deliver(only_row()) == "ack"
     assert (inline_worker.consumer.errors, OutboxMessage.objects.count()) == ([], 0)

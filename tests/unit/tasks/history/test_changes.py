@@ -15,7 +15,7 @@ from actors.outbox.dead_letters import decisions
 from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.relay import relay
-from tasks.history import audit
+from tasks import audit
 from tasks.history.changes import state_of
 from tasks.models import Task
 from tests.unit.outbox.inline_worker import make_inline_worker

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from actors.outbox.models import OutboxMessage
 from project.local.servers.process import wait_until
-from tasks.history import audit
+from tasks import audit
 from tasks.models import Task
 from tests.unit.outbox.race_steps import in_another_thread
 from tests.unit.tasks.history.test_versioning import someone_waits_for_a_lock

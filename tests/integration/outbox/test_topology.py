@@ -16,7 +16,7 @@ import pytest
 from dramatiq.worker import Worker
 from pytest_django import Settings
 
-from actors.outbox.amqp import queues
+from actors.outbox.amqp import topology
 from actors.outbox.amqp.publisher import Outgoing, Publisher
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.exceptions import LeaveForRedelivery
@@ -106,7 +106,7 @@ def test_publisher_and_consumer_work_with_either_kind_of_queue(
         wait_for(lambda: sorted(pool.processed) == [1, 2])
     found = {one["name"]: one for one in management.get("queues").json()}
     assert [found[name]["type"] for name in (queue, f"{queue}.XQ")] == [queue_type] * 2
-    assert found[queue]["arguments"] == queues.work_queue_arguments(queue)
+    assert found[queue]["arguments"] == topology.work_queue_arguments(queue)
     assert ready(rabbitmq, queue) == 0
 
 

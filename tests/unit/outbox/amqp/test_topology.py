@@ -8,12 +8,12 @@ import pytest
 from django.conf import settings as django_settings
 from pytest_django import Settings
 
-from actors.outbox.amqp import queues
-from actors.outbox.amqp.declarations import explain_refusal
+from actors.outbox.amqp import topology
+from actors.outbox.amqp.topology import explain_refusal
 
 
 def test_a_quorum_queue_is_declared_in_full() -> None:
-    assert queues.work_queue_arguments("q") == {
+    assert topology.work_queue_arguments("q") == {
         "x-queue-type": "quorum",
         "x-delivery-limit": 1_000,
         "x-overflow": "reject-publish",
@@ -21,17 +21,17 @@ def test_a_quorum_queue_is_declared_in_full() -> None:
         "x-dead-letter-routing-key": "q.XQ",
         "x-dead-letter-strategy": "at-least-once",
     }
-    assert queues.dead_letter_queue_arguments() == {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+    assert topology.dead_letter_queue_arguments() == {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
 
 
 def test_a_classic_queue_has_no_argument_that_only_quorum_queues_know(settings: Settings) -> None:
     settings.OUTBOX_QUEUE_TYPE = "classic"
-    assert queues.work_queue_arguments("q") == {
+    assert topology.work_queue_arguments("q") == {
         "x-queue-type": "classic",
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": "q.XQ",
     }
-    assert queues.dead_letter_queue_arguments() == {"x-queue-type": "classic"}
+    assert topology.dead_letter_queue_arguments() == {"x-queue-type": "classic"}
 
 
 @pytest.mark.parametrize("variable", ["QUEUE_TYPE=mirrored", "UPKEEP_SECONDS=0", "CONSUMER_TIMEOUT_SECONDS=-1"])

@@ -21,8 +21,7 @@ from actors.outbox.models import DeadLetterDecision, State
 from actors.timeline import UNLOGGED, as_pending, owed, subject_of
 from tasks.history.changes import state_of
 from tasks.history.locks import lock_history
-from tasks.history.versioning import TaskQuerySet
-from tasks.models import Task
+from tasks.models import Task, TaskQuerySet
 from tasks.signals import send_event
 
 RANGE = 50_000

@@ -1,7 +1,11 @@
-"""Declares queues, each one's dead-letter queue before it: over the publisher's connection, or over a blocking channel.
+"""The queues in RabbitMQ: their arguments, and their declaration, each one's dead-letter queue before it.
 
-Guarantee: a queue that RabbitMQ refuses to declare disturbs no other, is said aloud once, with what to do about it, and
-is tried again now and then, so that whoever mends it need restart nothing.
+Everything that RabbitMQ 3.10 and 4.x would choose differently is written out, so that both serve alike. Arguments are
+final from the first deploy on, because RabbitMQ refuses to change an existing queue. The setting `OUTBOX_QUEUE_TYPE`
+picks the type: `quorum`, or `classic` for a node that has no quorum queues or no disk to spare.
+
+Guarantee: a queue that RabbitMQ refuses to declare disturbs no other queue, is logged once with what to do about it,
+and is tried again at intervals, so that an operator who mends it need restart nothing.
 """
 
 import logging
@@ -9,14 +13,53 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from dramatiq.common import xq_name
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from actors.outbox.amqp import queues
+from actors.outbox.conf import CLASSIC, QUORUM, queue_type
 
 logger = logging.getLogger(__name__)
 
 AGAIN_AFTER_SECONDS = 5.0
 NOT_FOUND = 404
+# Deliveries, of one message. A backstop, not a judgement: every closed consumer counts for all that it had
+# prefetched, so a low limit condemns healthy messages after a few restarts of their workers.
+DELIVERY_LIMIT = 1_000
+# RabbitMQ 4.x deletes what exceeds its default of 20; -1 means unlimited to 4.x and at once to 3.10.
+DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
+
+
+def dead_letter_queue(queue_name: str) -> str:
+    """Return the name of the queue that takes the dead letters of `queue_name`."""
+    return xq_name(queue_name)
+
+
+def work_queue_arguments(queue_name: str) -> dict[str, Any]:
+    """Return the arguments of a queue that workers consume.
+
+    At-least-once dead-lettering needs `reject-publish`: without it RabbitMQ falls back to at-most-once, in silence.
+
+    What a classic queue does not have: copies on other nodes; a delivery limit, so that what kills its worker is given
+    up by its starts alone; dead-lettering at least once, so that a node that dies may lose a dead letter between the
+    two queues. Its row is still owed then: repair publishes it again, and it is judged again.
+    """
+    dead_letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead_letter_queue(queue_name)}
+    if queue_type() == CLASSIC:
+        return {"x-queue-type": CLASSIC, **dead_letters}
+    return {
+        "x-queue-type": QUORUM,
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-overflow": "reject-publish",
+        **dead_letters,
+        "x-dead-letter-strategy": "at-least-once",
+    }
+
+
+def dead_letter_queue_arguments() -> dict[str, Any]:
+    """Return the arguments of a queue of dead letters: nothing expires, nothing moves on."""
+    if queue_type() == CLASSIC:
+        return {"x-queue-type": CLASSIC}
+    return {"x-queue-type": QUORUM, "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT}
 
 
 class Declaration:
@@ -36,9 +79,9 @@ class Declaration:
     def _on_open(self, channel: Any) -> None:
         try:
             # First, because RabbitMQ holds back dead letters whose queue does not exist.
-            dead_letters = queues.dead_letter_queue(self.queue)
-            self._declare(dead_letters, queues.dead_letter_queue_arguments(), _do_nothing)
-            self._declare(self.queue, queues.work_queue_arguments(self.queue), self._on_declared)
+            dead_letters = dead_letter_queue(self.queue)
+            self._declare(dead_letters, dead_letter_queue_arguments(), _do_nothing)
+            self._declare(self.queue, work_queue_arguments(self.queue), self._on_declared)
         except (AMQPError, ValueError) as error:
             self.refusal = f"{type(error).__name__}: {error}"
             channel.close()
@@ -100,9 +143,9 @@ def declare(channel: Any, queue: str) -> None:
         AMQPError: the connection is lost.
     """
     # First, because RabbitMQ holds back dead letters whose queue does not exist.
-    dead_letters = queues.dead_letter_queue(queue)
-    channel.queue_declare(dead_letters, durable=True, arguments=queues.dead_letter_queue_arguments())
-    channel.queue_declare(queue, durable=True, arguments=queues.work_queue_arguments(queue))
+    dead_letters = dead_letter_queue(queue)
+    channel.queue_declare(dead_letters, durable=True, arguments=dead_letter_queue_arguments())
+    channel.queue_declare(queue, durable=True, arguments=work_queue_arguments(queue))
 
 
 def count_ready(connection: Any, queue: str) -> int:

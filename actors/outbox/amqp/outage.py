@@ -1,0 +1,57 @@
+"""What a RabbitMQ that cannot be reached looks like, and one log line when that begins and when it ends."""
+
+import logging
+import re
+from collections.abc import Callable
+
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPError, ConnectionOpenAborted
+
+logger = logging.getLogger(__name__)
+
+# A peer that stays silent during the handshake and a name that does not resolve are no AMQPError to pika.
+CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
+
+
+class Outage:
+    """Logs an outage, not every attempt to end it."""
+
+    def __init__(self, address: str, *, clock: Callable[[], float]) -> None:
+        self._address = address
+        self._clock = clock
+        self._since = 0.0
+        self._kind: type[BaseException] | None = None
+
+    def begin(self, error: BaseException) -> None:
+        """Log that the connection is lost or cannot be made, unless that is known."""
+        if self._kind is None:
+            self._since = self._clock()
+            logger.error("rabbitmq away %s reason=%r", self._address, explain(error))
+        elif self._kind is not type(error):
+            logger.warning("rabbitmq still away %s reason=%r", self._address, explain(error))
+        self._kind = type(error)
+
+    def hand_over(self) -> None:
+        """Log that another process sees to it from now on, if this one could not."""
+        if self._kind is not None:
+            logger.info("rabbitmq seen to by another process %s", self._address)
+        self._kind = None
+
+    def end(self) -> None:
+        """Log that messages can be published again, if they could not before."""
+        if self._kind is not None:
+            logger.info("rabbitmq back %s after_seconds=%.1f", self._address, self._clock() - self._since)
+        self._kind = None
+
+
+def explain(error: BaseException) -> str:
+    """Return, in one line, the cause of a failed connection, which pika wraps in others."""
+    inner = [*getattr(error, "exceptions", ()), getattr(error, "exception", None), *error.args[:1]]
+    causes = [each for each in inner if isinstance(each, BaseException)]
+    if causes:
+        return explain(causes[-1])
+    if isinstance(error, ConnectionOpenAborted):
+        return "no answer in time"
+    # pika guesses from the moment of the close, and keeps what RabbitMQ said only as text.
+    said = re.search(r"ConnectionClosedByBroker: \((\d+)\) (['\"])(.*?)\2", str(error))
+    return f"{said[1]} {said[3]}" if said else " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,4 @@
+"""The account that `make run` and `make demo` create: in development, on loopback, nowhere else."""
+
+USERNAME = "user1"
+PASSWORD = "pass123"  # noqa: S105 – published in the README; only for development, only on loopback
