@@ -20,7 +20,7 @@ from actors.outbox.admin.read_only import ReadOnlyAdmin, preformatted
 
 admin.site.unregister(DramatiqTask)
 
-MOST = 10_000
+MAX_COUNTED = 10_000
 
 
 class LatestPages(Paginator[Activity]):
@@ -29,7 +29,7 @@ class LatestPages(Paginator[Activity]):
     @cached_property
     def count(self) -> int:
         assert isinstance(self.object_list, QuerySet)
-        return self.object_list[:MOST].count()
+        return self.object_list[:MAX_COUNTED].count()
 
 
 @admin.register(Activity)

@@ -12,9 +12,9 @@ from http.client import HTTPConnection
 from typing import Any
 
 from bench.figures import percentile
+from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.ports import LOOPBACK
 from project.local.stack import ROOT
-from project.management.commands.prepare import PASSWORD, USERNAME
 
 TIMEOUT_SECONDS = 60
 TASK = json.dumps({"title": "Yuk", "description": "Bench"})

@@ -6,7 +6,7 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import ValidationError
 from rest_framework.serializers import BaseSerializer
 
-MOST = 500
+MAX_TASKS = 500
 
 
 def validated(data: Any, serializer: BaseSerializer[Any]) -> list[dict[str, Any]]:
@@ -17,8 +17,8 @@ def validated(data: Any, serializer: BaseSerializer[Any]) -> list[dict[str, Any]
     """
     if not isinstance(data, list):
         raise ValidationError({"detail": _("Send a list of tasks.")})
-    if not 0 < len(data) <= MOST:
-        message = _("Send 1 to %(most)d tasks at a time, not %(count)d.") % {"most": MOST, "count": len(data)}
+    if not 0 < len(data) <= MAX_TASKS:
+        message = _("Send 1 to %(most)d tasks at a time, not %(count)d.") % {"most": MAX_TASKS, "count": len(data)}
         raise ValidationError({"detail": message})
     if not serializer.is_valid():
         by_index: Any = serializer.errors

@@ -5,6 +5,7 @@ Written by `broker`, leased and stamped by `relay`, settled, rescheduled or decl
 dead for `deadletters`, published again by `repair`.
 """
 
+import re
 from typing import Any
 
 from django.db import models
@@ -27,6 +28,7 @@ AWAITING = (State.PENDING, State.SCHEDULED)
 
 
 MAX_TEXT_LENGTH = 20_000
+MAX_LOGGED_ERROR = 300
 UNLEASED: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_until": None, "held_by": None}
 
 
@@ -163,3 +165,22 @@ class WatchedQueue(models.Model):
 def clean(text: str) -> str:
     """Return what a database takes: no NUL, no half of a surrogate pair; and nobody reads megabytes."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:MAX_TEXT_LENGTH]
+
+
+def log_fields(*, actor: str, subject: str, row: int, attempt: int, error: str = "") -> str:
+    """Return what log lines say of a message: `actor=send_mail subject=task:7 row=12 attempts=21 error='Timeout: …'`.
+
+    Args:
+        actor: the actor's name.
+        subject: what the message is about, or empty.
+        row: the id of its row.
+        attempt: the number of its last attempt, the first being 0.
+        error: why that failed, or empty; its beginning is logged.
+    """
+    line = f"actor={_word(actor)} subject={_word(subject)} row={row} attempts={attempt + 1}"
+    return f"{line} error={error[:MAX_LOGGED_ERROR]!r}" if error else line
+
+
+def _word(text: str) -> str:
+    # Quoted where it would not be one field: a foreign message may say anything.
+    return text if re.fullmatch(r"[\w.:@/-]+", text) else repr(text)

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import models
 
 MAX_ID = models.BigIntegerField.MAX_BIGINT
-LONGEST = 400
+MAX_CURSOR_LENGTH = 400
 
 Fields = Sequence[tuple[str, "models.Field[Any, Any]"]]
 """By what an order goes: the names, with a sign, and their fields."""
@@ -79,7 +79,7 @@ def _decoded(cursor: str) -> bytes:
     Raises:
         ValueError: it is none.
     """
-    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}", cursor):
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{MAX_CURSOR_LENGTH}}}", cursor):
         raise ValueError(cursor)
     return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 Order = tuple[str, ...]
 Read = Callable[[QuerySet[Any], int, int], Sequence[Any]]
 
-LARGEST = 100
+MAX_PAGE_SIZE = 100
 
 
 def require_page_size(request: Request) -> None:
@@ -102,7 +102,7 @@ class KeysetPagination(CursorPagination):
     """Pages of rows in the order that they come in, which ends with the id."""
 
     page_size_query_param = "page_size"
-    max_page_size = LARGEST
+    max_page_size = MAX_PAGE_SIZE
 
     def __init__(self, *, read: Read = instances) -> None:
         """Make a paginator of rows as `read` returns them: as instances, or by the names of their fields."""

@@ -19,7 +19,7 @@ from tasks.listing.offset_window import window
 from tasks.models import Task
 
 SIZE = 5
-LARGEST = 100
+MAX_PAGE_SIZE = 100
 KINDS = ("page", "cursor")
 
 
@@ -41,7 +41,7 @@ class CursorPages(KeysetPagination):
     """Pages that begin after a task: nothing is counted, and none costs more for being deep."""
 
     page_size = SIZE
-    max_page_size = LARGEST
+    max_page_size = MAX_PAGE_SIZE
 
 
 class TaskPagination(PageNumberPagination):
@@ -52,7 +52,7 @@ class TaskPagination(PageNumberPagination):
 
     page_size = SIZE
     page_size_query_param = "page_size"
-    max_page_size = LARGEST
+    max_page_size = MAX_PAGE_SIZE
     kind_query_param = "pagination"
     kind_query_description = gettext_lazy("Whether pages are numbered, and counted, or have cursors.")
 

@@ -36,7 +36,7 @@ def retry_until_available(
     Args:
         operation: a whole transaction, or something that may happen twice.
         stopping: set when there is no more time to wait.
-        what: named in the log.
+        what: logged with each wait, such as `actor=… subject=…`.
         may_pass: says of a database error whether it is waited out.
 
     Raises:
@@ -51,7 +51,7 @@ def retry_until_available(
             if not may_pass(error):
                 raise
             delay_ms = int(jittered_backoff(waits, minimum=MIN_WAIT_MS, maximum=MAX_WAIT_MS))
-            logger.warning("waiting for the database message=%s waiting_ms=%d error=%s", what, delay_ms, error)
+            logger.warning("waiting for the database %s waiting_ms=%d error=%r", what, delay_ms, str(error))
             connection.close()
             if stopping.wait(delay_ms / 1000):
                 raise LeaveForRedelivery from error

@@ -17,7 +17,7 @@ from actors.outbox.amqp.topology import dead_letter_queue
 from actors.outbox.db.errors import lock_was_not_available
 from actors.outbox.dead_letters.payload import MAX_ID_LENGTH, MAX_NAME_LENGTH, is_known, is_too_old, plain, read
 from actors.outbox.envelope import OPTION, AttemptRef
-from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+from actors.outbox.models import DeadLetterDecision, OutboxMessage, State, log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -125,12 +125,15 @@ def _end(ref: AttemptRef, message_id: str, death: Death) -> bool:
     if this.filter(held_until__gt=Now()).exists():
         return False
     this.mark_dead(death.reason, error=death.error, traceback=row.traceback)
-    logger.error("state=dead row=%s reason=%r", ref, death.reason)
+    fields = log_fields(actor=row.actor, subject=row.subject, row=row.pk, attempt=row.attempt, error=death.error)
+    logger.error("state=dead %s reason=%r", fields, death.reason)
     return True
 
 
 def _lock(row_id: int) -> OutboxMessage | None:
-    rows = OutboxMessage.objects.filter(pk=row_id).only("message_id", "attempt", "state", "traceback")
+    rows = OutboxMessage.objects.filter(pk=row_id).only(
+        "message_id", "actor", "subject", "attempt", "state", "traceback"
+    )
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
@@ -153,7 +156,8 @@ def _add(letter: DeadLetter, message: Message[Any] | None, death: Death) -> None
         subject=plain(letter.headers.get("subject"), MAX_NAME_LENGTH),
         request_id=plain(letter.headers.get("request_id"), MAX_NAME_LENGTH),
     )
-    logger.error("state=dead row=%d reason=%r: it came from elsewhere", row.pk, death.reason)
+    fields = log_fields(actor=row.actor, subject=row.subject, row=row.pk, attempt=0, error=death.error)
+    logger.error("state=dead %s reason=%r: a foreign message", fields, death.reason)
 
 
 def _is_known(queue: str, body: bytes) -> bool:

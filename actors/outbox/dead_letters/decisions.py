@@ -86,7 +86,16 @@ def _decide(
                 decided.decisions.append(decision)
             wake_relay_on_commit()
     for decision in decided.decisions:
-        logger.warning("dead letter %s row=%d by=%r", decision.decision, decision.row_id, decision.decided_by)
+        logger.warning(
+            "dead letter %s actor=%s subject=%s row=%d reason=%r by=%r why=%r",
+            decision.decision,
+            decision.actor,
+            decision.subject,
+            decision.row_id,
+            decision.reason,
+            decision.decided_by,
+            decision.why,
+        )
     return decided
 
 

@@ -20,7 +20,7 @@ from actors.outbox.wakeup import wake_relay_on_commit
 
 logger = logging.getLogger(__name__)
 
-AT_MOST = 1_000
+MAX_REPAIRED = 1_000
 
 Look = Callable[[str], int]
 """Tells how many messages wait in a queue that no worker has taken; asks RabbitMQ, so no transaction may be open."""
@@ -37,7 +37,7 @@ class Sighting:
     seen_empty_at: datetime | None
 
 
-def step(queue: str, *, token: UUID, look: Look, margin_seconds: float, at_most: int = AT_MOST) -> int:
+def step(queue: str, *, token: UUID, look: Look, margin_seconds: float, at_most: int = MAX_REPAIRED) -> int:
     """Look at a queue, and have published again what is lost; return how many messages that are.
 
     A message is lost if its queue was seen empty after it was published, seen empty again a margin later, and it is
@@ -68,7 +68,7 @@ def step(queue: str, *, token: UUID, look: Look, margin_seconds: float, at_most:
     return count
 
 
-def repair_now(queue: str, *, look: Look, at_most: int = AT_MOST) -> int | None:
+def repair_now(queue: str, *, look: Look, at_most: int = MAX_REPAIRED) -> int | None:
     """Have everything published again that was published before this call, if the queue is empty; return how many.
 
     For an operator who knows that a queue was lost and does not wait for a second sighting. What a worker has in its

@@ -20,7 +20,7 @@ from dramatiq.errors import DecodeError
 from actors.outbox import envelope, store
 from actors.outbox.amqp.publisher import Outcome, Outgoing
 from actors.outbox.db.postgres import skips_locked
-from actors.outbox.models import AWAITING, OutboxMessage, State
+from actors.outbox.models import AWAITING, OutboxMessage, State, log_fields
 from actors.outbox.store import LEASE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -82,8 +82,8 @@ class Relay:
             messages, timeout_seconds=PUBLISH_TIMEOUT_SECONDS, on_wait=lambda: extend_lease(token, rows)
         )
         stamped = mark_published(token, outcome.confirmed)
-        mark_dead(token, unreadable, reason="undecodable")
-        mark_dead(token, outcome.refused, reason="refused by RabbitMQ")
+        mark_dead(token, rows, unreadable, reason="undecodable")
+        mark_dead(token, rows, outcome.refused, reason="refused by RabbitMQ")
         if outcome.channel_error:
             # Due as before, and so before whatever is sent meanwhile: each is to be tried alone.
             release(token, rows)
@@ -126,11 +126,14 @@ def mark_published(token: UUID, confirmed: Collection[int]) -> int:
     return store.mark_published(token, confirmed) if confirmed else 0
 
 
-def mark_dead(token: UUID, hopeless: dict[int, str], *, reason: str) -> None:
-    """Declare dead what RabbitMQ will never take, each with its error."""
-    for row_id, error in hopeless.items():
-        logger.error("state=dead row=%d reason=%r error=%r", row_id, reason, error)
-        OutboxMessage.objects.filter(pk=row_id, lease_token=token).mark_dead(reason, error=error)
+def mark_dead(token: UUID, rows: Sequence[OutboxMessage], errors: dict[int, str], *, reason: str) -> None:
+    """Keep as dead letters those of the rows that RabbitMQ will never take, each with its error, by id."""
+    for row in rows:
+        if row.pk in errors:
+            error = errors[row.pk]
+            fields = log_fields(actor=row.actor, subject=row.subject, row=row.pk, attempt=row.attempt, error=error)
+            logger.error("state=dead %s reason=%r", fields, reason)
+            OutboxMessage.objects.filter(pk=row.pk, lease_token=token).mark_dead(reason, error=error)
 
 
 def postpone(token: UUID, rows: Sequence[OutboxMessage]) -> None:

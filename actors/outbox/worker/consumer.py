@@ -145,18 +145,20 @@ class OutboxConsumer(_RabbitmqConsumer):
 
     def _settle(self, message: MessageProxy, *, is_ack: bool) -> None:
         if getattr(message, "consumer", None) is not self:
-            self.logger.info("Message %s came over a lost connection: RabbitMQ has it again.", message.message_id)
+            self.logger.info(
+                "not acknowledged %s: it came over a lost connection, RabbitMQ redelivers it", _named(message)
+            )
             return
         if isinstance(message._exception, LeaveForRedelivery):
             self.logger.info(
-                "Message %s is unsettled: RabbitMQ has it again when this worker ends.", message.message_id
+                "not acknowledged %s: unsettled, RabbitMQ redelivers it when this worker ends", _named(message)
             )
             return
         try:
             self._answer(message._tag, is_ack=is_ack)
         except AMQPError:
             # To raise would make the worker thread wait, 5 s at a time, for a connection that cannot settle it anyway.
-            self.logger.info("Message %s outlived its connection: RabbitMQ has it again.", message.message_id)
+            self.logger.info("not acknowledged %s: its connection is lost, RabbitMQ redelivers it", _named(message))
 
     def _answer(self, tag: int, *, is_ack: bool) -> None:
         """Have a message acknowledged or rejected, together with what others answer meanwhile; from any thread."""
@@ -176,6 +178,10 @@ class OutboxConsumer(_RabbitmqConsumer):
                 channel.basic_ack(answer.tag, multiple=answer.up_to)
             else:
                 channel.basic_nack(answer.tag, requeue=False)
+
+
+def _named(message: MessageProxy) -> str:
+    return f"actor={message.actor_name} subject={message.options.get('subject', '')!r} message={message.message_id}"
 
 
 def describe_connect_failure(queue: str, error: BaseException) -> str:

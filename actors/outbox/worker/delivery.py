@@ -13,7 +13,7 @@ from dramatiq.middleware import ShutdownNotifications, SkipMessage, TimeLimit
 from actors.outbox.db.errors import locks_may_be_taken, trust_connection
 from actors.outbox.db.transactions import discard_stray_transaction
 from actors.outbox.envelope import AttemptRef
-from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet, State
+from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet, State, log_fields
 from actors.outbox.store import UnsettledRow, fetch_unsettled
 from actors.outbox.worker.interrupts import lift, take_back_undelivered
 
@@ -61,6 +61,20 @@ class Delivery:
         """Whether it wants to be interrupted when its worker is to stop."""
         notifications = [each for each in self.broker.middleware if isinstance(each, ShutdownNotifications)]
         return any(each.should_notify(self.actor, self.message) for each in notifications)  # type: ignore[no-untyped-call]
+
+    def __str__(self) -> str:
+        return self.log_fields()
+
+    def log_fields(self, error: str = "") -> str:
+        """Return what log lines say of this message, as `models.log_fields`."""
+        subject = str(self.message.options.get("subject") or "")
+        return log_fields(
+            actor=self.message.actor_name,
+            subject=subject,
+            row=self.ref.row_id,
+            attempt=self.ref.attempt,
+            error=error,
+        )
 
     def option(self, name: str) -> Any:
         """Return an option, the message's before the actor's."""

@@ -265,7 +265,7 @@ class Execution:
             if database_is_away(second):
                 raise
             # Its callback's name may be unknown, its `retry_when` may fail: what must not fail is to keep it.
-            logger.exception("row=%s its failure could not be handled", self.delivery.ref)
+            logger.exception("failure not handled %s", self.delivery.log_fields(describe(error)))
             details = f"{describe(error)}; then {describe(second)}"
             self._retry_until_available(
                 partial(die, self.delivery, NOT_HANDLED, details, trace_of(error)), may_pass=is_any
@@ -274,7 +274,7 @@ class Execution:
     def _retry_until_available(
         self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_away
     ) -> T:
-        return retry_until_available(do, stopping=self.worker.stopping, what=self.delivery.ref, may_pass=may_pass)
+        return retry_until_available(do, stopping=self.worker.stopping, what=self.delivery, may_pass=may_pass)
 
 
 def is_operational(error: BaseException) -> bool:

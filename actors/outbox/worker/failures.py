@@ -42,10 +42,13 @@ def write_failure(delivery: Delivery, error: BaseException) -> None:
 
 
 def die(delivery: Delivery, reason: str, error: str, trace: str = "") -> bool:
-    """Keep the message as a dead letter; return False if somebody else has settled it."""
-    written = delivery.row().mark_dead(reason, error=error, traceback=trace)
-    logger.error("state=dead row=%s reason=%r written=%d", delivery.ref, reason, written)
-    return bool(written)
+    """Keep the message as a dead letter; return False if it was settled or superseded meanwhile."""
+    is_written = bool(delivery.row().mark_dead(reason, error=error, traceback=trace))
+    if is_written:
+        logger.error("state=dead %s reason=%r", delivery.log_fields(error), reason)
+    else:
+        logger.info("failure dropped %s: settled or superseded before", delivery.log_fields(error))
+    return is_written
 
 
 def describe(error: BaseException) -> str:
@@ -78,7 +81,10 @@ def _reschedule(delivery: Delivery, delay_ms: int, error: BaseException) -> bool
         traceback=clean(trace_of(error)),
         **UNLEASED,
     )
-    logger.info("state=scheduled row=%s delay_ms=%d written=%d", delivery.ref, delay_ms, written)
+    if written:
+        logger.info("state=scheduled %s delay_ms=%d", delivery.log_fields(describe(error)), delay_ms)
+    else:
+        logger.info("failure dropped %s: settled or superseded before", delivery.log_fields(describe(error)))
     return bool(written)
 
 

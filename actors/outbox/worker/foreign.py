@@ -28,9 +28,9 @@ def retry_foreign(broker: Broker, message: MessageProxy, error: BaseException, *
         retries_of(broker).retry_as_dramatiq(broker, message, error)
 
     try:
-        retry_until_available(retry, stopping=stopping, what=message.message_id)
+        retry_until_available(retry, stopping=stopping, what=f"actor={message.actor_name} message={message.message_id}")
     except LeaveForRedelivery as unsettled:
         message.stuff_exception(unsettled)
     except Exception:  # whatever it is: a message whose outcome cannot be written down may not be acknowledged
-        logger.exception("message=%s cannot be tried again", message.message_id)
+        logger.exception("retry not written actor=%s message=%s", message.actor_name, message.message_id)
         message.fail()

@@ -1,0 +1,98 @@
+"""Log lines for operators: each names the actor, the subject and the error, so that no row has to be looked up."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import dramatiq
+import pytest
+from django.contrib.auth.models import Group
+
+from actors.outbox.dead_letters import decisions
+from actors.outbox.dead_letters.decisions import Operator
+from actors.outbox.models import OutboxMessage, log_fields
+from actors.outbox.relay import relay
+from tests.unit.outbox.inline_worker import InlineWorker
+from tests.unit.outbox.race_steps import only_row, raise_database_away
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+Declare = Callable[..., dramatiq.Actor[Any, Any]]
+Lines = Callable[[], list[str]]
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+    """What the outbox has logged."""
+    caplog.set_level(logging.INFO, "actors.outbox")
+    return lambda: [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]
+
+
+def fail() -> NoReturn:
+    raise ValueError("no such address")
+
+
+def test_a_retry_names_actor_subject_attempts_and_error(
+    inline_worker: InlineWorker, actor: Declare, lines: Lines
+) -> None:
+    actor(fail, actor_name="send_mail", min_backoff=4_000, max_backoff=4_000).send_with_options(subject="task:7")
+    row = only_row()
+    inline_worker.deliver(row)
+    [line] = lines()
+    assert line.startswith(
+        f"state=scheduled actor=send_mail subject=task:7 row={row.pk} attempts=1 error='ValueError: no such address' "
+    )
+
+
+def test_a_death_names_actor_subject_attempts_and_error(
+    inline_worker: InlineWorker, actor: Declare, lines: Lines
+) -> None:
+    actor(fail, actor_name="send_mail", max_retries=1).send_with_options(subject="task:7")
+    row = only_row()
+    for _ in range(2):
+        inline_worker.deliver(only_row())
+    assert lines()[-1] == (
+        f"state=dead actor=send_mail subject=task:7 row={row.pk} attempts=2 "
+        "error='ValueError: no such address' reason='retries exhausted'"
+    )
+
+
+def test_what_the_relay_gives_up_is_named(actor: Declare, lines: Lines) -> None:
+    actor(fail, actor_name="send_mail").send_with_options(subject="task:7")
+    OutboxMessage.objects.update(body=b"no message")
+    token, rows = relay.claim(1)
+    relay.mark_dead(token, rows, relay.encode(rows)[1], reason="undecodable")
+    [line] = lines()
+    assert line.startswith(f"state=dead actor=send_mail subject=task:7 row={rows[0].pk} attempts=1 error='DecodeError")
+    assert only_row().state == "dead"
+
+
+def test_a_wait_for_the_database_names_its_message(inline_worker: InlineWorker, actor: Declare, lines: Lines) -> None:
+    failures = [1]
+
+    def work() -> None:
+        if failures:
+            failures.pop()
+            raise_database_away()
+        Group.objects.create(name="effect")
+
+    actor(work, actor_name="send_mail").send_with_options(subject="task:7")
+    row = only_row()
+    inline_worker.deliver(row)
+    assert lines()[0].startswith(f"waiting for the database actor=send_mail subject=task:7 row={row.pk} attempts=1 ")
+
+
+def test_a_decision_names_what_it_decides_on(actor: Declare, lines: Lines) -> None:
+    actor(fail, actor_name="send_mail").send_with_options(subject="task:7")
+    row = only_row()
+    OutboxMessage.objects.all().mark_dead("throws", error="ValueError: x")
+    decisions.discard(OutboxMessage.objects.all(), by=Operator(name="alice"), why="not wanted")
+    assert lines() == [
+        f"dead letter discarded actor=send_mail subject=task:7 row={row.pk} reason='throws' by='alice' why='not wanted'"
+    ]
+
+
+def test_a_field_of_a_foreign_message_stays_one_field() -> None:
+    line = log_fields(actor="a b\nstate=dead", subject="", row=1, attempt=0, error="x" * 1_000)
+    assert line.startswith("actor='a b\\nstate=dead' subject='' row=1 attempts=1 error='xxx")
+    assert len(line) < 400
