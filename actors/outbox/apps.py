@@ -11,8 +11,7 @@ class OutboxConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # Late: they import the models, which Django has loaded only now.
-        from actors.outbox import background, checks, groups
+        from actors.outbox import background, checks, groups  # noqa: PLC0415 – the models are loaded only now
 
         checks.register()
         groups.make_groups_atomic()

@@ -99,8 +99,7 @@ class OutboxMixin(Broker):
 
 
 def _write(rows: list[dict[str, Any]]) -> None:
-    # Late: it imports the models, which Django has not loaded when Dramatiq makes its broker.
-    from actors.outbox import store
+    from actors.outbox import store  # noqa: PLC0415 – Dramatiq makes its broker before the models are loaded
 
     if len(rows) == 1:
         store.insert(**rows[0])

@@ -34,15 +34,13 @@ class OutboxMiddleware(Middleware):
 
     @cached_property
     def engine(self) -> "Engine":
-        # Late: it imports the models.
-        from actors.outbox.worker.engine import Engine
+        from actors.outbox.worker.engine import Engine  # noqa: PLC0415 – it imports the models
 
         return Engine()
 
     @cached_property
     def background(self) -> "BackgroundThreads":
-        # Late: it imports the models.
-        from actors.outbox.background import background_threads
+        from actors.outbox.background import background_threads  # noqa: PLC0415 – it imports the models
 
         return background_threads
 
