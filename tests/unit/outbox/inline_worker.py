@@ -65,12 +65,12 @@ class InlineWorker:
             self.deliver(row)
 
 
-def make_inline_worker() -> InlineWorker:
-    """Return a worker for the queues of tests and of the activity."""
+def make_inline_worker(*queues: str) -> InlineWorker:
+    """Return a worker for `queues`, and for those of tests and of the activity."""
     consumer = FakeConsumer()
     worker = WorkerThread(
         broker=dramatiq.get_broker(),
-        consumers={QUEUE: consumer, "activity": consumer},  # type: ignore[dict-item]
+        consumers=dict.fromkeys((QUEUE, "activity", *queues), consumer),  # type: ignore[arg-type]
         work_queue=Queue(),  # type: ignore[arg-type]  # in order, for one thread
         worker_timeout=1,
     )
