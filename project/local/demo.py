@@ -1,8 +1,10 @@
 """The lesson's exercises, walked over real HTTP against a running stack; each step says what it saw.
 
-`manage.py demo` prints the walk; the tests of the lesson take the same steps one by one.
+`manage.py demo` prints the walk; the tests of the lesson take the same steps one by one. Requests of the API are the
+commands of docs/uz/dars-14.md (`lesson_page`).
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +14,14 @@ from typing import Any, Self
 
 import httpx
 
+from project.local import lesson_page
 from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.process import wait_until
 from project.local.stack import Stack
 
-TITLE = "Yangi vazifa"
 LINE_TIMEOUT_SECONDS = 30.0
 REQUEST_TIMEOUT_SECONDS = 30.0
+JWT_DOTS = 2
 
 CREATED = "[Dramatiq] Yangi vazifa yaratildi: {title} (ID: {id}, Owner: user1)"
 UPDATED = "Vazifa yangilandi: {title} (ID: {id}, Owner: user1)"
@@ -44,6 +47,7 @@ class Walk:
     def __init__(self, stack: Stack, *, log: Path) -> None:
         self.stack = stack
         self.log = log
+        self.token = ""
         self.client = httpx.Client(base_url=stack.url, timeout=REQUEST_TIMEOUT_SECONDS)
         self.browser = httpx.Client(base_url=stack.url, timeout=REQUEST_TIMEOUT_SECONDS, follow_redirects=True)
 
@@ -52,26 +56,39 @@ class Walk:
         yield Step(title="Get a token", action=self.get_token)
         yield Step(title="Create a task: a worker logs it", action=self.create)
         yield Step(title="Update it: the signal logs it", action=self.update)
+        yield Step(title="Read its history: both changes, numbered", action=self.read_history)
         yield Step(title="Delete it: the signal logs it", action=self.delete)
         yield Step(title="Create a task in the admin: a worker logs it", action=self.create_in_admin)
         yield Step(title="Create a task with the workers stopped: it waits", action=self.create_without_workers)
         yield Step(title="Start the workers: the line arrives", action=self.see_late_line)
 
     def get_token(self) -> str:
-        answer = self.client.post("api/token/", json={"username": USERNAME, "password": PASSWORD})
-        self.client.headers["Authorization"] = f"Bearer {_expect(answer, 200)['access']}"
-        return f"200, access and refresh token for {USERNAME}"
+        self.token = self._run("token", then='echo "$TOKEN"').strip()
+        if self.token.count(".") != JWT_DOTS:
+            raise StepFailed(f"the token is no token: {self.token}")
+        self.client.headers["Authorization"] = f"Bearer {self.token}"
+        return f"an access token for {USERNAME}"
 
     def create(self) -> str:
-        self.task = self._create_task(TITLE)
+        self.task = self._create_task("create")
         return self.wait_for_line(CREATED.format(**self.task))
 
     def update(self) -> str:
-        _expect(self.client.patch(f"tasks/{self.task['id']}/", json={"completed": True}), 200)
+        updated = _object(self._run("update", task_id=self.task["id"]))
+        if updated.get("completed") is not True:
+            raise StepFailed(f"the task is not completed: {updated}")
         return self.wait_for_line(UPDATED.format(**self.task))
 
+    def read_history(self) -> str:
+        history = _object(self._run("history", task_id=self.task["id"]))
+        events = [f"{event['version']} {event['event']}" for event in history.get("results", ())]
+        if events != ["2 task.updated", "1 task.created"]:
+            raise StepFailed(f"the history is another: {history}")
+        return ", ".join(events)
+
     def delete(self) -> str:
-        _expect(self.client.delete(f"tasks/{self.task['id']}/"), 204)
+        if answer := self._run("delete", task_id=self.task["id"]):
+            raise StepFailed(f"the task was not deleted: {answer}")
         return self.wait_for_line(DELETED.format(**self.task))
 
     def create_in_admin(self) -> str:
@@ -85,10 +102,10 @@ class Walk:
 
     def create_without_workers(self) -> str:
         self.stack.supervisor.stop_program("worker")
-        self.late_task = self._create_task("Kechikkan vazifa")
+        self.late_task = self._create_task("late")
         if self.has_line(CREATED.format(**self.late_task)):
             raise StepFailed("the line was written although no worker runs")
-        return f"201, task {self.late_task['id']} is there, its line is not"
+        return f"task {self.late_task['id']} is there, its line is not"
 
     def see_late_line(self) -> str:
         self.stack.supervisor.start_program("worker")
@@ -117,8 +134,17 @@ class Walk:
         self.client.close()
         self.browser.close()
 
-    def _create_task(self, title: str) -> dict[str, Any]:
-        return _expect(self.client.post("tasks/", json={"title": title, "description": "Test vazifa"}), 201)
+    def _create_task(self, name: str) -> dict[str, Any]:
+        task = _object(self._run(name))
+        if "id" not in task:
+            raise StepFailed(f"no task was created: {task}")
+        return task
+
+    def _run(self, name: str, *, task_id: int = 1, then: str = "") -> str:
+        try:
+            return lesson_page.run(name, url=self.stack.url, token=self.token, task_id=task_id, then=then)
+        except lesson_page.CommandFailed as error:
+            raise StepFailed(str(error)) from error
 
     def _form(self, path: str) -> dict[str, str]:
         inputs = re.findall(r"<input[^>]*>", self.browser.get(path).text)
@@ -130,7 +156,8 @@ class Walk:
         return self.browser.post(path, data={"csrfmiddlewaretoken": token, **fields})
 
 
-def _expect(answer: httpx.Response, status: int) -> dict[str, Any]:
-    if answer.status_code != status:
-        raise StepFailed(f"{answer.request.method} {answer.request.url} answered {answer.status_code}: {answer.text}")
-    return dict(answer.json()) if answer.content else {}
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (TypeError, ValueError):
+        raise StepFailed(f"the answer is no JSON object: {text[:200]!r}") from None

@@ -1,0 +1,52 @@
+"""Runs the commands of docs/uz/dars-14.md as they stand there, against a running stack.
+
+Guarantee: what a reader of the page pastes is what the demo has run; only address and task id are another's.
+"""
+
+import os
+import re
+import subprocess
+from functools import cache
+
+from project.local.servers.ports import LOOPBACK
+from project.local.stack import ROOT
+
+PAGE = ROOT / "docs/uz/dars-14.md"
+ADDRESS = "http://127.0.0.1:8000/"
+TASK = "/tasks/1/"
+TIMEOUT_SECONDS = 30.0
+BLOCK = re.compile(r"<!-- demo: (\w+) -->\n```bash\n(.*?)```", re.DOTALL)
+
+
+class CommandFailed(Exception):
+    """Raised when a command of the page exits with an error; the message is its last line."""
+
+
+@cache
+def commands() -> dict[str, str]:
+    """Return the commands that the page marks for the demo, by name."""
+    return dict(BLOCK.findall(PAGE.read_text("utf-8")))
+
+
+def run(name: str, *, url: str, token: str, task_id: int = 1, then: str = "") -> str:
+    """Run a command in a shell and return what it prints.
+
+    Args:
+        name: what the page calls it.
+        url: of the stack, in place of the page's address.
+        token: what the page has put into `$TOKEN` by then.
+        task_id: in place of the page's first task.
+        then: what the same shell runs afterwards.
+
+    Raises:
+        CommandFailed: it exits with an error, or curl is missing.
+    """
+    script = commands()[name].replace(ADDRESS, url).replace(TASK, f"/tasks/{task_id}/") + then
+    environment = {**os.environ, "TOKEN": token, "no_proxy": LOOPBACK}
+    shell = subprocess.run(
+        ["sh", "-ec", script], env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
+    )
+    if shell.returncode:
+        lines = shell.stderr.strip().splitlines() or [f"exit status {shell.returncode}"]
+        raise CommandFailed(f"{PAGE.name}, {name}: {lines[-1]}")
+    return shell.stdout
