@@ -1,0 +1,111 @@
+"""What the pages name exists: links, headings, files, modules, commands, targets; and the README stays short."""
+
+import re
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+
+from project.local import lesson_page
+from project.local.demo import CREATED, DELETED, UPDATED
+from project.local.stack import ROOT
+
+MAX_README_WORDS = 1_100
+FOLDERS = ("actors", "bench", "deploy", "docs", "project", "settings", "tasks", "tests")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
+FENCE = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
+SPAN = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+PATH = re.compile(rf"(?:{'|'.join(FOLDERS)}|requirements|\.ci)(?:/[\w.-]+)+/?|(?:{'|'.join(FOLDERS)})/")
+NAME = re.compile(r"(?!.*\.py$)((?:actors|project|settings|tasks)(?:\.\w+)+)(?:\(.*\))?")
+
+by_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+
+
+def prose_of(page: Path) -> str:
+    return FENCE.sub("", page.read_text("utf-8"))
+
+
+def code_of(page: Path) -> list[str]:
+    """Return a page's code: its blocks, and what stands between backticks."""
+    return [*FENCE.findall(page.read_text("utf-8")), *SPAN.findall(prose_of(page))]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return what GitHub makes of a page's headings."""
+    headings = HEADING.findall(prose_of(page))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def exists(name: str) -> bool:
+    """Say whether a dotted name is a module, or something in one."""
+    module, _, attribute = name.rpartition(".")
+    if is_module(name):
+        return True
+    return hasattr(import_module(module), attribute) if is_module(module) else "." in module and exists(module)
+
+
+def is_module(name: str) -> bool:
+    """Say whether a dotted name is a module; it is not imported."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@by_page
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose_of(page)):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link
+
+
+@by_page
+def test_every_path_in_backticks_exists(page: Path) -> None:
+    paths = [span for span in SPAN.findall(prose_of(page)) if PATH.fullmatch(span)]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@by_page
+def test_every_dotted_name_in_backticks_exists(page: Path) -> None:
+    names = [match[1] for span in SPAN.findall(prose_of(page)) if (match := NAME.fullmatch(span))]
+    assert [name for name in names if not exists(name)] == []
+
+
+@by_page
+def test_every_command_and_target_exists(page: Path) -> None:
+    code = "\n".join(code_of(page))
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert set(re.findall(r"\bmanage\.py\s+([a-z_]+)", code)) <= set(get_commands())
+    assert set(re.findall(r"\bmake\s+([a-z][a-z-]*)", code)) <= set(targets)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").split()) <= MAX_README_WORDS
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs/decisions"
+    listed = LINK.findall((folder / "README.md").read_text("utf-8"))
+    assert sorted(page.name for page in folder.glob("0*.md")) == sorted(each for each in listed if each[0] == "0")
+
+
+def test_the_demo_runs_each_request_of_the_lesson() -> None:
+    blocks = re.findall(r"^```bash\n(.*?)^```", lesson_page.PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    requests = [block for block in blocks if "curl" in block]
+    assert list(lesson_page.commands()) == ["token", "create", "update", "history", "delete", "late"]
+    assert requests == list(lesson_page.commands().values())
+
+
+def test_the_lesson_shows_the_lines_that_the_demo_waits_for() -> None:
+    page = lesson_page.PAGE.read_text("utf-8").splitlines()
+    task = {"title": "Yangi vazifa", "id": 1}
+    late = {"title": "Kechikkan vazifa", "id": 3}
+    assert {line.format(**task) for line in (CREATED, UPDATED, DELETED)} | {CREATED.format(**late)} <= set(page)
