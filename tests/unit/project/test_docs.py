@@ -1,5 +1,6 @@
 """What the pages name exists: links, headings, files, modules, commands, targets; and the README stays short."""
 
+import ast
 import re
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from project.local.demo import CREATED, DELETED, UPDATED
 from project.local.stack import ROOT
 
 MAX_README_WORDS = 1_100
+OUTBOX_README = ROOT / "actors/outbox/README.md"
 FOLDERS = ("actors", "bench", "deploy", "docs", "project", "settings", "tasks", "tests")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 FENCE = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
@@ -109,3 +111,23 @@ def test_the_lesson_shows_the_lines_that_the_demo_waits_for() -> None:
     task = {"title": "Yangi vazifa", "id": 1}
     late = {"title": "Kechikkan vazifa", "id": 3}
     assert {line.format(**task) for line in (CREATED, UPDATED, DELETED)} | {CREATED.format(**late)} <= set(page)
+
+
+def test_the_outbox_names_all_that_other_code_imports_from_it() -> None:
+    rows = re.findall(r"^\| `(actors\.outbox[\w.]*)` \| (.+?) \|", OUTBOX_README.read_text("utf-8"), re.MULTILINE)
+    public = {f"{module}.{name}" for module, names in rows for name in SPAN.findall(names)}
+    assert public
+    assert imports_of_the_outbox() <= public
+    assert [name for name in public if not exists(name)] == []
+
+
+def imports_of_the_outbox() -> set[str]:
+    """Return what code outside the outbox imports from it."""
+    files = [path for folder in ("actors", "project", "settings", "tasks") for path in (ROOT / folder).rglob("*.py")]
+    outside = [path for path in files if OUTBOX_README.parent not in path.parents and "migrations" not in path.parts]
+    nodes = [node for path in [*outside, ROOT / "gunicorn.conf.py"] for node in ast.walk(ast.parse(path.read_bytes()))]
+    whole = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    named = {
+        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    return {name for name in whole | named if name.startswith("actors.outbox")}
