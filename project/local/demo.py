@@ -65,7 +65,7 @@ class Walk:
     def get_token(self) -> str:
         self.token = self._run("token", then='echo "$TOKEN"').strip()
         if self.token.count(".") != JWT_DOTS:
-            raise StepFailed(f"the token is no token: {self.token}")
+            raise StepFailed(f"no token came, but {self.token!r}; is curl installed?")
         self.client.headers["Authorization"] = f"Bearer {self.token}"
         return f"an access token for {USERNAME}"
 
