@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,6 +112,14 @@ def test_the_lesson_shows_the_lines_that_the_demo_waits_for() -> None:
     task = {"title": "Yangi vazifa", "id": 1}
     late = {"title": "Kechikkan vazifa", "id": 3}
     assert {line.format(**task) for line in (CREATED, UPDATED, DELETED)} | {CREATED.format(**late)} <= set(page)
+
+
+def test_the_architecture_shows_the_layers_that_are_held() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract.get("containers") == ["actors.outbox"]]
+    held = [set(re.findall(r"\w+", layer)) - {"migrations"} for layer in layers]
+    blocks = [block.splitlines()[1:-1] for block in FENCE.findall((ROOT / "docs/architecture.md").read_text("utf-8"))]
+    assert held in [[set(re.findall(r"\w+", line)) for line in block] for block in blocks]
 
 
 def test_the_outbox_names_all_that_other_code_imports_from_it() -> None:
