@@ -163,7 +163,7 @@ def count_ready(connection: Any, queue: str) -> int:
             raise
     with connection.channel() as channel:
         declare(channel, queue)
-    logger.warning("queue declared again queue=%s: it was gone", queue)
+    logger.info("queue declared queue=%s: RabbitMQ did not have it", queue)
     return 0
 
 
