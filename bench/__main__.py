@@ -3,25 +3,15 @@
 import argparse
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from bench import create, curves, growth, latency, memory, outage, read, relay, results, work
 from bench.figures import Figure, table
-from bench.ground import Ground
+from bench.ground import Ground, prepared
 from bench.load import LoadFailed
-from bench.redis import PrivateRedis
-from bench.redis import find_or_fetch as find_redis
 from bench.sizes import FULL, QUICK, Extent
 from project.local.servers.errors import ServerError
-from project.local.servers.postgresql import PrivatePostgresql
-from project.local.servers.postgresql import find_or_fetch as find_postgresql
-from project.local.servers.rabbitmq import PrivateRabbitmq
-from project.local.servers.rabbitmq import find_or_fetch as find_rabbitmq
-from settings.environment import VAR
 
 SECTIONS: dict[str, Callable[[Ground, Extent], list[Figure]]] = {
     "create": create.measure,
@@ -72,7 +62,7 @@ def run(names: Sequence[str], extent: Extent, *, keeps: bool) -> None:
     def report(line: str) -> None:
         print(f"{time.monotonic() - began:5.0f} s  {line}", flush=True)
 
-    with servers(report) as ground:
+    with prepared(report) as ground:
         about = results.about(ground)
         figures = []
         for name in names:
@@ -85,29 +75,6 @@ def run(names: Sequence[str], extent: Extent, *, keeps: bool) -> None:
     print(f"\n{table(figures)}\n\n{about}")
     if keeps:
         results.write(figures, about)
-
-
-@contextmanager
-def servers(report: Callable[[str], None]) -> Iterator[Ground]:
-    """Start what everything is measured on, and stop it again."""
-    report("Starting PostgreSQL, RabbitMQ and Redis …")
-    cache = VAR / "cache"
-    with (
-        tempfile.TemporaryDirectory(prefix="vazifa-bench-") as scratch,
-        PrivatePostgresql(
-            directory=Path(scratch) / "postgresql", installation=find_postgresql(cache, report)
-        ) as postgresql,
-        PrivateRabbitmq(
-            directory=Path(scratch) / "rabbitmq", installation=find_rabbitmq(cache, report), plugins=()
-        ) as rabbitmq,
-        PrivateRedis(directory=Path(scratch) / "redis", installation=find_redis(cache, report)) as redis,
-    ):
-        ground = Ground(directory=Path(scratch), postgresql=postgresql, rabbitmq=rabbitmq, redis=redis, report=report)
-        try:
-            ground.prepare()
-            yield ground
-        finally:
-            ground.close()
 
 
 if __name__ == "__main__":

@@ -65,9 +65,9 @@ def _log_position(ground: Ground) -> int:
 
 def _traffic(ground: Ground, site: Site) -> int:
     if site.is_ours:
-        columns = ground.rabbitmq.rabbitmqctl("list_connections", "recv_oct", "send_oct", "--no-table-headers")
+        columns = ground.servers.rabbitmq.rabbitmqctl("list_connections", "recv_oct", "send_oct", "--no-table-headers")
         return sum(map(int, columns.split()))
-    with Redis.from_url(ground.redis.url) as redis:
+    with Redis.from_url(ground.servers.redis.url) as redis:
         counted: Any = redis.info("stats")
         return int(counted["total_net_input_bytes"]) + int(counted["total_net_output_bytes"])
 

@@ -83,7 +83,7 @@ def _backlog(ground: Ground) -> Chart:
     with ground.web(ground.ours) as web:
         create(ground, ground.ours, web, requests=WARM_UP)
         ground.empty(ground.ours)
-        ground.rabbitmq.stop()
+        ground.servers.rabbitmq.stop()
         try:
             for waiting in ROW_STEPS:
                 answers = _with_backlog(ground, web, waiting)
@@ -91,7 +91,7 @@ def _backlog(ground: Ground) -> Chart:
                 p99_ms.append(answers.ms(99))
         finally:
             ground.database().execute("TRUNCATE outbox_outboxmessage, tasks_task")
-            ground.rabbitmq.start()
+            ground.servers.rabbitmq.start()
     return Chart(
         name="backlog",
         title="Creates while RabbitMQ is away, by how many messages wait for it",

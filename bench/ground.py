@@ -1,10 +1,11 @@
-"""The servers that everything is measured on: a PostgreSQL that syncs, a RabbitMQ node, a Redis; all private.
+"""The test bed: databases and queues on private servers, and the web servers and workers that run against them.
 
-Guarantee: what is started here is ended here, by its process id.
+Guarantee: every process that is started here is stopped here, by its process id.
 """
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,14 +17,12 @@ from typing import Any, LiteralString
 import psycopg
 
 from bench import processes
-from bench.redis import PrivateRedis
+from bench.servers import Servers, private_servers
 from bench.sites import DATABASE, LESSON, OURS, PEERS_DATABASE, QUEUE, VHOSTS, Site, ours, peer
 from project.local.demo_user import USERNAME
 from project.local.servers.errors import ServerFailedToStart
 from project.local.servers.ports import LOOPBACK, free_port
-from project.local.servers.postgresql import PrivatePostgresql
 from project.local.servers.process import Program, RunningProgram, wait_until
-from project.local.servers.rabbitmq import PrivateRabbitmq
 from project.local.stack import ROOT
 
 DECLARE = f"import dramatiq; dramatiq.get_broker().declare_queue({QUEUE!r}, ensure=True)"
@@ -58,11 +57,7 @@ class Ground:
 
     directory: Path
 
-    postgresql: PrivatePostgresql
-
-    rabbitmq: PrivateRabbitmq
-
-    redis: PrivateRedis
+    servers: Servers
 
     report: Callable[[str], None]
 
@@ -73,27 +68,27 @@ class Ground:
 
     def prepare(self) -> None:
         """Make the databases, with the time of each commit kept, and a user in each."""
-        with psycopg.connect(self.postgresql.url(), autocommit=True) as connection:
+        with psycopg.connect(self.servers.postgresql.url(), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
-        self.postgresql.restart()
+        self.servers.postgresql.restart()
         for vhost in VHOSTS:
-            self.rabbitmq.rabbitmqctl("add_vhost", vhost)
-            self.rabbitmq.rabbitmqctl("set_permissions", "--vhost", vhost, "guest", ".*", ".*", ".*")
+            self.servers.rabbitmq.rabbitmqctl("add_vhost", vhost)
+            self.servers.rabbitmq.rabbitmqctl("set_permissions", "--vhost", vhost, "guest", ".*", ".*", ".*")
         self.make_database(self.ours)
         self.manage(self.ours, "shell", "--verbosity", "0", "--command", DECLARE)
         self.make_database(self.site(LESSON))
 
     def make_database(self, site: Site) -> None:
-        self.postgresql.create_database(site.database)
+        self.servers.postgresql.create_database(site.database)
         self.manage(site, "migrate", "--verbosity", "0")
         self.manage(site, "createsuperuser", "--noinput", "--username", USERNAME, "--email", "user1@example.com")
 
     @cached_property
     def ours(self) -> Site:
-        return ours(self)
+        return ours(self.servers)
 
     def site(self, name: str) -> Site:
-        return self.ours if name == OURS else peer(self, name)
+        return self.ours if name == OURS else peer(self.servers, name)
 
     def environment(self, site: Site, **variables: str) -> dict[str, str]:
         """Return the environment of a site's processes."""
@@ -164,7 +159,7 @@ class Ground:
 
     def database(self, name: str = DATABASE) -> psycopg.Connection[Any]:
         if name not in self._connections:
-            self._connections[name] = psycopg.connect(self.postgresql.url(name), autocommit=True)
+            self._connections[name] = psycopg.connect(self.servers.postgresql.url(name), autocommit=True)
         return self._connections[name]
 
     def count(self, query: LiteralString, database: str = DATABASE) -> int:
@@ -210,9 +205,24 @@ class Ground:
         assert data is not None
         return {
             "PostgreSQL": int((Path(data[0]) / "postmaster.pid").read_text().split()[0]),
-            "RabbitMQ": int(self.rabbitmq.files.pid.read_text()),
-            "Redis": self.redis.pid,
+            "RabbitMQ": int(self.servers.rabbitmq.files.pid.read_text()),
+            "Redis": self.servers.redis.pid,
         }
+
+
+@contextmanager
+def prepared(report: Callable[[str], None]) -> Iterator[Ground]:
+    """Start the servers, prepare the databases, and stop the servers afterwards."""
+    report("Starting PostgreSQL, RabbitMQ and Redis …")
+    with tempfile.TemporaryDirectory(prefix="vazifa-bench-") as scratch:
+        directory = Path(scratch)
+        with private_servers(directory, report) as servers:
+            ground = Ground(directory=directory, servers=servers, report=report)
+            try:
+                ground.prepare()
+                yield ground
+            finally:
+                ground.close()
 
 
 def _end_of(log: Path) -> str:

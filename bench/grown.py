@@ -53,7 +53,7 @@ WHERE tablename IN ('tasks_task', 'actors_activity')
 
 def grown(ground: Ground, rows: int) -> Site:
     """Return ours with a database of so many tasks and as many activities, made if it is not there yet."""
-    site = ours(ground, database=f"tasks_{rows}")
+    site = ours(ground.servers, database=f"tasks_{rows}")
     if site.database not in ground.filled:
         ground.make_database(site)
         _fill(ground, site, rows)

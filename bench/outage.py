@@ -31,7 +31,7 @@ class Outage:
 
 
 def measure(ground: Ground, extent: Extent) -> list[Figure]:
-    node = ground.rabbitmq
+    node = ground.servers.rabbitmq
     outages = (
         Outage(name="frozen", begin=node.freeze, end=node.thaw),
         Outage(name="stopped", begin=node.stop, end=node.start),

@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import load, read
-from bench.__main__ import servers
-from bench.ground import Ground, Running
+from bench.ground import Ground, Running, prepared
 from bench.messages import carry, owe
 from bench.sizes import CLIENTS
 from project.local.servers.process import wait_until
@@ -71,7 +70,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=SECONDS, help=f"how long it is sampled ({SECONDS})")
     parser.add_argument("--waits", action="store_true", help="sample threads that wait for a server or a lock as well")
     given = parser.parse_args()
-    with servers(print) as ground, PARTS[given.part](ground) as running:
+    with prepared(print) as ground, PARTS[given.part](ground) as running:
         print(report(stacks_of(running, ground.directory / "stacks", seconds=given.seconds, waits=given.waits)))
     return 0
 

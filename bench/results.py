@@ -54,8 +54,8 @@ def _processor() -> str:
 def _versions(ground: Ground) -> list[str]:
     row = ground.database().execute("SHOW server_version").fetchone()
     redis = subprocess.run(
-        [ground.redis.installation.server, "--version"],
-        env=ground.redis.installation.environment,
+        [ground.servers.redis.installation.server, "--version"],
+        env=ground.servers.redis.installation.environment,
         capture_output=True,
         text=True,
         check=True,
@@ -64,7 +64,7 @@ def _versions(ground: Ground) -> list[str]:
         f"Python {platform.python_version()}",
         *(f"{name} {version(name)}" for name in LIBRARIES),
         f"PostgreSQL {row[0] if row else '?'}",
-        f"RabbitMQ {ground.rabbitmq.rabbitmqctl('version').strip()}",
+        f"RabbitMQ {ground.servers.rabbitmq.rabbitmqctl('version').strip()}",
         f"Redis {redis.stdout.split('v=')[1].split()[0]}",
     ]
 

@@ -4,18 +4,15 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from bench.queues import Queue, RabbitmqQueue, RedisQueue, of_celery, of_dramatiq
+from bench.servers import Servers
 from bench.sizes import CELERY_PROCESSES, WEB_PROCESSES, WEB_THREADS, WORKER_PROCESSES, WORKER_THREADS
 from project.local.demo_user import PASSWORD
 from project.local.servers.ports import LOOPBACK
 from project.local.stack import MANAGE
-
-if TYPE_CHECKING:
-    from bench.ground import Ground
 
 OURS = "ours"
 LESSON = "celery-redis"
@@ -67,14 +64,14 @@ class Site:
         return self.name == OURS
 
 
-def ours(ground: "Ground", *, database: str = DATABASE) -> Site:
+def ours(servers: Servers, *, database: str = DATABASE) -> Site:
     """Return our service with the settings of production."""
     variables = {
         "ENV_FILE": os.devnull,
         "DJANGO_SETTINGS_MODULE": "settings.production",
         "SECRET_KEY": SECRET_KEY,
-        "DATABASE_URL": ground.postgresql.url(database),
-        "RABBITMQ_URL": ground.rabbitmq.url,
+        "DATABASE_URL": servers.postgresql.url(database),
+        "RABBITMQ_URL": servers.rabbitmq.url,
         "ALLOWED_HOSTS": LOOPBACK,
         "SECURE_SSL_REDIRECT": "False",
         "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
@@ -88,7 +85,7 @@ def ours(ground: "Ground", *, database: str = DATABASE) -> Site:
     return Site(
         name=OURS,
         database=database,
-        queue=RabbitmqQueue(url=ground.rabbitmq.url, name=QUEUE, task_id=of_dramatiq),
+        queue=RabbitmqQueue(url=servers.rabbitmq.url, name=QUEUE, task_id=of_dramatiq),
         variables=variables,
         web=(sys.executable, "-m", "gunicorn", "project.wsgi"),
         worker=(*MANAGE, "rundramatiq", *DRAMATIQ_SIZE),
@@ -96,15 +93,15 @@ def ours(ground: "Ground", *, database: str = DATABASE) -> Site:
     )
 
 
-def peer(ground: "Ground", name: str) -> Site:
+def peer(servers: Servers, name: str) -> Site:
     """Return one of the peers (`bench.peers`)."""
-    broker_url, queue = _their_queue(ground, name)
+    broker_url, queue = _their_queue(servers, name)
     django = (sys.executable, "-m", "django")
     variables = {
         "DJANGO_SETTINGS_MODULE": "bench.peers.settings",
         "PEER": name,
         "SECRET_KEY": SECRET_KEY,
-        "DATABASE_URL": ground.postgresql.url(PEERS_DATABASE),
+        "DATABASE_URL": servers.postgresql.url(PEERS_DATABASE),
         "BROKER_URL": broker_url,
         "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
     }
@@ -119,11 +116,11 @@ def peer(ground: "Ground", name: str) -> Site:
     )
 
 
-def _their_queue(ground: "Ground", name: str) -> tuple[str, Queue]:
+def _their_queue(servers: Servers, name: str) -> tuple[str, Queue]:
     if name == LESSON:
-        return ground.redis.url, RedisQueue(url=ground.redis.url)
+        return servers.redis.url, RedisQueue(url=servers.redis.url)
     if name == "dramatiq":
-        url = f"{ground.rabbitmq.url}plain"
+        url = f"{servers.rabbitmq.url}plain"
         return url, RabbitmqQueue(url=url, name="default", task_id=of_dramatiq)
-    url = f"{ground.rabbitmq.url}celery"
+    url = f"{servers.rabbitmq.url}celery"
     return url, RabbitmqQueue(url=url, name="celery", task_id=of_celery)
