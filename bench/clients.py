@@ -90,7 +90,7 @@ class Run:
         self.requests = [(text.encode(), str(status).encode()) for text, status in load["requests"]]  # type: ignore[attr-defined]
         self.total = int(load["total"])  # type: ignore[call-overload]
         self.per_second = float(load["per_second"])  # type: ignore[arg-type]
-        self.at_most_seconds = float(load["at_most_seconds"]) or math.inf  # type: ignore[arg-type]
+        self.max_seconds = float(load["max_seconds"]) or math.inf  # type: ignore[arg-type]
         self.sent = 0
         self.seconds: list[float] = []
         self.selector = selectors.DefaultSelector()
@@ -104,7 +104,7 @@ class Run:
         began, cpu = time.monotonic(), time.process_time()
         self.began = began
         while len(self.seconds) < self.total:
-            if time.monotonic() - began > self.at_most_seconds:
+            if time.monotonic() - began > self.max_seconds:
                 self.total = self.sent
             self._ask()
             self._receive()

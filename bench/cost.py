@@ -13,7 +13,6 @@ from bench import load
 from bench.figures import Figure, number
 from bench.ground import Ground, Running
 from bench.sites import LESSON, OURS, Site
-from bench.sizes import CLIENTS
 
 CREATES = 1_000
 WARM_UP = 200
@@ -41,7 +40,7 @@ def measure(ground: Ground) -> list[Figure]:
 
 
 def _create(ground: Ground, site: Site, web: Running, creates: int) -> None:
-    load.run(load.Load(port=web.port, requests=(load.post(web.port),), total=creates, clients=CLIENTS))
+    load.run(load.Load(port=web.port, requests=(load.post(web.port),), total=creates))
     if site.is_ours:
         ground.wait_for_relay()
 

@@ -4,20 +4,18 @@ Our clock stops when the last message is in RabbitMQ, confirmed; theirs with the
 """
 
 import statistics
-import time
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from bench import load
-from bench.figures import Figure, number, ratios
+from bench.figures import Figure, beside
 from bench.ground import Ground, Running
 from bench.sites import LESSON, OURS, Site
 from bench.sizes import CLIENTS, Extent
 from bench.turns import in_turns
 
 WARM_UP = 160
-POLL_SECONDS = 0.005
 UNITS = {"per_second": "a second", "p50_ms": "ms", "p99_ms": "ms", "web_ms": "ms of a core"}
 
 
@@ -69,10 +67,10 @@ def create_more(ground: Ground, site: Site, web: Running, *, requests: int, clie
     Raises:
         RuntimeError: a task or a message is missing or double.
     """
-    last = _last_task(ground, site)
+    last = ground.last_id(site, site.tasks)
     before, servers_before = web.cpu_seconds(), ground.cpu_seconds()
     answers = load.run(load.Load(port=web.port, requests=(load.post(web.port),), total=requests, clients=clients))
-    ended = _wait_for_relay(ground, site) if site.is_ours else answers.ended
+    ended = ground.wait_for_relay(site.database) if site.is_ours else answers.ended
     servers = {name: (now - servers_before[name]) * 1000 / requests for name, now in ground.cpu_seconds().items()}
     web_ms = (web.cpu_seconds() - before) * 1000 / requests
     _verify(ground, site, requests, after=last)
@@ -84,21 +82,6 @@ def create_more(ground: Ground, site: Site, web: Running, *, requests: int, clie
         servers_ms=servers,
         clients_ms=answers.cpu_seconds * 1000 / requests,
     )
-
-
-def _last_task(ground: Ground, site: Site) -> int:
-    row = ground.database(site.database).execute(sql.SQL("SELECT max(id) FROM {}").format(site.tasks)).fetchone()
-    assert row is not None
-    return row[0] or 0
-
-
-def _wait_for_relay(ground: Ground, site: Site) -> float:
-    deadline = time.monotonic() + 60
-    while ground.awaiting(site.database):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{ground.awaiting(site.database)} messages still wait for a relay")
-        time.sleep(POLL_SECONDS)
-    return time.monotonic()
 
 
 def _verify(ground: Ground, site: Site, requests: int, *, after: int) -> None:
@@ -135,9 +118,7 @@ def _figure(  # noqa: PLR0913 – one line each of a table
 ) -> Figure:
     a, b = ([getattr(each, attribute) for each in rounds] for rounds in (mine, theirs))
     goal, floor = goals or (None, None)
-    both = f"{number(statistics.median(a))} and {number(statistics.median(b))} {UNITS[attribute]}"
-    told = "; ".join(part for part in (both, remark) if part)
-    return Figure(name=name, rounds=ratios(a, b), unit="×", goal=goal, floor=floor, remark=told)
+    return beside(name, a, b, UNITS[attribute], goal=goal, floor=floor, remark=remark)
 
 
 def _servers(rounds: list[Creates]) -> str:

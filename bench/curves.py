@@ -14,7 +14,7 @@ from bench.ground import Ground, Running
 from bench.grown import grown
 from bench.messages import owe
 from bench.sites import LESSON, OURS
-from bench.sizes import CLIENTS, Extent
+from bench.sizes import Extent
 from bench.turns import in_turns
 
 Measured = TypeVar("Measured")
@@ -74,7 +74,7 @@ def _rows(ground: Ground) -> Chart:
 
 def _first_pages(web: Running) -> load.Answers:
     asked = (load.get(web.port, "/tasks/"),)
-    return load.run(load.Load(port=web.port, requests=asked, total=500, clients=CLIENTS, at_most_seconds=READ_SECONDS))
+    return load.run(load.Load(port=web.port, requests=asked, total=500, max_seconds=READ_SECONDS))
 
 
 def _backlog(ground: Ground) -> Chart:
@@ -106,7 +106,7 @@ def _with_backlog(ground: Ground, web: Running, waiting: int) -> load.Answers:
     ground.database().execute("TRUNCATE outbox_outboxmessage, tasks_task")
     owe(ground, waiting)
     total = TURNS * CREATES
-    answers = load.run(load.Load(port=web.port, requests=(load.post(web.port),), total=total, clients=CLIENTS))
+    answers = load.run(load.Load(port=web.port, requests=(load.post(web.port),), total=total))
     if (found := ground.awaiting()) != waiting + total:
         raise RuntimeError(f"{waiting} messages waited, {total} tasks were created, and {found} wait now")
     return answers

@@ -55,6 +55,28 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
+def beside(  # noqa: PLR0913 – one line each of a table
+    name: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    unit: str,
+    *,
+    goal: float | None = None,
+    floor: float | None = None,
+    remark: str = "",
+) -> Figure:
+    """Return the ratio of two series, round by round; the remark says the medians of both, in `unit`."""
+    both = f"{number(statistics.median(ours))} and {number(statistics.median(theirs))} {unit}"
+    return Figure(
+        name=name,
+        rounds=ratios(ours, theirs),
+        unit="×",
+        goal=goal,
+        floor=floor,
+        remark="; ".join(part for part in (both, remark) if part),
+    )
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """Return the value that `percent` of all values do not exceed."""
     ordered = sorted(values)

@@ -6,6 +6,7 @@ Guarantee: every process that is started here is stopped here, by its process id
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from bench import processes
 from bench.servers import Servers, private_servers
@@ -27,8 +29,10 @@ from project.local.stack import ROOT
 
 DECLARE = f"import dramatiq; dramatiq.get_broker().declare_queue({QUEUE!r}, ensure=True)"
 WEB_TIMEOUT_SECONDS = 30.0
-LONGEST_QUOTE = 2_000
+MAX_QUOTE_CHARACTERS = 2_000
 RELAY_TIMEOUT_SECONDS = 60.0
+# A measurement of creates ends with this wait.
+RELAY_POLL_SECONDS = 0.005
 OUR_TABLES = "tasks_task, outbox_outboxmessage, actors_activity"
 THEIR_TABLES = "peers_task, peers_activity"
 
@@ -172,14 +176,28 @@ class Ground:
         query: LiteralString = "SELECT count(*) FROM outbox_outboxmessage WHERE state IN ('pending', 'scheduled')"
         return self.count(query, database)
 
-    def wait_for_relay(self, database: str = DATABASE, *, timeout_seconds: float = RELAY_TIMEOUT_SECONDS) -> None:
-        """Wait until no message waits for a relay.
+    def wait_for_relay(self, database: str = DATABASE) -> float:
+        """Wait until no message waits for a relay; return when that was, by the monotonic clock.
 
         Raises:
             RuntimeError: some still do.
         """
-        if not wait_until(lambda: self.awaiting(database) == 0, timeout_seconds=timeout_seconds):
-            raise RuntimeError(f"{self.awaiting(database)} messages still wait for a relay")
+        deadline = time.monotonic() + RELAY_TIMEOUT_SECONDS
+        while waiting := self.awaiting(database):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{waiting} messages still wait for a relay")
+            time.sleep(RELAY_POLL_SECONDS)
+        return time.monotonic()
+
+    def unsettled(self) -> int:
+        """Return how many of our messages have not had their effect yet."""
+        return self.count("SELECT count(*) FROM outbox_outboxmessage")
+
+    def last_id(self, site: Site, table: sql.Identifier) -> int:
+        """Return the greatest id of a table, 0 if it is empty: it costs the database less than a count."""
+        row = self.database(site.database).execute(sql.SQL("SELECT max(id) FROM {}").format(table)).fetchone()
+        assert row is not None
+        return row[0] or 0
 
     def empty(self, site: Site) -> None:
         """Forget a site's tasks, rows and messages."""
@@ -227,7 +245,7 @@ def prepared(report: Callable[[str], None]) -> Iterator[Ground]:
 
 def _end_of(log: Path) -> str:
     said = log.read_text() if log.exists() else ""
-    return (said or log.with_suffix(".output").read_text())[-LONGEST_QUOTE:]
+    return (said or log.with_suffix(".output").read_text())[-MAX_QUOTE_CHARACTERS:]
 
 
 def _answers(port: int) -> bool:

@@ -16,7 +16,7 @@ from bench.turns import in_turns
 
 MANY, FEW = 1_000_000, 1_000
 REQUESTS, ROUNDS = 30, 5
-AT_MOST_SECONDS = 1.0
+MAX_SECONDS = 1.0
 WARM_UP = 5
 # A difference of a twentieth is looked for; single turns differ by half, and two web servers of the same code, as long
 # as they live, by another twentieth: many short turns, and new servers for each few of them.
@@ -99,9 +99,7 @@ def _resolve(web: Running, path: str) -> str:
 
 def _p50_ms(web: Running, path: str, requests: int) -> float:
     asked = (load.get(web.port, path),)
-    answers = load.run(
-        load.Load(port=web.port, requests=asked, total=requests, clients=1, at_most_seconds=AT_MOST_SECONDS)
-    )
+    answers = load.run(load.Load(port=web.port, requests=asked, total=requests, clients=1, max_seconds=MAX_SECONDS))
     return answers.ms(50)
 
 

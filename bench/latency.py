@@ -3,7 +3,7 @@
 from bench import load
 from bench.figures import Figure, percentile
 from bench.ground import Ground
-from bench.sizes import CLIENTS, Extent
+from bench.sizes import Extent
 from project.local.servers.process import wait_until
 
 PER_SECOND = 100
@@ -12,7 +12,6 @@ WARM_UP = 100
 ARRIVAL_TIMEOUT_SECONDS = 30.0
 GOALS = {50: (20.0, 40.0), 99: (100.0, 200.0)}
 
-UNSETTLED = "SELECT count(*) FROM outbox_outboxmessage"
 TOOK = """
 SELECT 1000 * extract(epoch FROM pg_xact_commit_timestamp(activity.xmin) - pg_xact_commit_timestamp(task.xmin))::float8
 FROM tasks_task AS task JOIN actors_activity AS activity ON activity.task_id = task.id
@@ -49,6 +48,6 @@ def measure(ground: Ground, extent: Extent) -> list[Figure]:
 
 
 def _create(ground: Ground, port: int, tasks: int) -> None:
-    load.run(load.Load(port=port, requests=(load.post(port),), total=tasks, clients=CLIENTS, per_second=PER_SECOND))
-    if not wait_until(lambda: ground.count(UNSETTLED) == 0, timeout_seconds=ARRIVAL_TIMEOUT_SECONDS):
-        raise RuntimeError(f"{ground.count(UNSETTLED)} messages are not settled")
+    load.run(load.Load(port=port, requests=(load.post(port),), total=tasks, per_second=PER_SECOND))
+    if not wait_until(lambda: ground.unsettled() == 0, timeout_seconds=ARRIVAL_TIMEOUT_SECONDS):
+        raise RuntimeError(f"{ground.unsettled()} messages are not settled")

@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from typing import Any
 
 from bench.figures import percentile
+from bench.sizes import CLIENTS
 from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.ports import LOOPBACK
 from project.local.stack import ROOT
@@ -36,12 +37,12 @@ class Load:
     total: int
     """How many requests."""
 
-    clients: int
+    clients: int = CLIENTS
 
     per_second: float = 0
     """A steady rate; 0 is as fast as the answers come."""
 
-    at_most_seconds: float = 0
+    max_seconds: float = 0
     """After so long nothing more is asked; 0 is no limit."""
 
 

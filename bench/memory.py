@@ -3,20 +3,17 @@
 Guarantee: the figure says how many requests and messages it comes from; a slower machine gets through fewer of them.
 """
 
-import time
-from collections.abc import Callable
-
 from bench import load
 from bench.figures import Figure
 from bench.ground import Ground, Running
 from bench.messages import carry, owe
-from bench.sizes import CLIENTS, Extent
+from bench.sizes import Extent
+from project.local.servers.process import wait_until
 
-MOST = 100_000
+MAX_UNITS = 100_000
 START = 1_000
 WEB_SECONDS = 70
 WORKER_SECONDS = 40
-POLL_SECONDS = 0.1
 
 
 def measure(ground: Ground, extent: Extent) -> list[Figure]:
@@ -27,16 +24,15 @@ def _web(ground: Ground) -> Figure:
     ground.empty(ground.ours)
     with ground.web(ground.ours) as web:
         # Whatever is made on first use is made: each of the connections, in both processes.
-        load.run(load.Load(port=web.port, requests=_mix(web.port), total=START, clients=CLIENTS))
+        load.run(load.Load(port=web.port, requests=_mix(web.port), total=START))
         task = ground.count("SELECT min(id) FROM tasks_task")
         before = web.memory_mb()
         answers = load.run(
             load.Load(
                 port=web.port,
                 requests=_mix(web.port, f"/tasks/{task}/"),
-                total=MOST,
-                clients=CLIENTS,
-                at_most_seconds=WEB_SECONDS,
+                total=MAX_UNITS,
+                max_seconds=WEB_SECONDS,
             )
         )
         ground.wait_for_relay()
@@ -50,28 +46,22 @@ def _mix(port: int, task: str = "/tasks/") -> tuple[tuple[str, int], ...]:
 
 def _worker(ground: Ground) -> Figure:
     ground.empty(ground.ours)
-    owe(ground, MOST)
-    carry(ground, MOST)
+    owe(ground, MAX_UNITS)
+    carry(ground, MAX_UNITS)
     with ground.worker(ground.ours) as pool:
-        _wait(lambda: _logged(ground) >= START, WORKER_SECONDS)
+        wait_until(lambda: _logged(ground) >= START, timeout_seconds=WORKER_SECONDS)
         before = pool.memory_mb()
-        _wait(lambda: _logged(ground) >= MOST, WORKER_SECONDS)
+        wait_until(lambda: _logged(ground) >= MAX_UNITS, timeout_seconds=WORKER_SECONDS)
         figure = _figure("workers", before, pool, _logged(ground), "messages")
     rows = ground.count("SELECT count(*) FROM actors_activity")
-    left = ground.count("SELECT count(*) FROM outbox_outboxmessage")
-    if rows + left != MOST:
-        raise RuntimeError(f"{MOST} messages, {rows} are logged and {left} are owed")
+    left = ground.unsettled()
+    if rows + left != MAX_UNITS:
+        raise RuntimeError(f"{MAX_UNITS} messages, {rows} are logged and {left} are owed")
     return figure
 
 
 def _logged(ground: Ground) -> int:
-    return ground.count("SELECT max(id) FROM actors_activity")
-
-
-def _wait(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
+    return ground.last_id(ground.ours, ground.ours.activity)
 
 
 def _figure(what: str, before_mb: float, running: Running, units: int, unit: str) -> Figure:

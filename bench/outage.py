@@ -1,13 +1,12 @@
 """What a create costs while RabbitMQ is away, frozen or stopped, beside what it costs while RabbitMQ is there."""
 
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import load
-from bench.figures import Figure, number, ratios
+from bench.figures import Figure, beside
 from bench.ground import Ground
-from bench.sizes import CLIENTS, Extent
+from bench.sizes import Extent
 
 # A steady rate for the 99th percentile, as fast as the answers come for the rate: many short turns, since what else a
 # machine does comes and goes within seconds.
@@ -72,9 +71,7 @@ def _fast(port: int) -> load.Answers:
 
 
 def _create(port: int, total: int, *, per_second: float = 0) -> load.Answers:
-    return load.run(
-        load.Load(port=port, requests=(load.post(port),), total=total, clients=CLIENTS, per_second=per_second)
-    )
+    return load.run(load.Load(port=port, requests=(load.post(port),), total=total, per_second=per_second))
 
 
 def _verify(ground: Ground, expected: int) -> None:
@@ -99,5 +96,4 @@ def _figures(
 
 def _figure(name: str, rounds: list[tuple[float, float]], unit: str, *, goal: float, floor: float) -> Figure:
     present, absent = map(list, zip(*rounds, strict=True))
-    both = f"{number(statistics.median(absent))} {unit}, {number(statistics.median(present))} while it is there"
-    return Figure(name=name, rounds=ratios(absent, present), unit="×", goal=goal, floor=floor, remark=both)
+    return beside(name, absent, present, unit, goal=goal, floor=floor)

@@ -48,7 +48,7 @@ def working(ground: Ground) -> Iterator[Running]:
     owe(ground, MESSAGES)
     carry(ground, MESSAGES)
     with ground.worker(ground.ours) as pool:
-        wait_until(lambda: ground.count("SELECT max(id) FROM actors_activity") > 0, timeout_seconds=30)
+        wait_until(lambda: ground.last_id(ground.ours, ground.ours.activity) > 0, timeout_seconds=30)
         yield pool
 
 
@@ -120,7 +120,7 @@ def _top(title: str, counted: Counter[str], samples: int) -> str:
 def _under_load(web: Running, request: tuple[str, int]) -> Iterator[None]:
     """Ask for as long as the block lasts."""
     stop = threading.Event()
-    asked = load.Load(port=web.port, requests=(request,), total=CLIENTS * 20, clients=CLIENTS)
+    asked = load.Load(port=web.port, requests=(request,), total=CLIENTS * 20)
 
     def ask() -> None:
         while not stop.is_set():

@@ -1,13 +1,12 @@
 """GET, ours beside the lesson's: pages of 5 and of 100 among a thousand tasks, and one task."""
 
-import statistics
 from dataclasses import dataclass
 
 from bench import load
-from bench.figures import Figure, number, ratios
+from bench.figures import Figure, beside
 from bench.ground import Ground, Running
 from bench.sites import LESSON, OURS, Site
-from bench.sizes import CLIENTS, Extent
+from bench.sizes import Extent
 from bench.turns import in_turns
 
 TASKS = 1_000
@@ -66,7 +65,7 @@ def fill(ground: Ground, site: Site) -> None:
 def _read(web: Running, page: str, requests: int) -> Reads:
     before = web.cpu_seconds()
     asked = (load.get(web.port, PAGES[page][0]),)
-    answers = load.run(load.Load(port=web.port, requests=asked, total=requests, clients=CLIENTS))
+    answers = load.run(load.Load(port=web.port, requests=asked, total=requests))
     web_ms = (web.cpu_seconds() - before) * 1000 / requests
     return Reads(per_second=answers.per_second, p99_ms=answers.ms(99), web_ms=web_ms)
 
@@ -83,8 +82,7 @@ def _verify(web: Running, page: str) -> None:
 def _beside(page: str, mine: list[Reads], theirs: list[Reads]) -> list[Figure]:
     def figure(attribute: str, name: str, unit: str, goal: float | None = None, floor: float | None = None) -> Figure:
         a, b = ([getattr(each, attribute) for each in rounds] for rounds in (mine, theirs))
-        both = f"{number(statistics.median(a))} and {number(statistics.median(b))} {unit}"
-        return Figure(name=name, rounds=ratios(a, b), unit="×", goal=goal, floor=floor, remark=both)
+        return beside(name, a, b, unit, goal=goal, floor=floor)
 
     return [
         figure("per_second", f"{page}: reads a second, of {LESSON}", "a second", 3.0, 2.0),

@@ -5,7 +5,6 @@ writes a line and a row, exactly once; what a peer writes is said beside it.
 """
 
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from bench.figures import Figure, number, ratios
+from bench.figures import Figure, beside
 from bench.ground import Ground, Running
 from bench.messages import carry, owe
 from bench.rows import make_alike
@@ -25,7 +24,7 @@ from bench.turns import in_turns
 from project.local.stack import ROOT
 
 PROBE = 1_000
-FEWEST, MOST = 600, 60_000
+MIN_MESSAGES, MAX_MESSAGES = 600, 60_000
 DOES = {
     "celery-rabbitmq": "a line",
     "celery-rabbitmq-row": "acknowledged late, a line and the same row",
@@ -51,7 +50,7 @@ def measure(ground: Ground, extent: Extent) -> list[Figure]:
 
 
 def _enough(messages: float) -> int:
-    return int(round(max(FEWEST, min(MOST, messages)), -2))
+    return int(round(max(MIN_MESSAGES, min(MAX_MESSAGES, messages)), -2))
 
 
 def work(ground: Ground, site: Site, messages: int) -> float:
@@ -90,10 +89,7 @@ class Lines:
 
 
 def _rows(ground: Ground, site: Site) -> Callable[[], int]:
-    # The last id costs a database nothing, a count would cost more the more there is; in the end all are counted.
-    if site.is_ours:
-        return lambda: ground.count("SELECT max(id) FROM actors_activity")
-    return lambda: ground.count("SELECT max(id) FROM peers_activity", PEERS_DATABASE)
+    return lambda: ground.last_id(site, site.activity)
 
 
 def _preload(ground: Ground, site: Site, messages: int) -> None:
@@ -145,7 +141,7 @@ def _verify(ground: Ground, site: Site, pool: Running, messages: int) -> None:
     found = ground.database(site.database).execute(query).fetchall()
     if [row[0] for row in found] != expected:
         raise RuntimeError(f"{site.name}: {messages} messages, {len(found)} rows of {len(set(found))} tasks")
-    if site.is_ours and (left := ground.count("SELECT count(*) FROM outbox_outboxmessage")):
+    if site.is_ours and (left := ground.unsettled()):
         raise RuntimeError(f"{site.name}: {left} rows of the outbox are left")
 
 
@@ -161,12 +157,4 @@ def _absolute(mine: list[float], messages: dict[str, int]) -> Figure:
 
 def _beside(name: str, mine: list[float], theirs: list[float]) -> Figure:
     goal, floor = GOALS.get(name, (None, None))
-    both = f"{number(statistics.median(mine))} and {number(statistics.median(theirs))} a second"
-    return Figure(
-        name=f"messages a second, of {name} ({DOES[name]})",
-        rounds=ratios(mine, theirs),
-        unit="×",
-        goal=goal,
-        floor=floor,
-        remark=both,
-    )
+    return beside(f"messages a second, of {name} ({DOES[name]})", mine, theirs, "a second", goal=goal, floor=floor)
