@@ -7,16 +7,13 @@ from psycopg import sql
 
 from bench.ground import Ground
 from bench.sites import Site, ours
+from bench.users import USERS, add_users
 
 RARE_TITLE = "Zilzila hisoboti"
 RARE_DESCRIPTION = "qaldirgʻochlar"
-LARGE_USERS, FEW_USERS = 1_000, 10
+FEW_USERS = 10
 MANY = 100_000
 
-USERS = """
-INSERT INTO auth_user (password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined)
-SELECT '!', false, 'user' || number, '', '', '', false, true, now() FROM generate_series(2, %(users)s::int) AS number
-"""
 TASKS = """
 INSERT INTO tasks_task (title, description, completed, owner_id, created_at, updated_at)
 SELECT CASE WHEN number < 600 AND number %% 100 = 42 THEN %(rare_title)s || ' ' || number
@@ -62,10 +59,10 @@ def grown(ground: Ground, rows: int) -> Site:
 
 
 def _fill(ground: Ground, site: Site, rows: int) -> None:
-    users = LARGE_USERS if rows >= MANY else FEW_USERS
+    users = USERS if rows >= MANY else FEW_USERS
     values = {"rows": rows, "users": users, "rare_title": RARE_TITLE, "rare_description": RARE_DESCRIPTION}
     database = ground.database(site.database)
-    database.execute(USERS, values)
+    add_users(ground, site, users)
     if rows:
         # Triggers have their part; indexes come afterwards, which takes half the time.
         indexes = database.execute(INDEXES).fetchall()

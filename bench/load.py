@@ -89,10 +89,10 @@ def run(load: Load) -> Answers:
     return Answers(**json.loads(answer))
 
 
-def post(port: int, path: str = "/tasks/", body: str = TASK, *, expected: int = 201) -> tuple[str, int]:
-    """Return a request that creates something."""
-    head = f"Content-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n"
-    return f"POST {path} HTTP/1.1\r\n{_head(port)}{head}\r\n{body}", expected
+def post(port: int, *, token: str = "") -> tuple[str, int]:
+    """Return a request that creates a task, of the user of a token or else of the first user."""
+    head = f"Content-Type: application/json\r\nContent-Length: {len(TASK)}\r\n"
+    return f"POST /tasks/ HTTP/1.1\r\n{_head(port, token)}{head}\r\n{TASK}", 201
 
 
 def get(port: int, path: str) -> tuple[str, int]:
@@ -112,8 +112,9 @@ def sign_in(port: int) -> str:
     return str(_json("POST", port, "/api/token/", credentials, {"Content-Type": "application/json"})["access"])
 
 
-def _head(port: int) -> str:
-    return f"Host: {LOOPBACK}:{port}\r\nAccept: application/json\r\nAuthorization: Bearer {sign_in(port)}\r\n"
+def _head(port: int, token: str = "") -> str:
+    bearer = token or sign_in(port)
+    return f"Host: {LOOPBACK}:{port}\r\nAccept: application/json\r\nAuthorization: Bearer {bearer}\r\n"
 
 
 def _json(method: str, port: int, path: str, body: str, headers: dict[str, str]) -> Any:
