@@ -1,4 +1,4 @@
-"""Makes the row of the peer that is to do the same as ours cost the same: columns are compared, indexes are copied."""
+"""Gives the peers' row the cost of ours: compares the columns of both tables and copies the indexes."""
 
 from typing import LiteralString
 

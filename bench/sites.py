@@ -63,6 +63,11 @@ class Site:
     def is_ours(self) -> bool:
         return self.name == OURS
 
+    @property
+    def writes_rows(self) -> bool:
+        """Whether its workers write a row for each message, and not a line alone."""
+        return self.is_ours or "-row" in self.name
+
 
 def ours(servers: Servers, *, database: str = DATABASE) -> Site:
     """Return our service with the settings of production."""
@@ -111,7 +116,7 @@ def peer(servers: Servers, name: str) -> Site:
         queue=queue,
         variables=variables,
         web=THEIR_GUNICORN,
-        worker=(*django, "rundramatiq", *DRAMATIQ_SIZE) if name == "dramatiq" else CELERY_WORKER,
+        worker=(*django, "rundramatiq", *DRAMATIQ_SIZE) if name.startswith("dramatiq") else CELERY_WORKER,
         manage=django,
     )
 
@@ -119,7 +124,7 @@ def peer(servers: Servers, name: str) -> Site:
 def _their_queue(servers: Servers, name: str) -> tuple[str, Queue]:
     if name == LESSON:
         return servers.redis.url, RedisQueue(url=servers.redis.url)
-    if name == "dramatiq":
+    if name.startswith("dramatiq"):
         url = f"{servers.rabbitmq.url}plain"
         return url, RabbitmqQueue(url=url, name="default", task_id=of_dramatiq)
     url = f"{servers.rabbitmq.url}celery"

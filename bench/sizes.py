@@ -47,7 +47,7 @@ FULL = Extent(
     reads=300,
     pages=("page of 5", "page of 100", "one task"),
     peers=("celery-redis", "celery-rabbitmq", "dramatiq"),
-    workers=("celery-rabbitmq", "celery-rabbitmq-row", "dramatiq"),
+    workers=("celery-rabbitmq", "celery-rabbitmq-row", "celery-rabbitmq-row-reconnecting", "dramatiq", "dramatiq-row"),
     work_rounds=3,
     work_seconds=3.0,
 )
@@ -57,7 +57,7 @@ QUICK = Extent(
     reads=200,
     pages=("page of 5", "page of 100"),
     peers=("celery-redis",),
-    workers=("celery-rabbitmq",),
+    workers=("celery-rabbitmq-row",),
     work_rounds=2,
     work_seconds=2.0,
 )

@@ -7,6 +7,8 @@ from typing import Any
 import dj_database_url
 
 PEER = os.environ["PEER"]
+IS_DRAMATIQ = PEER.startswith("dramatiq")
+WRITES_ROW = "-row" in PEER
 SECRET_KEY = os.environ["SECRET_KEY"]
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
@@ -73,7 +75,12 @@ if PEER == "celery-redis":
     CELERY_RESULT_BACKEND = CELERY_BROKER_URL
     CELERY_RESULT_SERIALIZER = "json"
 
-if PEER == "dramatiq":
+if WRITES_ROW and not PEER.endswith("-reconnecting"):
+    # Celery's workers close each database connection before and after each task, whatever `CONN_MAX_AGE` is, unless
+    # they are given a number of tasks that may share one.
+    CELERY_DB_REUSE_MAX = 10_000
+
+if IS_DRAMATIQ:
     INSTALLED_APPS.insert(0, "django_dramatiq")
     DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
     DRAMATIQ_BROKER: dict[str, Any] = {
@@ -87,6 +94,9 @@ if PEER == "dramatiq":
             "django_dramatiq.middleware.DbConnectionsMiddleware",
         ],
     }
+    if WRITES_ROW:
+        # The row has the message's id, which an actor learns from this.
+        DRAMATIQ_BROKER["MIDDLEWARE"].append("dramatiq.middleware.CurrentMessage")
 
 LOGGING = {
     "version": 1,

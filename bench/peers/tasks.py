@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import shared_task
 
-from bench.peers.lines import log_line
+from bench.peers.effects import log_line, write_row
 
 
 @shared_task
@@ -14,15 +14,5 @@ def log_task_creation(task_id: int, title: str, owner: str) -> None:
 
 @shared_task(bind=True, acks_late=True)
 def log_task_creation_with_row(self: Any, task_id: int, title: str, owner: str) -> None:
-    from bench.peers.models import Activity
-
     log_line(task_id, title, owner)
-    Activity.objects.create(
-        message_id=self.request.id,
-        event="task.created",
-        task_id=task_id,
-        title=title,
-        owner=owner,
-        owner_id=1,
-        changes={"title": [None, title], "completed": [None, False]},
-    )
+    write_row(self.request.id, task_id, title, owner)
