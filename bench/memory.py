@@ -12,8 +12,8 @@ from project.local.servers.process import wait_until
 
 MAX_UNITS = 100_000
 START = 1_000
-WEB_SECONDS = 70
-WORKER_SECONDS = 40
+WEB_SECONDS = 50
+WORKER_SECONDS = 30
 
 
 def measure(ground: Ground, extent: Extent) -> list[Figure]:
