@@ -1,6 +1,7 @@
-"""A relay in a process of its own, which carries all there is once it is told to: `relay` starts it.
+"""A relay in a process of its own, which publishes every pending row: `bench.messages` starts it.
 
-Says `ready` when connected, waits for a line, and then says how long it took, by the clock and of the processor.
+Prints `ready` when it is connected, waits for a line of input, and then prints how long it took, by the clock and of
+the processor. The only module of bench that imports the service's own code.
 """
 
 import json
@@ -14,6 +15,7 @@ DEADLINE_SECONDS = 120.0
 
 def main() -> None:
     django.setup()
+    # Models can be imported only now.
     from actors.outbox.relay.relay import Relay, ready_rows
     from actors.outbox.relay.thread import make_publisher
 
