@@ -1,4 +1,4 @@
-"""GET, ours beside the lesson's: pages of 5 and of 100 among a thousand tasks, and one task."""
+"""Measures `GET`, ours beside the lesson's: pages of 5 and of 100 among 1,000 tasks, and one task; all by one user."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Who is measured: our service and its peers, each with its database, its queue and the commands that run it."""
+"""The services that are measured, ours and its peers: database, queue, environment and commands of each."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Rounds: everybody in turns, each round another one first, so that a busier minute is nobody's alone."""
+"""Runs rounds in which each name is measured once; the first place rotates, so that a busy minute hits all alike."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
