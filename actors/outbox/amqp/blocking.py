@@ -1,6 +1,7 @@
-"""A blocking connection to RabbitMQ that never blocks for long: pika's own waits for an answer for as long as it takes.
+"""A blocking connection to RabbitMQ whose waits have a time limit. pika's own waits for an answer without one.
 
-Guarantee: every wait ends within `TIMEOUT_SECONDS`, and within `HURRY_SECONDS` once another thread asks for haste.
+Guarantee: every wait ends within `TIMEOUT_SECONDS`, and within `HURRY_SECONDS` after another thread has called
+`hurry()`. Used by `maintenance.upkeep` and `manage.py outbox repair`; the relay's connection is `connection`.
 """
 
 from collections.abc import Callable
@@ -16,16 +17,19 @@ HURRY_SECONDS = 0.5
 
 
 class TimeLimitedConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
-    """A blocking connection that is given up where RabbitMQ does not answer."""
+    """A blocking connection that is terminated if RabbitMQ does not answer in time."""
 
     patience_seconds = TIMEOUT_SECONDS
 
     def hurry(self) -> None:
-        """Give the connection up soon, and with it any wait, unless it is closed before; safe from any thread."""
+        """Terminate the connection, and with it any wait, after `HURRY_SECONDS` unless it is closed by then.
+
+        Safe to call from any thread.
+        """
         self._impl.ioloop.add_callback_threadsafe(partial(self._give_up_after, HURRY_SECONDS, "no answer in time"))
 
     def close_quickly(self) -> None:
-        """Close, politely if RabbitMQ answers at once."""
+        """Close the connection: with AMQP's close handshake if RabbitMQ answers within `HURRY_SECONDS`."""
         self.patience_seconds = HURRY_SECONDS
         with suppress(AMQPError, OSError):
             self.close()
@@ -48,6 +52,10 @@ class TimeLimitedConnection(pika.BlockingConnection):  # type: ignore[misc]  # p
 
 def connect_with_time_limit(parameters: Any, *, heartbeat_seconds: int) -> TimeLimitedConnection:
     """Connect, in one attempt.
+
+    Args:
+        parameters: pika's connection parameters; their timeouts and number of attempts are overwritten.
+        heartbeat_seconds: the heartbeat interval to ask RabbitMQ for.
 
     Raises:
         AMQPError, AMQPConnectorException, OSError: RabbitMQ cannot be reached.

@@ -1,4 +1,4 @@
-"""What the connections of this process are called, for whoever watches RabbitMQ's management UI."""
+"""Names for this process's connections, as RabbitMQ's management UI shows them to operators."""
 
 import copy
 import os
@@ -9,12 +9,12 @@ from actors.outbox.conf import application
 
 
 def process_name(role: str) -> str:
-    """Return what this process is called in a role, such as `vazifa worker web-1 pid=42`."""
+    """Return this process's name in a role, such as `vazifa worker web-1 pid=42`."""
     return f"{application()} {role} {socket.gethostname()} pid={os.getpid()}"
 
 
 def with_connection_name(parameters: Any, name: str) -> Any:
-    """Return copies of pika's connection parameters, one or several of them, under which a connection has `name`."""
+    """Return a copy of pika's connection parameters (one, or a list of them) with `name` as the connection's name."""
     if isinstance(parameters, list):
         return [with_connection_name(each, name) for each in parameters]
     named = copy.copy(parameters)

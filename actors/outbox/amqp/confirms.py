@@ -1,7 +1,8 @@
-"""What became of each message that was sent over one channel: confirmed, refused, unroutable or unknown.
+"""Tracks publisher confirms: what became of each message sent over one channel.
 
-Guarantee: a message is `confirmed` only if RabbitMQ said so of this very message, and whatever was not settled is
-`unknown`, never forgotten. Pure bookkeeping over a pika channel in confirm mode; `publisher` drives it.
+Guarantee: a message is `confirmed` only if RabbitMQ has acknowledged that very message. One that RabbitMQ did not
+answer is reported as `unknown`, never forgotten. Pure bookkeeping over a pika channel in confirm mode; `publisher`
+drives it.
 """
 
 import struct
@@ -12,11 +13,12 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
 
-# Carried by each message, so that a returned one is known even among equals; .NET's client does the same.
+# A header of each message, which identifies a returned one even among equal messages; .NET's client does the same.
 SEQUENCE_HEADER = "x-publish-sequence"
 
-# Reply codes with which RabbitMQ closes over what a message is: too large (also 311), invalid expiration or user id,
-# headers that fit in no frame. Others, such as 320 (operator) or 403 (permissions), are no message's fault.
+# Reply codes with which RabbitMQ closes a channel or connection because of a message's content: too large (also 311),
+# invalid expiration or user id, headers that fit in no frame. Others, such as 320 (operator) or 403 (permissions), are
+# not caused by a message.
 CHANNEL_FAULTS = frozenset({311, 406, 501, 502})
 CONNECTION_FAULTS = frozenset({501, 502, 505})
 
@@ -29,7 +31,7 @@ class Outgoing:
     """A message for one queue."""
 
     key: int
-    """The caller's; it comes back in the `Outcome`."""
+    """Identifies the message to the caller; the `Outcome` lists messages by it."""
 
     queue: str
     """The routing key on the default exchange."""
@@ -41,26 +43,26 @@ class Outgoing:
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What became of the messages of one `publish()`: each key is in exactly one of the first four."""
+    """The results of one `publish()`: each message's key is in exactly one of the first four fields."""
 
     confirmed: list[int] = field(default_factory=list)
-    """RabbitMQ has it; on a quorum queue, on the disks of a majority."""
+    """RabbitMQ has the message; on a quorum queue, on the disks of a majority."""
 
     refused: dict[int, str] = field(default_factory=dict)
-    """The message's own fault, and why: it would be refused again."""
+    """The message itself is at fault and would be refused again; with the reason."""
 
     unroutable: list[int] = field(default_factory=list)
     """Returned, because its queue is gone. The next `publish()` declares the queue again."""
 
     unknown: list[int] = field(default_factory=list)
-    """Anything else: perhaps sent, perhaps even there. Publish it again later."""
+    """All others: perhaps not sent, perhaps in the queue already. Publish them again later."""
 
     channel_error: str | None = None
-    """Why RabbitMQ closed the channel or connection over one of `unknown`: publish those alone to find which."""
+    """Why RabbitMQ closed the channel or connection over one of the `unknown`; publish each alone to find that one."""
 
 
 def fault_of_a_message(error: BaseException) -> str | None:
-    """Return why RabbitMQ closed a channel or connection, if that was because of what a message is."""
+    """Return why RabbitMQ closed a channel or connection, if a message's content was the reason; otherwise None."""
     if isinstance(error, ChannelClosedByBroker):
         return error.reply_text if error.reply_code in CHANNEL_FAULTS else None
     if isinstance(error, ConnectionClosedByBroker):
@@ -69,7 +71,7 @@ def fault_of_a_message(error: BaseException) -> str | None:
 
 
 class Confirms:
-    """The messages sent over one channel. Its `on_` methods are the channel's callbacks."""
+    """Confirms of the messages sent over one channel. The `on_` methods are the channel's callbacks."""
 
     def __init__(self, channel: Any) -> None:
         self.outcome = Outcome()
@@ -82,11 +84,11 @@ class Confirms:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is outstanding."""
+        """Whether no confirm is outstanding."""
         return not self._outstanding
 
     def start(self) -> Outcome:
-        """Begin another batch and return its outcome, still empty; answers to earlier messages no longer count."""
+        """Begin another batch and return its outcome, still empty; confirms of earlier messages are ignored."""
         self._has_strays = self._has_strays or bool(self._outstanding)
         self._outstanding.clear()
         self._settled_to = self._sent
@@ -94,7 +96,7 @@ class Confirms:
         return self.outcome
 
     def send(self, message: Outgoing) -> None:
-        """Hand a message to the channel; one that cannot even be encoded is refused."""
+        """Publish a message on the channel. One that pika cannot encode is `refused`."""
         sequence = self._sent + 1
         try:
             properties = _with_sequence(message.properties, sequence)
@@ -106,7 +108,7 @@ class Confirms:
             self._outstanding[sequence] = message.key
 
     def give_up(self, unsent: Iterable[Outgoing] = ()) -> Outcome:
-        """Return the outcome with all that is outstanding, and what was not sent, as unknown."""
+        """Return the outcome, with every outstanding message and those in `unsent` as `unknown`."""
         self.outcome.unknown += self._outstanding.values()
         self.outcome.unknown += [message.key for message in unsent]
         self._has_strays = self._has_strays or bool(self._outstanding)
@@ -114,7 +116,7 @@ class Confirms:
         return self.outcome
 
     def on_confirm(self, frame: Any) -> None:
-        """Book an ack or a nack."""
+        """Record an ack or a nack from RabbitMQ."""
         keys = self._settle(frame.method.delivery_tag, multiple=frame.method.multiple)
         if isinstance(frame.method, pika.spec.Basic.Ack):
             self.has_confirmed = True
@@ -123,13 +125,13 @@ class Confirms:
             self.outcome.unknown += keys
 
     def on_return(self, _channel: Any, _method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
-        """Book a returned message; RabbitMQ acknowledges it afterwards, and that then tells nothing."""
+        """Record a returned message. RabbitMQ acknowledges it afterwards; that ack is ignored."""
         key = self._outstanding.pop(properties.headers[SEQUENCE_HEADER], None)
         if key is not None:
             self.outcome.unroutable.append(key)
 
     def on_close(self, error: BaseException) -> None:
-        """Book the end of the channel: a fault is blamed on a message only if no other can have caused it."""
+        """Record that the channel has closed. A message is `refused` for it only if no other can be the cause."""
         fault = fault_of_a_message(error)
         if fault and len(self._outstanding) == 1 and not self._has_strays:
             [key] = self._outstanding.values()
@@ -143,7 +145,7 @@ class Confirms:
         if not multiple:
             key = self._outstanding.pop(sequence, None)
             return [] if key is None else [key]
-        # In AMQP a multiple answer to number 0 is an answer to everything.
+        # In AMQP a multiple ack or nack of tag 0 covers every outstanding message.
         last = min(sequence or self._sent, self._sent)
         waiting = range(self._settled_to + 1, last + 1)
         self._settled_to = max(last, self._settled_to)
@@ -152,7 +154,7 @@ class Confirms:
 
 def _with_sequence(properties: pika.BasicProperties, sequence: int) -> pika.BasicProperties:
     numbered = pika.BasicProperties.__new__(pika.BasicProperties)
-    # What copy.copy does, at a fifth of its time: it is done for every message.
+    # Does what copy.copy does in a fifth of the time; this runs for every message.
     numbered.__dict__.update(properties.__dict__)
     numbered.headers = {**(properties.headers or {}), SEQUENCE_HEADER: sequence}
     return numbered

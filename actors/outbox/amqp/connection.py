@@ -1,7 +1,8 @@
-"""The publisher's one connection to RabbitMQ: opened, watched over and opened again, in the caller's own thread.
+"""The publisher's connection to RabbitMQ, which reconnects by itself. All I/O runs in the caller's own thread.
 
-Guarantee: whatever RabbitMQ does, a turn of I/O ends in time and the connection comes back, one attempt at a time, with
-growing pauses. An outage is logged as an error when it begins, once more when its reason changes, and when it ends.
+Guarantee: whatever RabbitMQ does, a `turn()` ends in time, and a lost connection is opened again, one attempt at a
+time, with exponential backoff. An outage is logged as an error when it begins, again when its reason changes, and when
+it ends (`outage`).
 """
 
 import logging
@@ -31,7 +32,7 @@ NEVER = float("inf")
 
 
 class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """pika's connection, which can also write many messages as one piece and end without a good-bye.
+    """pika's connection, extended by batched writes and by an end without AMQP's close handshake.
 
     By itself pika makes a packet of each of the three frames of a message.
     """
@@ -41,7 +42,7 @@ class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has
 
     @contextmanager
     def corked(self) -> Iterator[None]:
-        """Write what is sent within as one piece."""
+        """Write everything that is sent inside the block at once."""
         self._held = []
         try:
             yield
@@ -52,11 +53,11 @@ class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has
 
     @property
     def unwritten_bytes(self) -> int:
-        """How much waits for the peer to read."""
+        """Bytes in pika's buffer that the socket has not taken yet."""
         return int(self._get_write_buffer_size())
 
     def abort(self, error: Exception) -> None:
-        """End the connection, in whatever state it is, without waiting for the peer; the callbacks tell of `error`."""
+        """End the connection in any state, without waiting for RabbitMQ; the close callbacks receive `error`."""
         if not self._is_aborted and not self.is_closed:
             self._is_aborted = True
             self._terminate_stream(error)
@@ -69,7 +70,7 @@ class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has
 
 
 class ReconnectingConnection:
-    """One connection with one channel in confirm mode, or on its way there. Nothing of it survives a fork."""
+    """One connection with one channel in confirm mode, or on the way there. Not to be used after a fork."""
 
     def __init__(
         self,
@@ -81,9 +82,9 @@ class ReconnectingConnection:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.confirms: Confirms | None = None
-        """The channel, once it is open and in confirm mode."""
+        """The channel's confirms; None until the channel is open and in confirm mode."""
         self.is_blocked = False
-        """Whether RabbitMQ has stopped reading, being short of memory or disk."""
+        """Whether RabbitMQ has stopped reading from this connection, being short of memory or disk."""
         self.declarations = Declarations(clock=clock)
         self.pika: CorkedConnection | None = None
         self._parameters = _own_parameters(parameters, client_name, connect_timeout_seconds)
@@ -99,10 +100,10 @@ class ReconnectingConnection:
         self._is_closing = False
 
     def turn(self, *, until: float) -> None:
-        """Do what I/O there is, waiting for some until a time of the clock; connect if that is due."""
+        """Process pending I/O, waiting for it until the clock reads `until`; connect if that is due."""
         if self.pika is None and not self._is_closing and self._clock() >= self._not_before:
             self._connect()
-        # pika watches over the opening of a connection, not over that of a channel.
+        # pika has a timeout for opening a connection, but none for opening a channel.
         if self._clock() >= self._setup_deadline():
             self.abort("RabbitMQ did not open a channel in time")
         timer = self._ioloop.call_later(max(0.0, min(until, self._next_event()) - self._clock()), _do_nothing)
@@ -111,17 +112,17 @@ class ReconnectingConnection:
         self._ioloop.remove_timeout(timer)
 
     def interrupt(self) -> None:
-        """End the current or the next `turn()`; safe from any thread."""
+        """End the current or the next `turn()`; safe to call from any thread."""
         self._ioloop.add_callback_threadsafe(_do_nothing)
 
     def abort(self, reason: str) -> None:
-        """Give the connection up, because its peer does not answer."""
+        """Terminate the connection, because RabbitMQ does not answer."""
         self.confirms = None
         if self.pika is not None:
             self.pika.abort(TimeoutError(reason))
 
     def close(self) -> None:
-        """Close the connection, politely if the peer answers at once, and release everything."""
+        """Close the connection and release everything; the close handshake has `CLOSE_TIMEOUT_SECONDS`."""
         self._is_closing = True
         if self.pika is not None and self.confirms is not None:
             self.pika.close()
@@ -219,7 +220,8 @@ def _own_parameters(
     own = with_connection_name(parameters, client_name)
     own.connection_attempts = 1
     own.socket_timeout = own.stack_timeout = connect_timeout_seconds
-    # Blocked, it is worth keeping: RabbitMQ says here when it reads again, and tells a new one nothing.
+    # A blocked connection is worth keeping: RabbitMQ reports on it when it reads again, and a new one would not even be
+    # notified that it is blocked.
     own.blocked_connection_timeout = None
     return own
 

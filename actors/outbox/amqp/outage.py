@@ -1,4 +1,4 @@
-"""What a RabbitMQ that cannot be reached looks like, and one log line when that begins and when it ends."""
+"""Recognises that RabbitMQ cannot be reached, and logs an outage when it begins, changes and ends."""
 
 import logging
 import re
@@ -9,12 +9,12 @@ from pika.exceptions import AMQPError, ConnectionOpenAborted
 
 logger = logging.getLogger(__name__)
 
-# A peer that stays silent during the handshake and a name that does not resolve are no AMQPError to pika.
+# For a server that stays silent during the handshake and for a name that does not resolve, pika raises no AMQPError.
 CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
 
 
 class Outage:
-    """Logs an outage, not every attempt to end it."""
+    """Logs an outage, not every attempt to reconnect."""
 
     def __init__(self, address: str, *, clock: Callable[[], float]) -> None:
         self._address = address
@@ -23,7 +23,7 @@ class Outage:
         self._kind: type[BaseException] | None = None
 
     def begin(self, error: BaseException) -> None:
-        """Log that the connection is lost or cannot be made, unless that is known."""
+        """Log that the connection is lost or cannot be made, unless that was logged for the same kind of error."""
         if self._kind is None:
             self._since = self._clock()
             logger.error("rabbitmq away %s reason=%r", self._address, explain(error))
@@ -32,26 +32,26 @@ class Outage:
         self._kind = type(error)
 
     def hand_over(self) -> None:
-        """Log that another process sees to it from now on, if this one could not."""
+        """Log that another process has taken over, if this one could not connect."""
         if self._kind is not None:
             logger.info("rabbitmq seen to by another process %s", self._address)
         self._kind = None
 
     def end(self) -> None:
-        """Log that messages can be published again, if they could not before."""
+        """Log that RabbitMQ can be reached again, if it could not before."""
         if self._kind is not None:
             logger.info("rabbitmq back %s after_seconds=%.1f", self._address, self._clock() - self._since)
         self._kind = None
 
 
 def explain(error: BaseException) -> str:
-    """Return, in one line, the cause of a failed connection, which pika wraps in others."""
+    """Return the cause of a failed connection in one line; pika wraps it in other exceptions."""
     inner = [*getattr(error, "exceptions", ()), getattr(error, "exception", None), *error.args[:1]]
     causes = [each for each in inner if isinstance(each, BaseException)]
     if causes:
         return explain(causes[-1])
     if isinstance(error, ConnectionOpenAborted):
         return "no answer in time"
-    # pika guesses from the moment of the close, and keeps what RabbitMQ said only as text.
+    # pika guesses a cause from the moment of the close, and keeps RabbitMQ's reply only as text.
     said = re.search(r"ConnectionClosedByBroker: \((\d+)\) (['\"])(.*?)\2", str(error))
     return f"{said[1]} {said[3]}" if said else " ".join(str(error).split()) or type(error).__name__

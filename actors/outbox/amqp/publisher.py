@@ -1,8 +1,9 @@
-"""Publishes messages with confirms, many at once, and says what became of each.
+"""Publishes messages with publisher confirms, many at once, and returns the outcome of each.
 
-Guarantee: `publish()` ends in time, whatever RabbitMQ does, and calls confirmed only what RabbitMQ has confirmed. All
-happens in the caller's own thread, which must come back to `run()` or `publish()` more often than heartbeats are due.
-Knows no database: `relay` brings the messages and stamps the rows; `confirms` keeps the books, `connection` the line.
+Guarantee: `publish()` ends in time, whatever RabbitMQ does, and reports as confirmed only what RabbitMQ has confirmed.
+Everything runs in the caller's own thread, which must call `run()` or `publish()` more often than heartbeats are due.
+Knows no database: `relay` passes the messages and marks the rows; `confirms` tracks the confirms, `connection`
+reconnects.
 """
 
 import math
@@ -22,7 +23,7 @@ __all__ = ["Outcome", "Outgoing", "Publisher"]
 CONNECT_TIMEOUT_SECONDS = 5.0
 ON_WAIT_SECONDS = 1.0
 STOP_GRACE_SECONDS = 0.5
-# What waits for RabbitMQ to read, at most: about 200 small messages. Measured, 16 to 256 KiB are equally fast.
+# The most to keep in the write buffer: about 200 small messages. Measured, 16 to 256 KiB are equally fast.
 CHUNK_BYTES = 128 * 1024
 OVERHEAD_BYTES = 250
 
@@ -30,7 +31,7 @@ OVERHEAD_BYTES = 250
 class Publisher:
     """A connection to RabbitMQ that publishes with confirms. It belongs to one thread.
 
-    After a fork the child makes a new one, and does not even close this one: the socket is its parent's.
+    After a fork the child makes a new publisher and must not even close this one: the socket is the parent's.
     """
 
     def __init__(
@@ -42,11 +43,11 @@ class Publisher:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Prepare to connect; the first `run()` does.
+        """Prepare to connect; the first `run()` connects.
 
         Args:
-            parameters: where and as whom; heartbeats as in there, timeouts and retries are the publisher's own.
-            client_name: what the management UI shows as the connection's name.
+            parameters: host, credentials and heartbeat; timeouts and retries in there are replaced.
+            client_name: the connection's name in the management UI.
             connect_timeout_seconds: for TCP, TLS and AMQP together, for each address of the host.
             clock: monotonic seconds.
             jitter: random numbers from 0 to 1, for the pauses between attempts to connect.
@@ -64,34 +65,37 @@ class Publisher:
         self._stopped = threading.Event()
 
     def is_ready(self) -> bool:
-        """Say whether a message could be published now: connected, in confirm mode, not blocked by a resource alarm."""
+        """Return whether a message can be published now: connected, in confirm mode, not blocked by an alarm."""
         return self._connection.confirms is not None and not self._connection.is_blocked
 
     def run(self, timeout_seconds: float) -> None:
-        """Connect and stay connected: serve heartbeats, hear what RabbitMQ says.
+        """Connect and stay connected: process heartbeats and other frames from RabbitMQ.
 
-        Returns at once after `stop()`, after `wake()` as soon as the time of a `rest()` is over, as soon as the
-        publisher becomes ready, and when the time is over.
+        Returns at once after `stop()`, after `wake()` as soon as a `rest()` is over, as soon as the publisher becomes
+        ready, and after `timeout_seconds`.
         """
         deadline = self._clock() + timeout_seconds
         became_ready = False
         while not (became_ready or self._stopped.is_set() or self._clock() >= self._end_of_run(deadline)):
             became_ready = self._turn_becomes_ready(self._end_of_run(deadline))
         if not became_ready:
-            # However often it is woken, it hears RabbitMQ and answers.
+            # Frames from RabbitMQ are read and answered even if every call returns early because of `wake()`.
             self._connection.turn(until=self._clock())
         self._woken.clear()
 
     def publish(self, messages: Sequence[Outgoing], *, timeout_seconds: float, on_wait: Callable[[], None]) -> Outcome:
-        """Publish messages and wait for what becomes of them; declare their queues first if that is due.
+        """Publish messages and wait for their confirms; declare their queues first if that is due.
 
-        A peer that leaves confirms outstanding is taken for dead and the connection is given up, unless RabbitMQ has
-        said that it is blocked.
+        If confirms are still outstanding at the end, RabbitMQ is taken for dead and the connection is terminated,
+        unless RabbitMQ has reported it as blocked.
 
         Args:
-            messages: how many there may be outstanding at once, the caller decides.
-            timeout_seconds: for everything; half a second more is possible.
-            on_wait: called about once a second meanwhile. What it raises ends the waiting and is passed on.
+            messages: all of them may be outstanding at once: the caller bounds their number.
+            timeout_seconds: for declarations, writes and confirms together; it may take half a second longer.
+            on_wait: called about once a second meanwhile. An exception from it ends the wait and is passed on.
+
+        Returns:
+            The outcome of each message. Without a ready connection all are `unknown`.
         """
         deadline = Deadline(seconds=timeout_seconds, on_wait=on_wait, clock=self._clock, stopped=self._stopped)
         confirms = self._connection.confirms
@@ -108,26 +112,29 @@ class Publisher:
         return outcome
 
     def rest(self, seconds: float) -> None:
-        """Let no `wake()` count for so long: commits that follow closely then share a batch, and what a batch costs."""
+        """Ignore `wake()` for `seconds`, so that commits in quick succession are published, and paid for, as one batch.
+
+        A wake-up meanwhile takes effect at the end.
+        """
         self._rests_until = self._clock() + seconds
 
     def wake(self) -> None:
-        """Make `run()` return at once, the current or the next, if a message could be published; safe from any thread.
+        """Make the current or the next `run()` return at once, if a message can be published; safe from any thread.
 
-        Else nothing happens, as nothing could be done: `run()` returns when the publisher becomes ready. A `publish()`
-        is not disturbed.
+        Otherwise this does nothing: `run()` returns by itself when the publisher becomes ready. A `publish()` is not
+        interrupted.
         """
         if self.is_ready() and not self._woken.is_set():
             self._woken.set()
             self._connection.interrupt()
 
     def stop(self) -> None:
-        """Make `run()` return at once and `publish()` within half a second, from now on; safe from any thread."""
+        """From now on make `run()` return at once and `publish()` within half a second; safe from any thread."""
         self._stopped.set()
         self._connection.interrupt()
 
     def close(self) -> None:
-        """Close the connection; takes a second at most. The publisher is of no use afterwards."""
+        """Close the connection; this takes a second at most. The publisher cannot be used afterwards."""
         self._connection.close()
 
     def _end_of_run(self, deadline: float) -> float:
@@ -149,7 +156,7 @@ class Publisher:
         return {each.queue for each in declarations if each.is_done}
 
     def _send_some(self, confirms: Confirms, unsent: deque[Outgoing]) -> bool:
-        """Send what the connection takes at once; return whether there is nothing more to send or to wait for."""
+        """Send what fits into the write buffer; return whether nothing is left to send or to wait for."""
         if self._connection.confirms is not confirms:
             return True
         if self.is_ready() and not self._stopped.is_set():
@@ -178,7 +185,7 @@ class Publisher:
 
 
 class Deadline:
-    """How long to wait for RabbitMQ, and whom to tell meanwhile."""
+    """The end of a wait for RabbitMQ, and a callback about once a second until then."""
 
     def __init__(
         self, *, seconds: float, on_wait: Callable[[], None], clock: Callable[[], float], stopped: threading.Event
@@ -192,18 +199,18 @@ class Deadline:
 
     @property
     def until(self) -> float:
-        """When to look again."""
+        """When the next tick is due, or the wait is over."""
         return min(self._deadline, self._tick_at)
 
     def is_over(self) -> bool:
-        """Say whether the time is over; it is soon, once a stop is asked."""
+        """Return whether the wait is over; after a stop request it is within `STOP_GRACE_SECONDS`."""
         if self._stopped.is_set() and not self._is_cut:
             self._is_cut = True
             self._deadline = min(self._deadline, self._clock() + STOP_GRACE_SECONDS)
         return self._clock() >= self._deadline
 
     def tick(self) -> None:
-        """Tell of the waiting, if that is due."""
+        """Call `on_wait`, if that is due."""
         if self._clock() >= self._tick_at:
             self._tick_at = self._clock() + ON_WAIT_SECONDS
             self._on_wait()

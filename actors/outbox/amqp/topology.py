@@ -1,11 +1,11 @@
-"""The queues in RabbitMQ: their arguments, and their declaration, each one's dead-letter queue before it.
+"""The queues in RabbitMQ: their arguments, and their declaration, each after its dead-letter queue.
 
-Everything that RabbitMQ 3.10 and 4.x would choose differently is written out, so that both serve alike. Arguments are
-final from the first deploy on, because RabbitMQ refuses to change an existing queue. The setting `OUTBOX_QUEUE_TYPE`
-picks the type: `quorum`, or `classic` for a node that has no quorum queues or no disk to spare.
+Every argument whose default differs between RabbitMQ 3.10 and 4.x is given explicitly, so that both behave alike.
+Arguments are final from the first deploy on, because RabbitMQ refuses to change an existing queue. The setting
+`OUTBOX_QUEUE_TYPE` picks the type: `quorum`, or `classic` for a node that has no quorum queues or no disk to spare.
 
-Guarantee: a queue that RabbitMQ refuses to declare disturbs no other queue, is logged once with what to do about it,
-and is tried again at intervals, so that an operator who mends it need restart nothing.
+Guarantee: a queue that RabbitMQ refuses to declare affects no other queue, is logged once with a hint what to do, and
+is declared again at intervals, so that an operator who repairs it need restart nothing.
 """
 
 import logging
@@ -22,26 +22,26 @@ logger = logging.getLogger(__name__)
 
 AGAIN_AFTER_SECONDS = 5.0
 NOT_FOUND = 404
-# Deliveries, of one message. A backstop, not a judgement: every closed consumer counts for all that it had
-# prefetched, so a low limit condemns healthy messages after a few restarts of their workers.
+# Deliveries of one message. Only a backstop: a consumer that closes counts as a delivery of every message it had
+# prefetched, so a low limit would dead-letter healthy messages after a few restarts of their workers.
 DELIVERY_LIMIT = 1_000
-# RabbitMQ 4.x deletes what exceeds its default of 20; -1 means unlimited to 4.x and at once to 3.10.
+# RabbitMQ 4.x deletes messages beyond its default of 20 deliveries; -1 means unlimited on 4.x, but at once on 3.10.
 DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
 
 
 def dead_letter_queue(queue_name: str) -> str:
-    """Return the name of the queue that takes the dead letters of `queue_name`."""
+    """Return the name of the queue for the dead letters of `queue_name`."""
     return xq_name(queue_name)
 
 
 def work_queue_arguments(queue_name: str) -> dict[str, Any]:
     """Return the arguments of a queue that workers consume.
 
-    At-least-once dead-lettering needs `reject-publish`: without it RabbitMQ falls back to at-most-once, in silence.
+    At-least-once dead-lettering needs `reject-publish`: without it RabbitMQ silently falls back to at-most-once.
 
-    What a classic queue does not have: copies on other nodes; a delivery limit, so that what kills its worker is given
-    up by its starts alone; dead-lettering at least once, so that a node that dies may lose a dead letter between the
-    two queues. Its row is still owed then: repair publishes it again, and it is judged again.
+    A classic queue lacks: copies on other nodes; a delivery limit, so that a poison message is given up by its count of
+    starts alone; at-least-once dead-lettering, so that a node that dies may lose a dead letter between the two queues.
+    The message's row is still unsettled then: repair publishes it again, and it is dead-lettered again.
     """
     dead_letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead_letter_queue(queue_name)}
     if queue_type() == CLASSIC:
@@ -56,14 +56,14 @@ def work_queue_arguments(queue_name: str) -> dict[str, Any]:
 
 
 def dead_letter_queue_arguments() -> dict[str, Any]:
-    """Return the arguments of a queue of dead letters: nothing expires, nothing moves on."""
+    """Return the arguments of a dead-letter queue: its messages neither expire nor move on."""
     if queue_type() == CLASSIC:
         return {"x-queue-type": CLASSIC}
     return {"x-queue-type": QUORUM, "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT}
 
 
 class Declaration:
-    """One queue, on a channel of its own: a refusal closes only that."""
+    """The declaration of one queue, on a channel of its own: a refusal closes only that channel."""
 
     def __init__(self, connection: Any, queue: str) -> None:
         self.queue = queue
@@ -99,7 +99,7 @@ class Declaration:
 
 
 class Declarations:
-    """The declarations of all connections, one connection after the other."""
+    """The queues' declarations, over the current connection and those that follow it."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -108,7 +108,7 @@ class Declarations:
         self._logged: dict[str, str] = {}
 
     def get(self, connection: Any, queue: str) -> Declaration:
-        """Return how the declaration of `queue` stands; begin it if that is due."""
+        """Return the declaration of `queue`; begin it if there is none, or a refused one is due again."""
         known = self._by_queue.get(queue)
         if known is None or (known.refusal is not None and self._is_due_again(queue)):
             known = self._by_queue[queue] = Declaration(connection, queue)
@@ -116,14 +116,14 @@ class Declarations:
         return known
 
     def forget(self, queue: str) -> None:
-        """Have a queue declared again before the next message to it."""
+        """Forget a queue's declaration, so that it is declared again before the next message to it."""
         self._by_queue.pop(queue, None)
 
     def forget_all(self) -> None:
         self._by_queue.clear()
 
     def log_refusal(self, declaration: Declaration) -> None:
-        """Log a refusal, once as long as its reason stays the same."""
+        """Log a refusal, once for as long as its reason stays the same."""
         queue, refusal = declaration.queue, declaration.refusal
         if refusal is None:
             self._logged.pop(queue, None)
@@ -136,7 +136,7 @@ class Declarations:
 
 
 def declare(channel: Any, queue: str) -> None:
-    """Declare a queue over a `BlockingChannel`; what exists as it should stays as it is.
+    """Declare a queue and its dead-letter queue over a `BlockingChannel`; idempotent.
 
     Raises:
         ChannelClosedByBroker: RabbitMQ refuses, and has closed the channel.
@@ -149,10 +149,10 @@ def declare(channel: Any, queue: str) -> None:
 
 
 def count_ready(connection: Any, queue: str) -> int:
-    """Return how many messages wait in a queue that no worker has taken; one that is gone is declared again, empty.
+    """Return how many messages in a queue are ready: not delivered to a consumer. A missing queue is declared, empty.
 
     Raises:
-        ChannelClosedByBroker: RabbitMQ refuses to tell, or to declare.
+        ChannelClosedByBroker: RabbitMQ refuses to count or to declare.
         AMQPError: the connection is lost.
     """
     try:
@@ -168,7 +168,7 @@ def count_ready(connection: Any, queue: str) -> int:
 
 
 def explain_refusal(queue: str, refusal: str) -> str:
-    """Say which queue RabbitMQ refused to declare, over which argument, and what to do."""
+    """Return log fields that say which queue RabbitMQ refused to declare, over which argument, and what to do."""
     differing = re.search(r"inequivalent arg '([^']+)' for queue '([^']+)'", refusal)
     if differing is None:
         return f"queue={queue} reason={refusal!r} hint='its messages wait in the outbox until it can be declared'"
