@@ -1,8 +1,9 @@
-"""Carries rows to RabbitMQ: claim a batch, publish it with confirms, stamp what was confirmed.
+"""The relay: claims due rows, publishes their messages with confirms, and marks the confirmed rows as published.
 
-Guarantee: a row is stamped only if RabbitMQ has its message; whatever else happens, it is claimed again. No lock and no
-transaction is open while the network is waited for: a lease says whose a batch is. `Relay.step` is all there is to it;
-`thread` and `manage.py relay` drive it, `publisher` is the network.
+Guarantee: a row is marked published only if RabbitMQ has confirmed its message; otherwise it is claimed again, unless
+it is dead. No lock is held and no transaction is open while the relay waits for the network: a lease keeps its rows
+from other relays. One call of `Relay.step` handles one batch; `thread` and `manage.py relay` call it, `amqp.publisher`
+does the network I/O.
 """
 
 import logging
@@ -35,29 +36,29 @@ class ConfirmedPublishing(Protocol):
     """What a relay needs of a publisher."""
 
     def is_ready(self) -> bool:
-        """Say whether a publish could be confirmed now: connected, and not blocked."""
+        """Return whether a message can be published now: connected, and not blocked."""
 
     def publish(self, messages: Sequence[Outgoing], *, timeout_seconds: float, on_wait: Callable[[], None]) -> Outcome:
-        """Publish and say what became of each; `on_wait` is called every so often meanwhile."""
+        """Publish and return the outcome of each message; `on_wait` is called at intervals meanwhile."""
 
 
 @dataclass(kw_only=True)
 class Relay:
-    """What a relay remembers from one step to the next: how much it dares to claim at once."""
+    """A relay, with its state from one step to the next: how many rows it claims at once."""
 
     publisher: ConfirmedPublishing
 
     window: int = field(default=1, init=False)
-    """Rows a claim. It starts at 1 after every failure: a batch is risked only where a single message got through."""
+    """The most rows a claim takes. Back to 1 after a failure: a batch is risked only after a message was confirmed."""
 
     suspects: int = field(default=0, init=False)
-    """For how many more steps it stays at 1: one of so many rows makes RabbitMQ close the channel, over all of them."""
+    """For how many more steps the window stays at 1: one of that many rows made RabbitMQ close the channel."""
 
     carried: int = field(default=0, init=False)
-    """How many messages it has handed to RabbitMQ until now, with or without success."""
+    """How many messages the relay has tried to publish until now, with or without success."""
 
     def step(self) -> bool:
-        """Carry one batch to RabbitMQ and return whether there may be more to carry at once."""
+        """Publish one batch; return whether more rows may be due already."""
         if not self.publisher.is_ready() or _is_known_to_be_idle():
             return False
         token, rows = claim(self.window)
@@ -76,37 +77,37 @@ class Relay:
         return went_well and was_full
 
     def _carry(self, token: UUID, rows: Sequence[OutboxMessage]) -> Outcome:
-        """Publish and stamp; return what became of the messages."""
+        """Publish claimed rows and write the outcome to them; return it."""
         messages, unreadable = encode(rows)
         outcome = self.publisher.publish(
             messages, timeout_seconds=PUBLISH_TIMEOUT_SECONDS, on_wait=lambda: extend_lease(token, rows)
         )
-        stamped = mark_published(token, outcome.confirmed)
+        published = mark_published(token, outcome.confirmed)
         mark_dead(token, rows, unreadable, reason="undecodable")
         mark_dead(token, rows, outcome.refused, reason="refused by RabbitMQ")
         if outcome.channel_error:
-            # Due as before, and so before whatever is sent meanwhile: each is to be tried alone.
+            # Their due times stay, so that they come before messages sent since: each of them is tried alone next.
             release(token, rows)
-        elif stamped < len(rows):
+        elif published < len(rows):
             postpone(token, rows)
         return outcome
 
 
 def ready_rows() -> QuerySet[OutboxMessage]:
-    """Return the rows that are due and nobody's, the longest due first."""
-    now = Now() + timedelta()  # a sum has six digits in SQLite, as in `statements`
+    """Return the rows that are due and under no lease, the longest due first."""
+    now = Now() + timedelta()  # on SQLite the sum has six digits after the second, as in `store`
     unleased = Q(lease_until=None) | Q(lease_until__lt=now)
     return OutboxMessage.objects.filter(unleased, state__in=AWAITING, due_at__lte=now).order_by("due_at", "id")
 
 
 def claim(limit: int) -> tuple[UUID, list[OutboxMessage]]:
-    """Lease up to `limit` rows for `LEASE_SECONDS`, by the database's clock; return the lease's token and the rows."""
+    """Lease up to `limit` due rows for `LEASE_SECONDS`, by the database's clock; return the lease's token and them."""
     token = uuid4()
     return token, store.claim(token, limit)
 
 
 def encode(rows: Sequence[OutboxMessage]) -> tuple[list[Outgoing], dict[int, str]]:
-    """Return the messages of rows and, by id, why some have none: one bad row must not hold up the others."""
+    """Return the rows' AMQP messages and, by row id, why some rows have none: a bad row must not block the others."""
     messages, unreadable = [], {}
     for row in rows:
         try:
@@ -117,17 +118,20 @@ def encode(rows: Sequence[OutboxMessage]) -> tuple[list[Outgoing], dict[int, str
 
 
 def extend_lease(token: UUID, rows: Sequence[OutboxMessage]) -> None:
-    """Keep a lease while its confirms are outstanding."""
+    """Extend a lease to `LEASE_SECONDS` from now, while its confirms are outstanding."""
     _change_leased(token, rows, lease_until=Now() + timedelta(seconds=LEASE_SECONDS))
 
 
 def mark_published(token: UUID, confirmed: Collection[int]) -> int:
-    """Mark rows as published and return how many, without those that a worker was faster with or is settling now."""
+    """Mark rows as published and return how many.
+
+    A row is left out if a worker was faster and has settled or rescheduled it, or has it locked at the moment.
+    """
     return store.mark_published(token, confirmed) if confirmed else 0
 
 
 def mark_dead(token: UUID, rows: Sequence[OutboxMessage], errors: dict[int, str], *, reason: str) -> None:
-    """Keep as dead letters those of the rows that RabbitMQ will never take, each with its error, by id."""
+    """Make dead letters of the rows that RabbitMQ will never accept; `errors` has their errors by row id."""
     for row in rows:
         if row.pk in errors:
             error = errors[row.pk]
@@ -137,20 +141,20 @@ def mark_dead(token: UUID, rows: Sequence[OutboxMessage], errors: dict[int, str]
 
 
 def postpone(token: UUID, rows: Sequence[OutboxMessage]) -> None:
-    """Give back what is still leased, behind the others: what nobody takes must not hold up what gets through."""
+    """Release the rows still leased, due `POSTPONE_SECONDS` from now: undeliverable rows must not block the others."""
     _change_leased(token, rows, State.PENDING, due_at=Now() + timedelta(seconds=POSTPONE_SECONDS))
     release(token, rows)
 
 
 def release(token: UUID, rows: Sequence[OutboxMessage]) -> None:
-    """Give back what is still leased: the next claim takes it up."""
+    """End the lease of the rows that still have it, so that the next claim can take them."""
     _change_leased(token, rows, lease_token=None, lease_until=None)
 
 
 def _change_leased(token: UUID, rows: Sequence[OutboxMessage], *states: State, **changes: Any) -> None:
     with transaction.atomic():
-        # By id: a token alone has no index, and would be looked for in the whole table at every step. Without those
-        # that a worker has locked, for as long as an actor may run: their lease ends by itself.
+        # By id, because the token has no index: by the token alone every step would scan the table. Rows locked by a
+        # worker, perhaps for as long as its actor may run, are skipped: their lease ends by itself.
         leased = OutboxMessage.objects.filter(pk__in=[row.pk for row in rows], lease_token=token)
         wanted = leased.filter(state__in=states) if states else leased
         mine = list(wanted.select_for_update(skip_locked=True).values_list("pk", flat=True))
@@ -158,5 +162,5 @@ def _change_leased(token: UUID, rows: Sequence[OutboxMessage], *states: State, *
 
 
 def _is_known_to_be_idle() -> bool:
-    # To SQLite an update is a writer, of which there is one at a time, even if it finds nothing to write.
+    # On SQLite an UPDATE takes the one write lock even if it matches no row, so look first.
     return not skips_locked() and not ready_rows().exists()

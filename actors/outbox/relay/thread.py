@@ -1,7 +1,8 @@
-"""The relay's thread, of which each web and worker process has one: it steps the relay whenever rows may be due.
+"""The relay's thread, one in each web and worker process: it calls `Relay.step` whenever rows may be due.
 
-Guarantee: the relay always sweeps. The thread is woken by commits (`wakeup`), sweeps on a timer, and outlives outages
-of the database and of RabbitMQ. `background` starts and stops it; `manage.py relay` runs it in its main thread.
+Guarantee: the relay never stops looking for due rows. Commits wake the thread (`wakeup`), a timer does every
+`SWEEP_SECONDS`, and no outage of the database or of RabbitMQ and no error ends it. `background` starts and stops it;
+`manage.py relay` runs it in its main thread.
 """
 
 import logging
@@ -23,21 +24,21 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 1.0
 STOP_SECONDS = 5.0
 
-# A relay shares its process, and PostgreSQL, with what it works for, and most of what it costs is a batch's, not a
-# message's. So it rests after each for as long as it carried messages: from some 150 a second on, batches grow until
-# the rest is at its longest; those that come now and then are carried at once.
+# The relay shares its process, and PostgreSQL, with requests and actors, and most of its cost is per batch, not per
+# message. So it rests after each sweep in proportion to the messages published: from some 150 a second on, batches grow
+# until the rest is at its maximum; an occasional message is published at once.
 REST_SECONDS_A_MESSAGE = 0.006
 MAX_REST_SECONDS = 0.03
 
 
 class RelayThread(threading.Thread):
-    """Steps a relay whenever there may be something to carry."""
+    """Steps a relay whenever rows may be due."""
 
     def __init__(self, make_publisher: Callable[[], Publisher]) -> None:
         super().__init__(name="outbox-relay", daemon=True)
         self._make_publisher = make_publisher
         self._stopping = threading.Event()
-        # Only on a connection of this thread's own.
+        # Set only in `run`: `drain` uses its caller's connection, whose settings are not the relay's to change.
         self._disables_synchronous_commit = False
         self._begin()
 
@@ -55,21 +56,25 @@ class RelayThread(threading.Thread):
         self.relay = Relay(publisher=self.publisher)
 
     def wake(self) -> None:
-        """Tell it that there may be something to carry; from any thread."""
+        """Have the relay look for due rows now; safe from any thread."""
         self.publisher.wake()
 
     def request_stop(self) -> None:
-        """Tell it to end; from any thread and from signal handlers."""
+        """Have the thread end soon; safe from any thread and from signal handlers."""
         self._stopping.set()
         self.publisher.stop()
 
     def stop(self) -> None:
-        """Make the thread end, and wait for it."""
+        """Make the thread end, and wait up to `STOP_SECONDS` for it."""
         self.request_stop()
         self.join(STOP_SECONDS)
 
     def drain(self, timeout_seconds: float) -> int:
-        """Carry in the caller's own thread all that is due; return how many rows are left when the time is over."""
+        """Publish all due rows, in the caller's own thread.
+
+        Returns:
+            How many due rows are left after `timeout_seconds` or a stop request; 0 if all were published.
+        """
         deadline = time.monotonic() + timeout_seconds
         try:
             while (left := ready_rows().count()) and time.monotonic() < deadline and not self._stopping.is_set():
@@ -79,7 +84,7 @@ class RelayThread(threading.Thread):
             self.publisher.close()
 
     def _sweep(self) -> None:
-        """Sleep until there may be something to carry, and carry it."""
+        """Wait until rows may be due, and publish them."""
         try:
             self.publisher.run(SWEEP_SECONDS)
             if self._disables_synchronous_commit:
@@ -91,7 +96,7 @@ class RelayThread(threading.Thread):
         except (OperationalError, InterfaceError) as error:
             logger.warning("relay: database unavailable: %s", error)
             connection.close()
-        except Exception:  # whatever it is: nobody else would sweep
+        except Exception:  # of any kind: without this thread the process would have no relay
             logger.exception("relay: sweep failed, starting anew")
             self.publisher.close()
             self._begin()
@@ -99,12 +104,12 @@ class RelayThread(threading.Thread):
 
 
 def rest_after(messages: int) -> float:
-    """Return how many seconds to rest after so many messages."""
+    """Return how many seconds to rest after a sweep that published so many messages."""
     return min(messages * REST_SECONDS_A_MESSAGE, MAX_REST_SECONDS)
 
 
 def make_publisher() -> Publisher:
-    """Return a publisher to the broker's RabbitMQ, named after this process."""
+    """Return a publisher to the broker's RabbitMQ, whose connection is named after this process."""
     broker = dramatiq.get_broker()
     assert isinstance(broker, RabbitmqBroker)
     return Publisher(parameters=broker.parameters, client_name=process_name("relay"))
