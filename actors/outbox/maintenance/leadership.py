@@ -1,7 +1,7 @@
-"""The queues that are watched over, and which process watches a queue at the moment.
+"""Leadership: which process does the upkeep of a queue at the moment.
 
-Guarantee: one process at a time, by leases that the database's clock ends. `upkeep` takes them, `repair` writes down
-under them what it has seen.
+Guarantee: a queue has one leader at a time, by a lease that ends by the database's clock. `upkeep` acquires the leases;
+`lost_messages` records under them when it saw a queue empty.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from actors.outbox.worker.limits import work_queues
 
 
 def queues_to_watch() -> list[str]:
-    """Return the queues of this process's actors and of whatever is published, each of which has a row afterwards."""
+    """Return the queues of this process's actors and of all published messages; each has a `WatchedQueue` row then."""
     names = work_queues(dramatiq.get_broker()) | set(queues_published_to())
     unknown = names - set(WatchedQueue.objects.values_list("name", flat=True))
     WatchedQueue.objects.bulk_create([WatchedQueue(name=name) for name in sorted(unknown)], ignore_conflicts=True)
@@ -25,7 +25,7 @@ def queues_to_watch() -> list[str]:
 
 
 def queues_published_to() -> Iterator[str]:
-    """Yield the queues that have published messages: a leap through the index for each, however many messages wait."""
+    """Yield the queues that have published messages: one index lookup a queue, however many messages there are."""
     published = OutboxMessage.objects.filter(state=State.PUBLISHED).order_by("queue").values_list("queue", flat=True)
     name = published.first()
     while name is not None:
@@ -34,12 +34,18 @@ def queues_published_to() -> Iterator[str]:
 
 
 def acquire_leadership(queue: str, *, token: UUID, seconds: float) -> bool:
-    """Lease a queue, or lease it for longer; return False if it is another's."""
+    """Become a queue's leader, or stay it, for `seconds`; return False if another process is.
+
+    Args:
+        queue: a queue that `queues_to_watch` has returned.
+        token: the same for all leases of one process.
+        seconds: from now on, by the database's clock.
+    """
     free = Q(lease_until=None) | Q(lease_until__lt=Now()) | Q(lease_token=token)
     taken = WatchedQueue.objects.filter(free, name=queue)
     return bool(taken.update(lease_token=token, lease_until=Now() + timedelta(seconds=seconds)))
 
 
 def resign(token: UUID) -> None:
-    """Let somebody else watch at once."""
+    """End all leases of a process, so that another one can become leader at once."""
     WatchedQueue.objects.filter(lease_token=token).update(lease_token=None, lease_until=None)

@@ -1,8 +1,8 @@
-"""Finds messages that RabbitMQ has lost, with its disk or by a purge, and has them published again.
+"""Repair: finds messages that RabbitMQ has confirmed and lost (with its disk, by a purge); they are published again.
 
-Guarantee: what is published, owed and neither in RabbitMQ nor in a worker is published again, at a bounded rate; a
-queue whose workers are merely stopped never grows. `upkeep` looks, `relay` publishes, `settlement` drops what was not
-lost after all: a second copy of the same attempt.
+Guarantee: a published, unsettled message that is neither in RabbitMQ nor in a worker is published again, at a bounded
+rate; a queue whose workers are merely stopped never grows. `upkeep` calls `step`, `relay` publishes; if a message was
+not lost after all, `worker.execution` drops the second copy of the same attempt.
 """
 
 import logging
@@ -23,12 +23,13 @@ logger = logging.getLogger(__name__)
 MAX_REPAIRED = 1_000
 
 Look = Callable[[str], int]
-"""Tells how many messages wait in a queue that no worker has taken; asks RabbitMQ, so no transaction may be open."""
+"""Returns how many messages in a queue are ready: not delivered to a worker. It asks RabbitMQ, so no transaction may be
+open."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sighting:
-    """What was known of a queue, and when by the database's clock, before somebody looked."""
+    """A queue's record as it was read before RabbitMQ was asked for its count, and the database's time of reading."""
 
     queue: str
 
@@ -38,20 +39,23 @@ class Sighting:
 
 
 def step(queue: str, *, token: UUID, look: Look, margin_seconds: float, at_most: int = MAX_REPAIRED) -> int:
-    """Look at a queue, and have published again what is lost; return how many messages that are.
+    """Check a queue and have its lost messages published again.
 
     A message is lost if its queue was seen empty after it was published, seen empty again a margin later, and it is
-    still owed. Once is not enough: when the queue was seen empty the message may have been in a worker's hands. In a
-    margin that is longer than a message stays there it has been settled, put off, or given back because its worker
-    ended; and a queue that it was given back to is not empty while nobody works. That quorum queues tell their counts
-    a little late makes no difference either after so long.
+    still unsettled. One sighting is not enough: the message may have been in a worker at that moment. Within a margin
+    longer than a message may stay in a worker, it has been settled, rescheduled, or requeued because its worker ended;
+    and a queue with a requeued message is not empty until a worker takes it. That quorum queues report their counts
+    with a short delay makes no difference after so long either.
 
     Args:
-        queue: one that is leased with `token`; without the lease nothing is done.
+        queue: a queue leased with `token`; without the lease nothing is done.
         token: the lease's.
-        look: tells how many messages are ready.
-        margin_seconds: from one sighting to the other.
-        at_most: messages to publish again. If there may be more, the sighting is kept and the next step goes on.
+        look: returns how many messages are ready.
+        margin_seconds: the least time from one sighting to the other.
+        at_most: messages to publish again. If there may be more, the sighting is kept and the next step continues.
+
+    Returns:
+        How many messages are to be published again.
     """
     sighting = _begin(WatchedQueue.objects.filter(name=queue, lease_token=token))
     if sighting is None or look(queue) > 0:
@@ -69,13 +73,19 @@ def step(queue: str, *, token: UUID, look: Look, margin_seconds: float, at_most:
 
 
 def repair_now(queue: str, *, look: Look, at_most: int = MAX_REPAIRED) -> int | None:
-    """Have everything published again that was published before this call, if the queue is empty; return how many.
+    """If the queue is empty, have everything published again that was published before this call.
 
-    For an operator who knows that a queue was lost and does not wait for a second sighting. What a worker has in its
-    hands gets a second copy, which is dropped; what is held gets none.
+    For an operator who knows that a queue was lost and does not wait for a second sighting. A message in a worker gets
+    a second copy, which is dropped; a row under an execution lease is left alone.
+
+    Args:
+        queue: the queue to repair.
+        look: returns how many messages are ready.
+        at_most: messages in one transaction.
 
     Returns:
-        None if messages wait in the queue: which of them are lost, nobody can tell.
+        How many messages are to be published again; None if the queue is not empty, because then it cannot be known
+        which messages are lost.
     """
     sighting = _begin(WatchedQueue.objects.filter(name=queue))
     if sighting is None:
@@ -92,13 +102,13 @@ def repair_now(queue: str, *, look: Look, at_most: int = MAX_REPAIRED) -> int | 
 
 
 def lost_rows(queue: str, *, before: datetime) -> QuerySet[OutboxMessage]:
-    """Return what was published before a time, is still owed and is in nobody's hold."""
+    """Return the unsettled rows that were published before a time and are under no execution lease."""
     unheld = Q(held_until=None) | Q(held_until__lt=Now())
     return OutboxMessage.objects.filter(unheld, queue=queue, state=State.PUBLISHED, published_at__lt=before)
 
 
 def _begin(watched: QuerySet[WatchedQueue]) -> Sighting | None:
-    # The time of the sighting is that before the look: what is published during it was not there to be seen.
+    # The sighting's time is taken before RabbitMQ is asked: a message published meanwhile may not be in the count.
     found = watched.annotate(now=Now()).values_list("name", "now", "seen_empty_at").first()
     return found and Sighting(queue=found[0], at=found[1], seen_empty_at=found[2])
 
@@ -110,7 +120,7 @@ def _remember(sighting: Sighting, token: UUID) -> None:
 
 def _publish_again(queue: str, *, before: datetime, at_most: int) -> int:
     lost = lost_rows(queue, before=before)
-    # A locked row is being settled at this moment: it is not lost.
+    # A locked row is being settled at the moment, so it is not lost.
     found = list(
         lost.order_by("published_at").select_for_update(skip_locked=True).values_list("pk", flat=True)[:at_most]
     )

@@ -1,8 +1,9 @@
-"""Looks after the queues beside the relay: has lost messages published again, and collects dead letters.
+"""Upkeep of the queues: has lost messages published again (`lost_messages`) and collects dead letters (`collector`).
 
-Guarantee: somebody always looks. Of all processes the one that leases a queue looks at it, and only that one has a
-connection to RabbitMQ for it; outages are logged once and survived, no wait for RabbitMQ is long, and no transaction
-is open meanwhile. `Upkeep.step` is all there is to it; `UpkeepThread` drives it, `thread` starts that.
+Guarantee: upkeep goes on as long as any process with this thread runs. One process at a time leads for a queue
+(`leadership`), and only leaders have a connection to RabbitMQ for it. Outages are logged once and survived; every wait
+for RabbitMQ has a time limit (`amqp.blocking`), and no transaction is open meanwhile. `UpkeepThread` calls
+`Upkeep.step` on a timer; `background` and `manage.py relay` start the thread.
 """
 
 import logging
@@ -30,7 +31,7 @@ from actors.outbox.worker.limits import repair_after_seconds
 logger = logging.getLogger(__name__)
 
 MAX_DEAD_LETTERS = 1_000
-# A leader that was killed is replaced after so long; one that works renews before each look.
+# A leader that was killed is replaced after so long; a live one renews its lease at each step.
 LEASE_SECONDS = 30.0
 STOP_SECONDS = 1.0
 MIN_HEARTBEAT_SECONDS = 15
@@ -39,7 +40,7 @@ Connect = Callable[[], TimeLimitedConnection]
 
 
 class Upkeep:
-    """What one process remembers from one step to the next: its leases' token and its connection."""
+    """The upkeep of one process, with its state from one step to the next: its leases' token and its connection."""
 
     def __init__(self, *, connect: Connect, lease_seconds: float = LEASE_SECONDS) -> None:
         self.token = uuid4()
@@ -50,11 +51,11 @@ class Upkeep:
         self._logged: dict[str, str] = {}
 
     def step(self) -> bool:
-        """Look after each queue that is nobody else's; return whether there was one.
+        """Do the upkeep of each queue for which this process leads; return whether there was one.
 
         Raises:
-            AMQPError, AMQPConnectorException, OSError: RabbitMQ is away.
-            OperationalError, InterfaceError: the database is away.
+            AMQPError, AMQPConnectorException, OSError: RabbitMQ cannot be reached.
+            OperationalError, InterfaceError: the database cannot be reached.
         """
         leads = False
         for queue in queues_to_watch():
@@ -72,7 +73,7 @@ class Upkeep:
             connection.close_quickly()
 
     def end(self) -> None:
-        """Let others look after the queues at once."""
+        """Close the connection and give up leadership, so that other processes can take over at once."""
         self.disconnect()
         resign(self.token)
 
@@ -104,7 +105,14 @@ class Upkeep:
 
 
 def collect_dead_letters(line: TimeLimitedConnection, queue: str) -> int:
-    """Make rows of a queue's dead letters; return how many there were.
+    """Collect a queue's dead letters into rows; a missing queue of them is declared again.
+
+    Args:
+        line: the connection to RabbitMQ.
+        queue: the queue that workers consume.
+
+    Returns:
+        How many dead letters were acknowledged.
 
     Raises:
         ChannelClosedByBroker: RabbitMQ refuses the queue.
@@ -138,21 +146,21 @@ class UpkeepThread(threading.Thread):
         connection.close()
 
     def step(self) -> None:
-        """Look after the queues, once, and survive whatever comes of it."""
+        """Do one step of upkeep; log any error and survive it."""
         leads = self._survive(self._look)
         if not leads:
-            # Of many processes one looks: the others keep no connection to the database for that.
+            # A process that leads for no queue keeps no database connection open for upkeep.
             connection.close()
 
     def request_stop(self) -> None:
-        """Tell it to end; from any thread and from signal handlers."""
+        """Have the thread end soon; safe from any thread and from signal handlers."""
         self._stopping.set()
         line = self.upkeep.connection
         if line is not None:
             line.hurry()
 
     def stop(self) -> None:
-        """Make the thread end, and wait for it, but not for a RabbitMQ that does not answer."""
+        """Make the thread end, and wait up to `STOP_SECONDS` for it."""
         self.request_stop()
         if self.is_alive():
             self.join(STOP_SECONDS)
@@ -173,7 +181,7 @@ class UpkeepThread(threading.Thread):
             self.upkeep.disconnect()
         except CANNOT_CONNECT as error:
             self._hand_over(error)
-        except Exception:  # whatever it is: nobody else would look
+        except Exception:  # of any kind: without this thread the process would do no upkeep
             logger.exception("upkeep: step failed")
             self.upkeep.disconnect()
         else:
@@ -187,20 +195,24 @@ class UpkeepThread(threading.Thread):
             logger.warning("upkeep: database unavailable: %s", error)
 
     def _hand_over(self, error: BaseException) -> None:
-        """Let a process try whose way to RabbitMQ may be a better one."""
+        """Give up leadership, so that a process that can reach RabbitMQ may take over."""
         if not self._stopping.is_set():
             self._outage.begin(error)
             self._survive(self.upkeep.end)
 
 
 def make_upkeep_thread() -> UpkeepThread:
-    """Return a thread that looks after the broker's RabbitMQ, its connection named after this process."""
+    """Return an upkeep thread for the broker's RabbitMQ, whose connection is named after this process."""
     period_seconds = upkeep_seconds()
     return UpkeepThread(partial(connect_to_broker, period_seconds=period_seconds), period_seconds=period_seconds)
 
 
 def connect_to_broker(*, period_seconds: float) -> TimeLimitedConnection:
-    """Connect to the broker's RabbitMQ; heartbeats bridge the time from one step to the next.
+    """Connect to the broker's RabbitMQ.
+
+    Args:
+        period_seconds: from one step to the next; the heartbeat interval is longer, because pika answers heartbeats
+            only while the connection is used.
 
     Raises:
         AMQPError, AMQPConnectorException, OSError: RabbitMQ cannot be reached.
