@@ -1,7 +1,7 @@
-"""Collects what RabbitMQ gave up: unknown actors, undecodable bodies, what was rejected or delivered too often.
+"""Collects the messages that RabbitMQ dead-lettered: of unknown actors, undecodable, rejected, delivered too often.
 
-Guarantee: a dead letter is acknowledged only once it is a row, or known to be settled. `upkeep` calls it; what becomes
-of the rows is for a person to decide, in `deadletters`.
+Guarantee: a dead letter is acknowledged only after it was written to a row, or if its message is settled or superseded.
+`maintenance.upkeep` calls `collect`; an operator decides on the rows (`decisions`).
 """
 
 import logging
@@ -28,15 +28,16 @@ REJECTED = "rejected"
 # RabbitMQ's own reasons: https://www.rabbitmq.com/docs/dlx
 RABBITMQS_REASONS = {"delivery_limit": "delivery limit", "expired": "expired", "maxlen": "overflow"}
 
-# A row that stays locked for longer is being settled: the next round will find it gone.
+# A row that stays locked for longer is being settled, and the next round finds it gone.
 LOCK_TIMEOUT_MS = 500
-# Within this a redelivered letter is taken for the copy of one whose collector was killed before it acknowledged.
+# Within this time a redelivered foreign message that equals a known dead letter is taken for the same one, whose
+# collector was killed before it acknowledged.
 SAME_LETTER_WITHIN = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """What came out of the queue of dead letters of `queue`. Anybody may have written it: no value is to be trusted."""
+    """A message from the dead-letter queue of `queue`. Any client may have published it: no value is to be trusted."""
 
     queue: str
     body: bytes
@@ -48,14 +49,14 @@ class DeadLetter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Death:
-    """Why RabbitMQ gave a message up."""
+    """Why a message is dead: the reason and an explanation."""
 
     reason: str
     error: str
 
 
 def collect(channel: Any, queue: str, *, at_most: int) -> int:
-    """Write down what RabbitMQ gave up of `queue`; what must wait for a worker goes back and is collected later.
+    """Write the dead letters of `queue` to rows; those that a worker may still settle are requeued and collected later.
 
     Args:
         channel: a pika `BlockingChannel`.
@@ -66,8 +67,8 @@ def collect(channel: Any, queue: str, *, at_most: int) -> int:
         How many messages were acknowledged.
 
     Raises:
-        OperationalError, InterfaceError: the database is away; the message stays RabbitMQ's.
-        AMQPError: RabbitMQ is away, or has no such queue.
+        OperationalError, InterfaceError: the database cannot be reached; the message is requeued.
+        AMQPError: RabbitMQ cannot be reached, or has no such queue.
     """
     collected = 0
     waiting: list[int] = []
@@ -76,7 +77,7 @@ def collect(channel: Any, queue: str, *, at_most: int) -> int:
             method, properties, body = channel.basic_get(dead_letter_queue(queue), auto_ack=False)
             if method is None:
                 break
-            # Among those that go back until it is written down: a failure leaves it to RabbitMQ.
+            # To be requeued unless it is written to a row: an error on the way leaves it in RabbitMQ.
             waiting.append(method.delivery_tag)
             letter = DeadLetter(
                 queue=queue,
@@ -97,9 +98,16 @@ def collect(channel: Any, queue: str, *, at_most: int) -> int:
 
 
 def write_down(letter: DeadLetter) -> bool:
-    """Make a row of a letter, or its row a dead one, and commit; return False if a worker may still settle it."""
+    """Mark the message's row dead, or insert a dead row for a foreign message, and commit.
+
+    Returns:
+        False if nothing was written because a worker may still settle the message.
+
+    Raises:
+        OperationalError, InterfaceError: the database cannot be reached.
+    """
     message, problem = read(letter.body)
-    # What no worker could decode still has its reference among the headers.
+    # An undecodable message still has its attempt reference among the headers.
     options = message.options if message is not None else {OPTION: plain(letter.headers.get(OPTION))}
     ref, death = AttemptRef.of(options), _judge(letter, message, problem)
     try:
@@ -117,7 +125,7 @@ def write_down(letter: DeadLetter) -> bool:
 
 def _end(ref: AttemptRef, message_id: str, death: Death) -> bool:
     row = _lock(ref.row_id)
-    # Another id under the same number: the database was made anew since, and this is no message of its.
+    # Another message id under the same row id: the database was made anew since, and the message is not from this one.
     if row is None or row.message_id != message_id or row.attempt != ref.attempt or row.state == State.DEAD:
         logger.info("dead letter dropped row=%s: settled or superseded before", ref)
         return True
@@ -161,27 +169,27 @@ def _add(letter: DeadLetter, message: Message[Any] | None, death: Death) -> None
 
 
 def _is_known(queue: str, body: bytes) -> bool:
-    """Say whether such a letter was written down lately, be it still dead or decided on since."""
+    """Return whether an equal dead letter was written lately, whether it is still dead or was decided on since."""
     since = Now() - SAME_LETTER_WITHIN
     dead = OutboxMessage.objects.filter(state=State.DEAD, died_at__gte=since, queue=queue, body=body)
     return dead.exists() or DeadLetterDecision.objects.filter(decided_at__gte=since, queue=queue, body=body).exists()
 
 
 def _judge(letter: DeadLetter, message: Message[Any] | None, problem: str) -> Death:
-    cause, told = _rabbitmqs_words(letter.headers)
+    cause, text = _rabbitmqs_reason(letter.headers)
     if message is None:
-        return Death(reason=UNDECODABLE, error=f"{problem}\n{told}")
+        return Death(reason=UNDECODABLE, error=f"{problem}\n{text}")
     if cause in RABBITMQS_REASONS:
-        return Death(reason=RABBITMQS_REASONS[cause], error=told)
+        return Death(reason=RABBITMQS_REASONS[cause], error=text)
     if not is_known(message.actor_name):
-        return Death(reason=UNKNOWN_ACTOR, error=f"there is no actor {plain(message.actor_name)!r}\n{told}")
+        return Death(reason=UNKNOWN_ACTOR, error=f"there is no actor {plain(message.actor_name)!r}\n{text}")
     if is_too_old(message):
-        return Death(reason=TOO_OLD, error=f"it was sent at {message.message_datetime:%Y-%m-%d %H:%M:%S %Z}\n{told}")
-    return Death(reason=REJECTED, error=told)
+        return Death(reason=TOO_OLD, error=f"it was sent at {message.message_datetime:%Y-%m-%d %H:%M:%S %Z}\n{text}")
+    return Death(reason=REJECTED, error=text)
 
 
-def _rabbitmqs_words(headers: dict[Any, Any]) -> tuple[str, str]:
-    """Return RabbitMQ's reason for the latest death, and a sentence about it."""
+def _rabbitmqs_reason(headers: dict[Any, Any]) -> tuple[str, str]:
+    """Return RabbitMQ's reason for the latest dead-lettering, and a sentence that explains it."""
     deaths = headers.get("x-death")
     latest = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
     cause = plain(latest.get("reason") or headers.get("x-first-death-reason"), MAX_NAME_LENGTH)

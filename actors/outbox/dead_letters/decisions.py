@@ -1,7 +1,7 @@
-"""Keeps what was given up until a person decides: replays or discards what is dead.
+"""Decisions on dead letters: an operator has them replayed or discarded.
 
-Guarantee: a decision is carried out once, in one transaction with the record of who made it and why. `settlement`
-writes the deaths that a worker sees, `collector` those that RabbitMQ sees; `relay` carries what is replayed.
+Guarantee: a decision is carried out once, in one transaction with the record of who made it and why. Dead letters are
+written by `worker.failures` and `worker.poison`, by `relay` and by `collector`; `relay` publishes replayed messages.
 """
 
 import logging
@@ -20,13 +20,13 @@ from actors.outbox.wakeup import wake_relay_on_commit
 
 logger = logging.getLogger(__name__)
 
-# Rows that are decided on, and locked, in one transaction.
+# Rows that are locked and decided on in one transaction.
 BATCH = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operator:
-    """Who decides on dead letters."""
+    """The person who decides on dead letters."""
 
     name: str
     user_id: int | None = None
@@ -34,22 +34,25 @@ class Operator:
 
 @dataclass(kw_only=True, slots=True)
 class DecisionResult:
-    """What became of the rows that were to be decided on; those in neither had been decided on before."""
+    """The outcome for each row; a row in neither field was not dead any more, because of an earlier decision."""
 
     decisions: list[DeadLetterDecision] = field(default_factory=list)
 
     refused: dict[int, str] = field(default_factory=dict)
-    """Why a row stays dead, by its id."""
+    """Why rows stay dead, by row id."""
 
 
 def replay(rows: QuerySet[OutboxMessage], *, by: Operator, why: str, body: bytes | None = None) -> DecisionResult:
-    """Have dead letters published again, as a new attempt of each: late copies of earlier attempts do nothing.
+    """Have dead letters published again, each as a new attempt, so that late copies of earlier attempts are dropped.
 
     Args:
-        rows: which; those that are not dead any more are passed over.
-        by: who decides.
-        why: what the record of the decision says.
-        body: for a single row, another message in the place of its own.
+        rows: the dead letters; rows that are not dead any more are skipped.
+        by: the person who decides.
+        why: their reason, kept with the decision.
+        body: only for a single row: the encoded message to publish in place of its own.
+
+    Returns:
+        The recorded decisions, and why other rows stay dead: their messages would only fail again.
     """
     assert body is None or len(rows) == 1
     kind = Decision.REPLAYED if body is None else Decision.EDITED
@@ -58,7 +61,13 @@ def replay(rows: QuerySet[OutboxMessage], *, by: Operator, why: str, body: bytes
 
 
 def discard(rows: QuerySet[OutboxMessage], *, by: Operator, why: str) -> DecisionResult:
-    """Delete dead letters; the record of the decision keeps their messages."""
+    """Delete dead letters; the records of the decisions keep their messages.
+
+    Args:
+        rows: the dead letters; rows that are not dead any more are skipped.
+        by: the person who decides.
+        why: their reason, kept with the decision.
+    """
 
     def delete(row: OutboxMessage) -> None:
         OutboxMessage.objects.filter(pk=row.pk).delete()
@@ -74,7 +83,7 @@ def _decide(
     decided = DecisionResult()
     for batch in _batches(sorted(rows.values_list("pk", flat=True))):
         with transaction.atomic():
-            # Locked: of two who decide at once the second finds nothing dead any more.
+            # Locked: of two operators who decide at once, the second finds that the row is not dead any more.
             for row in OutboxMessage.objects.filter(pk__in=batch, state=State.DEAD).order_by("pk").select_for_update():
                 decision = record(row)
                 try:
@@ -128,7 +137,7 @@ def _revive(row: OutboxMessage, edited: bytes | None) -> None:
     queue = row.queue if edited is None else q_name(message.queue_name)
     require_queue(queue)
     if is_too_old(message):
-        # It is sent anew: by its old time it would only die again.
+        # With its old timestamp AgeLimit would only reject it again.
         body = message.copy(message_timestamp=current_millis()).encode()
     OutboxMessage.objects.filter(pk=row.pk, state=State.DEAD).update(
         message_id=message.message_id,

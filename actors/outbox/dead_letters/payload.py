@@ -1,6 +1,7 @@
-"""What the body of a message says: whether it can be run, and how it looks to people. No value in it is to be trusted.
+"""Reads the body of a dead letter: whether a worker could run it, and how people are shown it. No value is trusted.
 
-Used by `collector`, which judges what RabbitMQ gave up, and by `deadletters`, which sends it again as it is or edited.
+Used by `collector`, to find out why a message is dead; by `decisions`, to replay it as it is or edited; by the admin
+and `manage.py deadletters`, to show it.
 """
 
 import inspect
@@ -21,16 +22,16 @@ from actors.outbox.models import OutboxMessage, clean
 
 MAX_ID_LENGTH = 64
 MAX_NAME_LENGTH = 100
-# Bytes of a body that are shown.
+# How many bytes of a body that is not JSON are shown.
 MAX_DUMP_BYTES = 4_096
 
 
 class UnfitMessage(OutboxError):
-    """Raised when a message cannot be run as it is: undecodable, of no known actor, or for a queue nobody consumes."""
+    """Raised when no worker could run a message as it is: undecodable, of no known actor, of a queue not consumed."""
 
 
 def read(body: bytes) -> tuple[Message[Any] | None, str]:
-    """Return the message that a body is, or None and what is wrong with it."""
+    """Return the decoded message and "", or None and what is wrong with the body."""
     try:
         message = Message.decode(body)
     except DecodeError as error:
@@ -48,10 +49,10 @@ def read(body: bytes) -> tuple[Message[Any] | None, str]:
 
 
 def require_fit(body: bytes) -> Message[Any]:
-    """Return the message that `body` is, if a worker could run it.
+    """Return the decoded message, if a worker could run it.
 
     Raises:
-        UnfitMessage: it says why not.
+        UnfitMessage: no worker could; the error says why.
     """
     message, problem = read(body)
     if message is None:
@@ -67,7 +68,7 @@ def require_fit(body: bytes) -> Message[Any]:
 
 
 def parse(text: str) -> Any:
-    """Return what JSON says; not what Python also takes for it, such as NaN.
+    """Return the value of a JSON text. What Python accepts beyond the standard, such as NaN, is refused.
 
     Raises:
         ValueError: it is no JSON.
@@ -81,7 +82,7 @@ def parse(text: str) -> Any:
 
 
 def fields_of(row: OutboxMessage) -> dict[str, Any]:
-    """Return the fields of a row's message; of an undecodable one, what is known of it."""
+    """Return the fields of a row's message; if it is undecodable, those that the row has."""
     message, _ = read(bytes(row.body))
     if message is None:
         message = Message(
@@ -98,8 +99,12 @@ def fields_of(row: OutboxMessage) -> dict[str, Any]:
 def edit(row: OutboxMessage, changes: Any) -> bytes:
     """Return a row's message with some of its fields replaced, encoded and fit to be replayed.
 
+    Args:
+        row: the dead letter.
+        changes: the new fields, an operator's JSON; anything but an object of a message's fields is refused.
+
     Raises:
-        UnfitMessage: the changes make no message that a worker could run.
+        UnfitMessage: no worker could run the changed message.
     """
     fields = fields_of(row)
     if not isinstance(changes, dict) or not changes.keys() <= fields.keys():
@@ -114,7 +119,7 @@ def edit(row: OutboxMessage, changes: Any) -> bytes:
 
 
 def legible(body: bytes) -> str:
-    """Return a body for people: indented JSON, or a dump of its bytes where it is none."""
+    """Return a body for people to read: indented JSON, or a hex dump if it is not JSON."""
     try:
         text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -146,7 +151,7 @@ def is_too_old(message: Message[Any]) -> bool:
 
 
 def plain(value: object, longest: int | None = None) -> str:
-    """Return a stranger's value as text that every database takes; what is no text is empty."""
+    """Return an untrusted value as text that every database stores; "" if it is no text."""
     if not isinstance(value, str):
         return ""
     return clean(value.encode("utf-8", "backslashreplace").decode())[:longest]
