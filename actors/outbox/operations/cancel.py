@@ -1,7 +1,7 @@
-"""Cancels messages that nobody has begun to publish: their work is not owed any more.
+"""Cancels messages: deletes rows that no relay has begun to publish, so that their work is not owed any more.
 
-Guarantee: a cancelled message never runs, and one that could not be cancelled is as it was. `manage.py outbox cancel`
-and the admin are its users.
+Guarantee: a cancelled message never runs, and a message that could not be cancelled is unchanged. Used by
+`manage.py outbox cancel` and the admin.
 """
 
 from collections import Counter
@@ -21,12 +21,12 @@ IN_HAND = "being published or settled at this moment"
 
 
 def cancel(rows: QuerySet[OutboxMessage]) -> int:
-    """Delete those of the rows that wait for their relay, and return how many they were."""
+    """Delete the rows among `rows` that are pending or scheduled and under no lease; return how many."""
     return sum(_delete(batch) for batch in _batches(rows))
 
 
 def why_not(rows: QuerySet[OutboxMessage]) -> Counter[str]:
-    """Say of rows that are left after `cancel` why they are: how many for which reason."""
+    """Return why rows are left after `cancel`: the number of rows for each reason."""
     reasons = {State.PUBLISHED.value: IN_RABBITMQ, State.DEAD.value: DEAD}
     return Counter(reasons.get(state, IN_HAND) for state in rows.values_list("state", flat=True).iterator())
 
@@ -39,14 +39,14 @@ def _batches(rows: QuerySet[OutboxMessage]) -> Iterator[list[int]]:
 
 def _cancellable(rows: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
     unleased = Q(lease_until=None) | Q(lease_until__lt=Now())
-    # What is held runs at this moment: a copy of it met the hold and was put off.
+    # A row under an execution lease runs at the moment: another copy of it met the lease and was rescheduled.
     unheld = Q(held_until=None) | Q(held_until__lt=Now())
     return rows.filter(unleased, unheld, state__in=AWAITING)
 
 
 def _delete(ids: list[int]) -> int:
     with transaction.atomic():
-        # Asked again under the lock: a relay may have taken a row since.
+        # Checked again under the lock: a relay may have claimed a row since.
         rows = _cancellable(OutboxMessage.objects.filter(pk__in=ids))
         mine = list(rows.order_by("pk").select_for_update(skip_locked=True).values_list("pk", flat=True))
         return OutboxMessage.objects.filter(pk__in=mine).delete()[0]

@@ -1,4 +1,4 @@
-"""Takes stock of the outbox for `manage.py outbox status`: what is where, since when, how fast it moves. Reads only."""
+"""Statistics for `manage.py outbox status`: counts and ages by state, and rates. Reads only."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,14 +12,14 @@ from django.utils import timezone
 
 from actors.outbox.models import OutboxMessage, State
 
-# Ids are handed out for every send, rolled back or not; the table's highest id falls as rows are settled.
+# Every send takes an id, rolled back or not. The highest id in the table would not do: it falls as rows are settled.
 LAST_ID = {
     "postgresql": "SELECT pg_sequence_last_value(pg_get_serial_sequence(%s, 'id')::regclass)",
     "sqlite": "SELECT seq FROM sqlite_sequence WHERE name = %s",
 }
 
 
-# Since when a message is where it is: due, since it was sent, in RabbitMQ, dead.
+# From when a message's age counts in each state: since it is due, was sent, was confirmed by RabbitMQ, died.
 AGES_BEGIN = {
     State.PENDING: "due_at",
     State.SCHEDULED: "created_at",
@@ -30,17 +30,20 @@ AGES_BEGIN = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """How fast messages came and went."""
+    """How fast messages are sent and settled."""
 
     created: float
-    """A second."""
+    """Messages a second."""
 
     settled: float
-    """A second; cancelled and discarded ones are counted too."""
+    """Messages a second; cancelled and discarded ones are counted too."""
 
 
 def collect() -> dict[str, Any]:
-    """Return the counts and ages, in seconds, of what is in the outbox."""
+    """Return what is in the outbox: counts and oldest ages in seconds by state, dead letters by reason, and leases.
+
+    `leased` counts the rows that a relay has claimed, `held` those under an execution lease.
+    """
     rows = OutboxMessage.objects.all()
     begun = (Min(column, filter=Q(state=state)) for state, column in AGES_BEGIN.items())
     oldest = Coalesce(*begun, Min("created_at"))
@@ -55,7 +58,12 @@ def collect() -> dict[str, Any]:
 
 
 def measure_rate(seconds: float, *, sleep: Callable[[float], None] = time.sleep) -> Rate:
-    """Watch the outbox for some seconds."""
+    """Measure the rate over some seconds.
+
+    Args:
+        seconds: how long to measure.
+        sleep: sleeps for so many seconds.
+    """
     began, first_id, first_count = time.monotonic(), _last_id(), OutboxMessage.objects.count()
     sleep(seconds)
     created, grown = _last_id() - first_id, OutboxMessage.objects.count() - first_count
