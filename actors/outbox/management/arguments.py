@@ -1,4 +1,4 @@
-"""What the commands take on their command lines, each kind with an error that says what it is."""
+"""Types of the commands' arguments: each parses a text, or fails with an error that says what is expected."""
 
 import re
 from argparse import ArgumentTypeError
@@ -17,7 +17,7 @@ def row_id(text: str) -> int:
     """Return the id of a row.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: the text is no id.
     """
     if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) <= MAX_ID:
         raise ArgumentTypeError(f"{text!r} is no id of a row: a whole number from 1 on")
@@ -25,10 +25,10 @@ def row_id(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """Return how many are wanted.
+    """Return a number of rows; 0 is allowed.
 
     Raises:
-        ArgumentTypeError: it is no such number.
+        ArgumentTypeError: the text is no whole number of up to nine digits.
     """
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ArgumentTypeError(f"{text!r} is no number of rows, or more than there can be")
@@ -39,7 +39,7 @@ def seconds(text: str) -> float:
     """Return a number of seconds, up to an hour.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: the text is no such number.
     """
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) or float(text) > MAX_SECONDS:
         raise ArgumentTypeError(f"{text!r} is no number of seconds, up to an hour")
@@ -47,10 +47,10 @@ def seconds(text: str) -> float:
 
 
 def word(text: str) -> str:
-    """Return a text that is not empty: an unset variable of a script's is no condition.
+    """Return a text that is not empty: an unset variable in a script must not pass for a condition.
 
     Raises:
-        ArgumentTypeError: it is empty.
+        ArgumentTypeError: the text is empty or blank.
     """
     if not text.strip():
         raise ArgumentTypeError("it is empty")
@@ -58,16 +58,18 @@ def word(text: str) -> str:
 
 
 def moment(text: str) -> datetime:
-    """Return a moment, such as 2026-01-31, 2026-01-31T12:00, or ago: 90m, 12h, 7d.
+    """Return a time in UTC, from an ISO date or time (2026-01-31, 2026-01-31T12:00) or an age (90m, 12h, 7d).
+
+    Without an offset, a date or time is in Django's current time zone.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: the text is no time.
     """
     try:
         found = _ago(text) or parse_datetime(text) or _midnight(text)
         if found is not None:
             aware = found if timezone.is_aware(found) else timezone.make_aware(found)
-            return aware.astimezone(UTC)  # fails for what no database could be asked about
+            return aware.astimezone(UTC)  # fails for a time that no database can store
     except (ValueError, OverflowError):
         pass
     raise ArgumentTypeError(f"{text!r} is no time, such as 2026-01-31, 2026-01-31T12:00, 90m, 12h or 7d")

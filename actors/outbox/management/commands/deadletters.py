@@ -1,6 +1,7 @@
-"""`manage.py deadletters`: what was given up, why, and what becomes of it.
+"""`manage.py deadletters`: an operator lists, shows, replays or discards dead letters.
 
-What is printed may have been written by strangers: nothing of it reaches the terminal but printable characters.
+Guarantee: of a dead letter's contents, which any client of RabbitMQ may have written, only printable characters reach
+the terminal.
 """
 
 import getpass
@@ -111,13 +112,13 @@ class Command(BaseCommand):
                 raise CommandError("--edit takes one id: another message in the place of one.")
             body = _edited(rows.get(), options["edit"])
         count = rows.count()
-        decided = decisions.replay(rows, by=_decider(options), why=options["why"], body=body)
+        decided = decisions.replay(rows, by=_operator(options), why=options["why"], body=body)
         self._report("replayed", count, decided)
 
     def _discard(self, options: dict[str, Any]) -> None:
         rows = _chosen(options)
         count = rows.count()
-        self._report("discarded", count, decisions.discard(rows, by=_decider(options), why=options["why"]))
+        self._report("discarded", count, decisions.discard(rows, by=_operator(options), why=options["why"]))
 
     def _report(self, done: str, count: int, decided: DecisionResult) -> None:
         self.stdout.write(f"{len(decided.decisions)} of {count} {done}.")
@@ -158,7 +159,7 @@ def _filtered(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
 
 
 def _chosen(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
-    """Return the dead letters that are meant, by ids or by filters, never by both."""
+    """Return the dead letters chosen by ids or by filters, never by both."""
     if not options["why"].strip():
         raise CommandError("Say why: it is kept with the decision.")
     has_filter = any(options[name] is not None for name in FILTERS)
@@ -194,14 +195,14 @@ def _edited(row: OutboxMessage, source: str) -> bytes:
         raise CommandError(f"--edit: {_printable(str(error))}") from error
 
 
-def _decider(options: dict[str, Any]) -> Operator:
+def _operator(options: dict[str, Any]) -> Operator:
     return Operator(name=options["by"] or _os_user())
 
 
 def _os_user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # in a container the user may have no name
         return f"uid {os.getuid()}"
 
 
@@ -237,6 +238,6 @@ def _value(value: Any) -> str:
 
 
 def _printable(text: str, *, lines: bool = False) -> str:
-    """Return text that moves no cursor and colours nothing; with its line breaks, if they are wanted."""
+    """Return text without terminal control characters; `lines` keeps line breaks and tabs."""
     kept = "\n\t" if lines else ""
     return "".join(letter if letter.isprintable() or letter in kept else ascii(letter)[1:-1] for letter in text)

@@ -1,4 +1,4 @@
-"""`manage.py outbox status|repair|cancel`: what is on its way, what RabbitMQ has lost, what is not wanted any more."""
+"""`manage.py outbox status|repair|cancel`: shows statistics, publishes lost messages again, cancels messages."""
 
 import json
 from argparse import ArgumentParser
@@ -53,13 +53,13 @@ class Command(BaseCommand):
         {"status": self._status, "repair": self._repair, "cancel": self._cancel}[job](options)
 
     def _status(self, options: dict[str, Any]) -> None:
-        stock = collect()
+        stats = collect()
         rate = measure_rate(options["seconds"]) if options["seconds"] else None
         if options["json"]:
             moving = rate and {"created_per_second": rate.created, "settled_per_second": rate.settled}
-            self.stdout.write(json.dumps({**stock, "rate": moving}, indent=2))
+            self.stdout.write(json.dumps({**stats, "rate": moving}, indent=2))
         else:
-            self.stdout.write("\n".join(_describe(stock, rate)))
+            self.stdout.write("\n".join(_describe(stats, rate)))
 
     def _repair(self, options: dict[str, Any]) -> None:
         known = queues_to_watch()
@@ -100,8 +100,8 @@ class Command(BaseCommand):
         if missing:
             reasons["there is none, or not with these conditions: settled, cancelled, or never sent"] = len(missing)
         if reasons:
-            told = "".join(f"\n{number:>8} {reason}" for reason, number in reasons.most_common())
-            raise CommandError(f"Not cancelled: {reasons.total()}:{told}")
+            listed = "".join(f"\n{number:>8} {reason}" for reason, number in reasons.most_common())
+            raise CommandError(f"Not cancelled: {reasons.total()}:{listed}")
         if not count:
             raise CommandError("No message is like that.")
 
@@ -116,20 +116,20 @@ def _selected(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
     return OutboxMessage.objects.filter(**conditions)
 
 
-def _describe(stock: dict[str, Any], rate: Rate | None) -> Iterable[str]:
-    for state, row in stock["states"].items():
+def _describe(stats: dict[str, Any], rate: Rate | None) -> Iterable[str]:
+    for state, row in stats["states"].items():
         age = "" if row["oldest_seconds"] is None else f"  oldest {duration(row['oldest_seconds'])}"
         yield f"{state:<10} {row['count']:>8}{age}"
-    for reason, count in stock["dead"].items():
+    for reason, count in stats["dead"].items():
         yield f"  dead     {count:>8}  {reason}"
-    yield f"{'leased':<10} {stock['leased']:>8}  by a relay that publishes them"
-    yield f"{'held':<10} {stock['held']:>8}  by a worker whose effect is outside the database"
+    yield f"{'leased':<10} {stats['leased']:>8}  by a relay that publishes them"
+    yield f"{'held':<10} {stats['held']:>8}  by a worker whose effect is outside the database"
     if rate is not None:
         yield f"{'rate':<10} {rate.created:>8.1f}  created a second, {rate.settled:.1f} settled a second"
 
 
 def duration(seconds: float) -> str:
-    """Return a duration for people: its two greatest units, such as `2 h 5 min`."""
+    """Return a duration for people to read: its two largest units, such as `2 h 5 min`."""
     left = int(seconds)
     for place, (size, unit) in enumerate(UNITS):
         if left >= size:

@@ -1,4 +1,4 @@
-"""`manage.py relay`: relay and upkeep alone, for whoever wants no threads of them in web and workers."""
+"""`manage.py relay`: relay and upkeep in a process of their own, for a deployment without their threads elsewhere."""
 
 import signal
 from argparse import ArgumentParser
