@@ -1,4 +1,4 @@
-"""The outbox in Django's admin. Django imports this package, which registers both pages."""
+"""The outbox in Django's admin. Django imports this package, which registers messages and decisions."""
 
 from actors.outbox.admin.decisions import DeadLetterDecisionAdmin
 from actors.outbox.admin.messages import OutboxMessageAdmin

@@ -1,4 +1,4 @@
-"""What an operator says when they decide on dead letters: why, and the message to send in the place of another."""
+"""Forms for an operator's decision on dead letters: the reason, and for an edited replay the new message."""
 
 import json
 from typing import Any
@@ -13,17 +13,17 @@ from actors.outbox.models import OutboxMessage
 
 
 class DecisionForm(forms.Form):
-    """Asks why."""
+    """Asks for the reason."""
 
     why = forms.CharField(
         label=_("Why"), max_length=2_000, widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"})
     )
     seen_until = forms.DateTimeField(required=False, widget=forms.HiddenInput)
-    """When the last of those died that were counted: what died since was not decided on."""
+    """Latest `died_at` among the dead letters that the operator was shown: later ones are not part of the decision."""
 
 
 class EditForm(DecisionForm):
-    """Asks for another message, and why."""
+    """Asks for the edited message and the reason."""
 
     message = forms.CharField(
         label=_("Message"),
@@ -39,7 +39,7 @@ class EditForm(DecisionForm):
         self.row = row
 
     def clean_message(self) -> bytes:
-        """Return the message as it will be sent."""
+        """Return the message, encoded as it will be sent."""
         try:
             return payload.edit(self.row, payload.parse(self.cleaned_data["message"]))
         except (ValueError, RecursionError, UnfitMessage) as error:

@@ -1,4 +1,4 @@
-"""Messages in the admin: all are shown, none is edited in place; pending ones are cancelled, dead letters decided on.
+"""Outbox messages in the admin, read-only but for actions: cancel unpublished messages, decide on dead letters.
 
 Guarantee: each decision is made by `dead_letters.decisions`, with the operator's reason.
 """
@@ -49,7 +49,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         return super().get_queryset(request).defer("body", "error", "traceback")
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
-        """Say who may decide on dead letters; the actions' `permissions` ask."""
+        """Return whether the user may decide on dead letters. Django calls it for actions with permission "decide"."""
         return request.user.has_perm("outbox.change_outboxmessage")
 
     def get_urls(self) -> list[URLPattern]:
@@ -129,7 +129,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
             self.message_user(request, _("None of these is a dead letter."), messages.WARNING)
             return None
         if not form.is_bound:
-            # Written out: a form shows times without their fractions.
+            # As text, because a form's widget drops the fraction of a second.
             form.initial["seen_until"] = dead.aggregate(latest=Max("died_at"))["latest"].isoformat()
         hidden = [("action", request.POST["action"]), ("select_across", request.POST.get("select_across", "0"))]
         hidden += [(ACTION_CHECKBOX_NAME, chosen) for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME)]

@@ -1,4 +1,4 @@
-"""Admin pages that show rows as text, whoever wrote them, and change nothing."""
+"""Read-only admin pages, which show untrusted contents of rows as text."""
 
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[Row]):
-    """Shows rows to whoever may view them, and lets nobody add, change or delete any."""
+    """Shows rows to users with the permission to view them; rows cannot be added, changed or deleted."""
 
     list_per_page = 50
     show_full_result_count = False
@@ -26,7 +26,7 @@ class ReadOnlyAdmin(admin.ModelAdmin[Row]):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if any("\0" in value for _name, values in request.GET.lists() for value in values):
-            # Django's own filters hand it on to PostgreSQL, which takes no NUL.
+            # Django's own filters would pass it to PostgreSQL, which refuses NUL.
             return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
         return super().changelist_view(request, extra_context)
 
@@ -46,7 +46,7 @@ class ReadOnlyAdmin(admin.ModelAdmin[Row]):
 
 
 class FewValuesFilter(admin.AllValuesFieldListFilter):
-    """Offers some of a field's values: strangers may have made up many."""
+    """Offers at most `MAX_CHOICES` of a field's values: clients of RabbitMQ may have made up any number."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,7 +54,7 @@ class FewValuesFilter(admin.AllValuesFieldListFilter):
 
 
 def preformatted(text: str) -> str:
-    """Return a text as the admin shows it: as it is, escaped, its beginning if it is very long."""
+    """Return a text as preformatted, escaped HTML, cut after `MAX_SHOWN` characters; "-" if it is empty."""
     if not text:
         return "-"
     shown = truncatechars(text, MAX_SHOWN)
