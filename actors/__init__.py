@@ -1,4 +1,4 @@
-"""Everything in the background: the actors, and beneath them `outbox`, which carries their messages.
+"""Background work: the actors, the activity log that they write, and `outbox`, which delivers their messages.
 
-Knows no task: it is told plain ids and names, because what it writes outlives the task and its user.
+Imports nothing of `tasks`. Actors receive plain ids and names, because the log outlives the task and its user.
 """

@@ -1,7 +1,7 @@
-"""The actors that keep the log of what happened to tasks. Run by `manage.py rundramatiq`.
+"""The actors that write the activity log. Run by `manage.py rundramatiq`.
 
-Guarantee: one row an event, exactly once. The line of a creation is written before its row is committed; those of
-updates and deletions are the web's, which waits for no worker (`tasks.signals`).
+Guarantee: each event is one row, written exactly once. The log line of a creation is written before its row commits;
+those of updates and deletions are written by the web process, which waits for no worker (`tasks.signals`).
 """
 
 import logging
@@ -17,13 +17,13 @@ from actors.outbox.context import current_context, current_trail
 
 logger = logging.getLogger(__name__)
 
-# They take a fraction of a millisecond. How long each may take is how long all that a worker has taken ahead may wait,
-# and so how long repair has to.
+# These actors take a fraction of a millisecond. A short limit matters all the same: every message that a worker has
+# prefetched may wait that long for each one before it, and repair has to wait as long for all of them.
 TIME_LIMIT_MS = min(10_000, settings.OUTBOX_TIME_LIMIT_MS)
 
 
 class Details(TypedDict, total=False):
-    """What a message tells of a change beside the task's id, title and owner; older messages tell nothing."""
+    """Details of a change beside the task's id, title and owner; messages of earlier releases lack some or all."""
 
     owner_id: int
 
@@ -35,7 +35,7 @@ class Details(TypedDict, total=False):
 
 @dramatiq.actor(queue_name="activity", returns_rows=True, time_limit=TIME_LIMIT_MS)
 def log_task_creation(task_id: int, task_title: str, owner_username: str, details: Details | None = None) -> Activity:
-    """Log a new task: one activity row, and the line that tells of it."""
+    """Log a new task: one activity row and one log line."""
     line = task_line("created", task_id=task_id, title=task_title, owner=owner_username)
     logger.info("[Dramatiq] %s", line)
     return _activity(Event.TASK_CREATED, task_id, task_title, owner_username, details or {})

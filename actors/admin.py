@@ -1,7 +1,6 @@
-"""The activity log in the admin, to be read and searched. What an event holds is shown as text, whoever wrote it.
+"""The activity log in the admin, read-only and searchable. Events contain users' texts, which are shown as text.
 
-django_dramatiq's table of messages is taken out: nothing fills it here, so it would show nothing, and its name is that
-of our tasks.
+django_dramatiq's own model is unregistered: no middleware here fills its table, and it is called "task" like ours.
 """
 
 import json
@@ -24,7 +23,7 @@ MAX_COUNTED = 10_000
 
 
 class LatestPages(Paginator[Activity]):
-    """Pages of the latest 10,000 that match: to count all of a log takes the longer the longer it is."""
+    """Pages of the latest 10,000 matching rows: the time to count all of them would grow with the log."""
 
     @cached_property
     def count(self) -> int:
@@ -45,7 +44,7 @@ class ActivityAdmin(ReadOnlyAdmin[Activity]):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Activity]:
-        return super().get_queryset(request).defer("changes")  # whole texts, which no list shows
+        return super().get_queryset(request).defer("changes")  # they may be long, and no list shows them
 
     @admin.display(description=_("title"))
     def short_title(self, activity: Activity) -> str:

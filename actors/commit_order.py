@@ -1,8 +1,9 @@
-"""In which order rows become visible, which is not that of their ids.
+"""The order in which rows become visible, which is not that of their ids.
 
-PostgreSQL gives ids before the commit: row 10 may become visible before row 9, and whoever reads "what comes after 10"
-never sees 9. Rows that note their transaction can be read by (transaction, id), as far as no transaction that is still
-open could add to what lies before: that is what `pg_snapshot_xmin` says. SQLite has one writer; there ids are in order.
+PostgreSQL assigns ids before the commit: row 10 may become visible before row 9, and a reader that continues after 10
+never sees 9. Rows that record their transaction's number can be read in the order (transaction, id), up to the oldest
+transaction still open (`pg_snapshot_xmin`), which might still add rows before that. SQLite has one writer at a time;
+its ids are in commit order.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from django.utils.deconstruct import deconstructible
 
 @deconstructible
 class CurrentTransaction(Func):
-    """The number of the transaction that writes a row; 0 on SQLite."""
+    """The number of the transaction that writes the row; 0 on SQLite."""
 
     allowed_default = True
     output_field = models.BigIntegerField()
@@ -26,7 +27,7 @@ class CurrentTransaction(Func):
 
 
 class OldestOpenTransaction(Func):
-    """The number of the oldest transaction that may still write; what has a smaller one is complete."""
+    """The number of the oldest transaction that may still write. Rows with a smaller one are complete."""
 
     output_field = models.BigIntegerField()
     template = "1"
@@ -38,12 +39,12 @@ class OldestOpenTransaction(Func):
 
 
 def is_complete() -> Q:
-    """Match the rows before which nothing can appear any more."""
+    """Match the rows before which no row can appear any more."""
     return Q(transaction__lt=OldestOpenTransaction())
 
 
 def comes_after(transaction: int, row_id: int) -> Q:
-    """Match the rows after one, in commit order."""
+    """Match the rows after a given row, in commit order."""
     return Q(transaction__gt=transaction) | Q(transaction=transaction, pk__gt=row_id)
 
 

@@ -1,4 +1,4 @@
-"""The log's lines about tasks, in the language of the log (`LOG_LANGUAGE`), not of the client who caused them."""
+"""Log lines about tasks, in the log's language (`LOG_LANGUAGE`), not in that of the client whose request is logged."""
 
 from functools import cache
 from typing import Literal
@@ -15,7 +15,7 @@ TEXTS = {
 
 
 def task_line(event: Literal["created", "updated", "deleted"], *, task_id: int, title: str, owner: str) -> str:
-    """Return the line that tells of `event`; `owner` is a username."""
+    """Return the log line for `event`; `owner` is a username."""
     return _text(event, settings.LOG_LANGUAGE) % {"id": task_id, "title": title, "owner": owner}
 
 

@@ -1,7 +1,7 @@
 """The activity log: what happened to tasks. Plain ids and names, because it outlives the task and its user.
 
-Guarantee: each version of a task is logged once, and what is logged stays as it is: rows are neither changed nor
-deleted, but by `retention`. Written by `activity`, read by `history` and `stream`.
+Guarantee: each version of a task is logged at most once, and the log is append-only: rows are never changed, and only
+`retention` deletes them. Written by `activity`, read by `timeline` and `api`.
 """
 
 from collections.abc import Collection, Iterable
@@ -15,11 +15,11 @@ from django.utils.translation import gettext_lazy as _
 from actors.commit_order import CurrentTransaction
 
 SYSTEM = "system"
-"""Who changed what nobody's request did."""
+"""`changed_by` of a change that no user's request made."""
 
 
 class AppendOnly(TypeError):
-    """Raised when a row of the activity log is to be changed or deleted."""
+    """Raised at an attempt to change or delete a row of the activity log."""
 
     def __init__(self) -> None:
         super().__init__("The activity log is append-only: its rows are neither changed nor deleted.")
@@ -32,7 +32,7 @@ class Event(models.TextChoices):
 
 
 class ActivityQuerySet(models.QuerySet["Activity"]):
-    """Rows that are only ever added."""
+    """Allows only insertions."""
 
     def update(self, **values: Any) -> NoReturn:
         raise AppendOnly
@@ -58,14 +58,14 @@ class ActivityQuerySet(models.QuerySet["Activity"]):
 
 
 class Activity(models.Model):
-    """One event, logged exactly once: by the message that told of it."""
+    """One event, logged exactly once, by the message about it."""
 
     message_id = models.CharField(_("message id"), max_length=64, null=True)  # noqa: DJ001 – many may have none, and all others differ
-    """Null where no message told of it: an actor called as a function."""
+    """Null if the actor was called as a function, without a message."""
     event = models.CharField(_("event"), max_length=20, choices=Event.choices)
     task_id = models.BigIntegerField(_("task id"))
     version = models.PositiveIntegerField(_("version"), default=1, db_default=1)
-    """Of the task, from this event on: 1 is its creation, and none is left out."""
+    """The task's version that the event made: 1 is its creation; there are no gaps."""
     title = models.CharField(_("title"), max_length=200)
     owner = models.CharField(_("owner"), max_length=150)
     owner_id = models.BigIntegerField(_("owner (id)"), null=True)
@@ -76,17 +76,17 @@ class Activity(models.Model):
     request_id = models.CharField(_("request id"), max_length=100, blank=True, default="", db_default="")
 
     occurred_at = models.DateTimeField(_("occurred at"), db_default=Now())
-    """When the change was written, in its own transaction. This and the next are times of the database's clock."""
+    """When the change was written, in its own transaction. This and the times below are of the database's clock."""
     published_at = models.DateTimeField(_("published at"), null=True)
-    """When RabbitMQ had confirmed the message; where a worker was faster than that stamp, when a relay took it up."""
+    """When RabbitMQ confirmed the message; if the worker was faster than the row's update, when a relay claimed it."""
     logged_at = models.DateTimeField(_("logged at"), db_default=Now())
     attempts = models.PositiveIntegerField(_("attempts"), default=1, db_default=1)
 
     transaction = models.BigIntegerField(_("transaction"), db_default=CurrentTransaction(), editable=False)
-    """In which rows become visible: see `commit_order`."""
+    """The writing transaction's number, for reading in commit order: see `commit_order`."""
 
     state: str | None = None
-    """Where its message is, as long as no worker has logged it: such a one is no row yet (`history`)."""
+    """The state of the message, if the event is not logged yet: `timeline` makes such unsaved instances. Else None."""
 
     objects = ActivityQuerySet.as_manager()
 
@@ -102,7 +102,7 @@ class Activity(models.Model):
             models.Index(fields=("transaction", "id"), name="activity_in_commit_order"),
             models.Index(fields=("changed_by", "id"), name="activity_by_whom"),
             models.Index(fields=("event", "id"), name="activity_by_event"),
-            # Where some time is asked for, pages are in its order.
+            # For lists that are filtered by time, whose pages are in the order of time.
             models.Index(fields=("occurred_at", "id"), name="activity_by_time"),
             models.Index(fields=("changed_by", "occurred_at", "id"), name="activity_by_whom_and_time"),
             models.Index(fields=("event", "occurred_at", "id"), name="activity_by_event_and_time"),
@@ -112,10 +112,10 @@ class Activity(models.Model):
         return f"{self.event} {self.task_id} v{self.version}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Add the row.
+        """Insert the row.
 
         Raises:
-            AppendOnly: it is in the log already.
+            AppendOnly: the row is in the log already.
         """
         if not self._state.adding:
             raise AppendOnly
@@ -127,12 +127,12 @@ class Activity(models.Model):
 
 
 class ActivityHorizon(models.Model):
-    """Until when the log was pruned, on purpose: what happened before may be missing. One row for each pruning."""
+    """The time up to which the log was pruned: earlier events may be missing, on purpose. One row for each pruning."""
 
     before = models.DateTimeField(_("before"))
     pruned_at = models.DateTimeField(_("pruned at"), db_default=Now())
     deleted = models.PositiveBigIntegerField(_("deleted"))
-    """How many rows."""
+    """How many rows the pruning deleted."""
 
     class Meta:
         verbose_name = _("pruning of the activity log")

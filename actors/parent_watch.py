@@ -1,4 +1,4 @@
-"""Worker processes as good citizens: one that has lost its master is not left behind, unseen, beside the next pool."""
+"""Stops a worker process whose master has died, so that it does not go on unnoticed beside the next pool."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ POLL_SECONDS = 1.0
 
 
 class EndWithMaster(Middleware):
-    """Middleware that stops a worker process, as SIGTERM would, once its master was killed."""
+    """Middleware that sends its worker process SIGTERM when the pool's master process has died."""
 
     def after_process_boot(self, broker: Broker) -> None:
         threading.Thread(target=_watch, args=(os.getppid(),), name="end-with-master", daemon=True).start()

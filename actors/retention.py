@@ -1,8 +1,8 @@
-"""Prunes the activity log, the one way in which rows leave it.
+"""Prunes the activity log. Rows are deleted from it in no other way.
 
-Guarantee: what is deleted is the beginning of each task's history, never its middle, and the horizon is recorded in the
-same transaction, for `activity verify` to begin there. PostgreSQL's trigger lets the deletion through for a setting
-that ends with the transaction.
+Guarantee: only the beginning of a task's history is deleted, never its middle, and the horizon is recorded in the same
+transaction; `manage.py activity verify` begins there. PostgreSQL's trigger, which refuses other deletions, is
+suspended by a setting that ends with the transaction.
 """
 
 from datetime import datetime
@@ -14,7 +14,8 @@ from actors.models import ActivityHorizon
 from actors.outbox.store import NUMBERED
 
 SETTING = "vazifa.prunes_activity"
-# Not what comes after an event that is kept, which one that a repair has sent again may be, or that is not logged yet.
+# An event is kept if an earlier version of its task is kept (an event that a repair sent again may be younger than its
+# successors) or is not logged yet.
 DELETE = f"""
 DELETE FROM actors_activity WHERE occurred_at < %(before)s AND NOT EXISTS (
     SELECT 1 FROM actors_activity AS kept
@@ -28,7 +29,7 @@ DELETE FROM actors_activity WHERE occurred_at < %(before)s AND NOT EXISTS (
 
 
 def prune(before: datetime) -> int:
-    """Delete what happened before a time; return how many rows that were."""
+    """Delete the events before a time, as far as no gap results, and record the horizon; return how many rows."""
     with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT set_config(%s, 'on', true)", [SETTING])

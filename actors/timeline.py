@@ -1,7 +1,7 @@
-"""What happened to one task, whether or not a worker has logged it yet: the log, and before it what is on its way.
+"""The history of one task: its logged events, and those whose messages are still in the outbox.
 
-Guarantee: an event is seen once. It is in the outbox or in the log, because a worker settles and logs in one
-transaction; the outbox is read first, so that what moves on meanwhile is not missed.
+Guarantee: every event is returned once. An event is either in the outbox or in the log, because a worker settles its
+message and logs it in one transaction. The outbox is read first, so that an event logged meanwhile is not missed.
 """
 
 import json
@@ -18,25 +18,25 @@ from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet
 from actors.outbox.store import NUMBERED, trail_of
 
 SUBJECT = "task:"
-# To be embedded in statements: the messages whose events no worker has logged yet.
+# A subquery to embed in other statements: the messages whose events no worker has logged yet.
 _ACTORS = ", ".join(f"'{name}'" for name in EVENT_OF_ACTOR)
 UNLOGGED = f"SELECT subject, sequence, state, actor FROM ({NUMBERED}) AS numbered WHERE actor IN ({_ACTORS})"  # noqa: S608 – constants
 ILLEGIBLE = (DecodeError, AttributeError, TypeError, ValueError, RecursionError)
 
 
 def subject_of(task_id: int) -> str:
-    """Return what messages about a task have as their subject."""
+    """Return the subject of messages about a task."""
     return f"{SUBJECT}{task_id}"
 
 
 def owed(task_ids: Iterable[int]) -> OutboxMessageQuerySet:
-    """Return the messages about tasks that no worker has logged yet."""
+    """Return the outbox messages whose events about these tasks no worker has logged yet."""
     subjects = [subject_of(task_id) for task_id in task_ids]
     return OutboxMessage.objects.filter(subject__in=subjects, actor__in=EVENT_OF_ACTOR, sequence__gt=0)
 
 
 def last_versions(task_ids: Iterable[int]) -> dict[int, int]:
-    """Return the last version of each task of which anything is known, by the task's id."""
+    """Return the last version of each task, logged or not, by task id; tasks without events are left out."""
     ids = list(task_ids)
     sent = {int(subject.removeprefix(SUBJECT)): last for subject, last in _last(owed(ids), "subject", "sequence")}
     logged = dict(_last(Activity.objects.filter(task_id__in=ids), "task_id", "version"))
@@ -44,12 +44,15 @@ def last_versions(task_ids: Iterable[int]) -> dict[int, int]:
 
 
 def is_known(task_id: int) -> bool:
-    """Say whether anything ever happened to a task."""
+    """Return whether a task has any event, logged or not."""
     return owed([task_id]).exists() or Activity.objects.filter(task_id=task_id).exists()
 
 
 def as_pending(row: OutboxMessage) -> Activity:
-    """Return what a message will have logged, unsaved, as far as can be said before: an edited one may be illegible."""
+    """Return an unsaved activity: what the message's actor will log, as far as it can be known now.
+
+    Title, owner and changes are empty if the body cannot be decoded: an operator may have edited it.
+    """
     trail = trail_of(row)
     activity = Activity(
         message_id=row.message_id,
@@ -60,7 +63,7 @@ def as_pending(row: OutboxMessage) -> Activity:
         changed_by_id=row.changed_by_id,
         request_id=row.request_id,
         occurred_at=trail.sent_at,
-        published_at=row.published_at,  # not the trail's: taken up is not yet confirmed
+        published_at=row.published_at,  # not the trail's, which falls back to the time of the claim
         attempts=trail.attempts,
         **_decode(row),
     )
@@ -75,11 +78,11 @@ def read(
     """Return events of one task in the order of versions, each once.
 
     Args:
-        logged: those in the log to choose from.
-        owed: the messages of those that are not.
+        logged: the events in the log to choose from.
+        owed: the messages of events that are not logged yet.
         bounds: lookups on the version, such as `{"lt": 12}`.
-        upwards: whether the smallest versions are wanted, first, or the largest.
-        limit: at most so many.
+        upwards: True for the smallest versions, ascending; False for the largest, descending.
+        limit: the most events to return.
     """
     sign = "" if upwards else "-"
     waiting = owed.filter(**{f"sequence__{lookup}": value for lookup, value in bounds.items()})
@@ -94,7 +97,7 @@ def _decode(row: OutboxMessage) -> dict[str, Any]:
         message: Message[Any] = Message.decode(bytes(row.body))
         _task_id, title, owner, *rest = message.args
         details = rest[0] if rest else message.kwargs.get("details")
-        # Python takes NaN and halves of surrogate pairs for JSON; who is to be shown them does not.
+        # Python's JSON decoder accepts NaN and lone surrogates, which no JSON response may contain.
         json.dumps([title, owner, details], ensure_ascii=False, allow_nan=False).encode()
     except ILLEGIBLE:
         return {"title": "", "owner": ""}
