@@ -1,4 +1,4 @@
-"""Which events a list shows. A value that means nothing is a 400."""
+"""Filters of the activity lists. An invalid value is answered with 400."""
 
 import django_filters
 from django.utils.translation import gettext_lazy as _
@@ -10,7 +10,7 @@ from actors.rest.filters import IdFilter, TimeFilter
 
 
 class ActivityFilter(django_filters.FilterSet):
-    """Of events that are logged."""
+    """Filters logged events."""
 
     task = IdFilter(field_name="task_id", label=_("task (id)"))
     event = django_filters.ChoiceFilter(choices=Event.choices, label=_("event"))
@@ -24,21 +24,21 @@ class ActivityFilter(django_filters.FilterSet):
 
 
 class TaskActivityFilter(ActivityFilter):
-    """Of one task's events, those among them that are still on their way."""
+    """Filters one task's events, including those that are not logged yet."""
 
-    task: None = None  # type: ignore[assignment]  # as django_filters takes a filter out
+    task: None = None  # type: ignore[assignment]  # django_filters' way to remove an inherited filter
 
     class Meta:
         model = Activity
         fields = ("event", "changed_by", "since", "until")
 
     def filter_owed(self, rows: OutboxMessageQuerySet) -> OutboxMessageQuerySet:
-        """Return the messages of events that the filter leaves."""
+        """Return those of the messages whose events match the filter; to be called after `is_valid()`."""
         wanted = self.form.cleaned_data
         if wanted["event"]:
             rows = rows.filter(actor__in=[name for name, event in EVENT_OF_ACTOR.items() if event == wanted["event"]])
         if wanted["changed_by"]:
-            # The outbox leaves a system's name out; a user may be called so too.
+            # The outbox stores no name for changes by the system; a user may be called "system" too.
             names = ("", SYSTEM) if wanted["changed_by"] == SYSTEM else (wanted["changed_by"],)
             rows = rows.filter(changed_by__in=names)
         if wanted["since"]:

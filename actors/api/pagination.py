@@ -1,4 +1,4 @@
-"""Pages of events, newest first, that stay as they are while new events come."""
+"""Keyset pagination of events, newest first. Pages do not shift while new events are logged."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,19 +14,19 @@ SIZE = 20
 
 
 class ActivityPagination(KeysetPagination):
-    """Pages of the log, in the order of its rows; in that of the events where some time is asked for."""
+    """Pages of the log in the order of its rows, or in the order of `occurred_at` if the list is filtered by time."""
 
     page_size = SIZE
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         has_bounds = any(request.query_params.get(name) for name in ("since", "until"))
-        # The rows of some time lie together in an index by time only.
+        # Only in an index by time are the rows of an interval next to each other.
         order = ("-occurred_at", "-id") if has_bounds else ("-id",)
         return super().paginate_queryset(queryset.order_by(*order), request, view)
 
 
 class HistoryPagination(ActivityPagination):
-    """Pages of one task's events, by version: of the log and of what is on its way there."""
+    """Pages of one task's events by version, logged or not."""
 
     def paginate(
         self, request: Request, read: Callable[[dict[str, int], bool, int], Sequence[Activity]]
@@ -34,8 +34,12 @@ class HistoryPagination(ActivityPagination):
         """Return a page.
 
         Args:
-            request: with the cursor: `lt-12` is the page of versions before 12, `gt-12` that of the next ones after.
-            read: given a condition on the version, whether to go upwards, and a number, returns so many events.
+            request: has the cursor: `lt-12` for the page of versions before 12, `gt-12` for the next ones after it.
+            read: called with a lookup on the version, whether to go upwards, and a limit; returns the events.
+
+        Raises:
+            NotFound: the cursor is invalid.
+            ValidationError: the page size is invalid.
         """
         size = self.get_page_size(request)
         cursor = request.query_params.get(self.cursor_query_param, "")

@@ -1,4 +1,4 @@
-"""Events as JSON."""
+"""Serializes events."""
 
 from typing import Any, Literal
 

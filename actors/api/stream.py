@@ -1,10 +1,10 @@
-"""The activity log as it grows, for any number of clients: one reader in a process, a thread for each client.
+"""Streams the activity log to clients as it grows: one reader thread in a process, and a thread for each client.
 
-Guarantee: a client gets every event after the one it names, each once, in commit order, whenever it comes back; the
-log itself is what is resumed from. What a client costs is bounded: a thread, a place among `STREAM_CLIENTS`, a page
-of events while it catches up. All of it is given back when the client goes, which is seen at once where the web server
-lets its socket be seen (gunicorn does), and otherwise by the next heartbeat; and when it does not read, for as long as
-`gunicorn.conf.py` says.
+Guarantee: a client gets every event after the one it names, each once, in commit order, however late it reconnects:
+streams resume from the log itself. A client's cost is bounded: a thread, a place among `STREAM_CLIENTS`, a page of
+events while it catches up. All of it is released when the client disconnects, which is noticed at once if the web
+server exposes the socket (gunicorn does) and otherwise at the next heartbeat; and when the client has not read for the
+time in `gunicorn.conf.py`.
 """
 
 import json
@@ -37,18 +37,19 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 HEARTBEAT_SECONDS = 10.0
-# A client that comes back every so often is asked for its token again, and a user who was shut out stays out.
+# After this time the stream ends and the client reconnects, so that its token is checked again: a user who was
+# deactivated does not stay connected.
 MAX_SECONDS = 600.0
 RETRY_MS = 1_000
 PAGE = 50
 FEW = 5
-MAX_PAGE = 1024 * 1024  # characters, but for one event that is larger
-# What the process remembers of the log's end: who is not further behind needs no database.
+MAX_PAGE = 1024 * 1024  # characters; a page exceeds it by its last event
+# How much of the log's end the process keeps: a client that is not further behind needs no database.
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
 
 class TooManyStreams(APIException):
-    """Raised when this process has no place for another client."""
+    """Raised when `STREAM_CLIENTS` clients are connected to this process."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = gettext_lazy("Too many clients follow the activity. Try again in a few seconds.")
@@ -57,7 +58,7 @@ class TooManyStreams(APIException):
 
 
 class Position(NamedTuple):
-    """Of an event in the log, in commit order."""
+    """An event's place in the log, in commit order."""
 
     transaction: int
 
@@ -68,13 +69,13 @@ BEGINNING = Position(0, 0)
 
 
 def heartbeat(position: Position) -> str:
-    """Return what is sent when there is nothing to send: by its id, who comes back goes on from here."""
+    """Return what is sent while there are no events. Its id lets a client that reconnects resume from here."""
     return f"id: {position.row_id}\n: heartbeat\n\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """An event as it goes to clients."""
+    """An event as it is sent to clients."""
 
     position: Position
 
@@ -92,11 +93,16 @@ class Sent:
 
 
 def read_after(position: Position, limit: int = PAGE) -> list[Sent]:
-    """Return the next events of the log, as far as nothing can appear between them any more."""
+    """Return the next events of the log, up to the point before which no event can appear any more.
+
+    Args:
+        position: where to continue.
+        limit: the most events to return; fewer, if they exceed `MAX_PAGE`.
+    """
     rows = Activity.objects.filter(is_complete(), comes_after(*position)).order_by(*IN_COMMIT_ORDER)
     page: list[Sent] = []
     size = 0
-    # A few at a time: each may hold the whole texts of a task, twice.
+    # A few at a time: each may contain the whole texts of a task twice.
     for row in rows[:limit].iterator(chunk_size=FEW):
         page.append(Sent.of(row))
         size += _size(page[-1])
@@ -106,16 +112,17 @@ def read_after(position: Position, limit: int = PAGE) -> list[Sent]:
 
 
 def end_of_log() -> Position:
-    """Return the position of the last event before which nothing can appear any more."""
+    """Return the position of the last event before which no event can appear any more."""
     last = Activity.objects.filter(is_complete()).order_by("-transaction", "-pk").first()
     return Position(last.transaction, last.pk) if last else BEGINNING
 
 
 def position_of(row_id: int) -> Position:
-    """Return where to go on after an event.
+    """Return where to continue after the event with this id.
 
-    After one that was pruned, that is where what is left begins. One that somebody has seen elsewhere, before the
-    stream may tell of it, may come once more: what comes before it has not been seen.
+    If the event was pruned, the stream continues at the beginning of the log. If the client knows the event from
+    elsewhere and the stream has not reached it yet, it continues at the end: the event itself may come once more, since
+    earlier ones in commit order have not been sent.
     """
     row = Activity.objects.filter(is_complete(), pk=row_id).only("transaction").first()
     if row is not None:
@@ -133,25 +140,25 @@ def _size(sent: Sent) -> int:
 
 
 class Tail:
-    """The end of the log, read once for all clients of a process, as long as there are any."""
+    """The end of the log, read by one thread for all clients of a process, as long as there are clients."""
 
     def __init__(self) -> None:
         self.news = threading.Condition()
         self.clients = 0
         self.is_stopping: Callable[[], bool] = lambda: False
-        """Whether the process is to end, and its clients are to come back to another one."""
+        """Whether the process is about to end, so that its clients should reconnect to another one."""
         self._recent: list[Sent] = []
         self._recent_size = 0
         self._end = BEGINNING
         self._floor: Position | None = None
-        """After which `_recent` has everything; None as long as nobody reads."""
+        """`_recent` has every event after this position; None while no reader thread runs."""
         self._thread: threading.Thread | None = None
 
     def enter(self) -> None:
-        """Take a client's place.
+        """Take a place for a client, and start the reader thread if none runs.
 
         Raises:
-            TooManyStreams: there is none.
+            TooManyStreams: no place is free.
         """
         with self.news:
             if self.clients >= settings.STREAM_CLIENTS:
@@ -163,13 +170,13 @@ class Tail:
                 self._thread.start()
 
     def leave(self) -> None:
-        """Give a client's place back."""
+        """Release a client's place."""
         with self.news:
             self.clients -= 1
             self.news.notify_all()
 
     def after(self, position: Position) -> list[Sent] | None:
-        """Return what is remembered after a position; None if not all of it is."""
+        """Return the next page of events after a position; None if some of them are not in memory."""
         with self.news:
             if self._floor is None or position < self._floor:
                 return None
@@ -177,7 +184,7 @@ class Tail:
             return self._recent[first : first + PAGE]
 
     def wait(self, seconds: float) -> None:
-        """Wait for news, so long at most."""
+        """Wait for new events, at most for `seconds`."""
         with self.news:
             self.news.wait(seconds)
 
@@ -207,7 +214,7 @@ class Tail:
             logger.warning("stream: database unavailable: %s", error)
             connection.close()
             found = []
-        except Exception:  # whatever it is: nobody else would read, and each client would wait for ever
+        except Exception:  # of any kind: without this thread every client would wait for ever
             logger.exception("stream: the log cannot be read")
             found = []
         self._remember(found)
@@ -231,7 +238,7 @@ class Tail:
 
 
 class Client:
-    """What one client is sent: an iterator, because one that was never begun must be closed as well."""
+    """One client's stream. It is an iterator, not a generator: a generator that never began would skip its clean-up."""
 
     def __init__(
         self,
@@ -256,7 +263,7 @@ class Client:
         return next(self._pieces)
 
     def close(self) -> None:
-        """Give everything back; to do so again does nothing."""
+        """Release the client's place; idempotent."""
         if self._is_open:
             self._is_open = False
             self._tail.leave()
@@ -285,7 +292,7 @@ class Client:
         if found is None:
             found = self._read_log()
         if len(found) < PAGE:
-            connection.close()  # a thread that waits for hours needs none
+            connection.close()  # a thread that waits, perhaps for minutes, keeps no database connection
         return found
 
     def _read_log(self) -> list[Sent]:
@@ -300,11 +307,11 @@ process_tail = Tail()
 
 
 def open_client(request: Request) -> Client:
-    """Return a stream of what the request asks for, from its `Last-Event-ID` on or from now.
+    """Return the stream that the request asks for, from its `Last-Event-ID` on or from now on.
 
     Raises:
         TooManyStreams: this process has no place for another client.
-        ValidationError: an id or an event is none.
+        ValidationError: an id or the kind of event is invalid.
     """
     task_id = _number(request.query_params.get("task"), name="task")
     event = request.query_params.get("event")
@@ -320,12 +327,12 @@ def open_client(request: Request) -> Client:
 
 
 def _has_hung_up(environment: dict[str, Any]) -> bool:
-    """Say whether nobody is at the other end any more, as far as that can be seen without writing to it."""
-    line = environment.get("gunicorn.socket")
-    if not isinstance(line, socket.socket) or isinstance(line, ssl.SSLSocket):
+    """Return whether the client has disconnected, as far as that can be seen without writing to its socket."""
+    peer = environment.get("gunicorn.socket")
+    if not isinstance(peer, socket.socket) or isinstance(peer, ssl.SSLSocket):
         return False
     try:
-        return line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        return peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
         return False
     except OSError:

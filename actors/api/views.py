@@ -1,4 +1,4 @@
-"""The REST API of the activity log: every signed-in user reads it, nobody changes it."""
+"""The REST API of the activity log, read-only, for every signed-in user."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from actors.models import Activity
 
 
 class ActivityView(ListAPIView[Activity]):
-    """What workers have logged about all tasks, the latest first."""
+    """The events of all tasks that workers have logged, newest first."""
 
     queryset = Activity.objects.all()
     serializer_class = ActivitySerializer
@@ -35,7 +35,7 @@ class ActivityView(ListAPIView[Activity]):
 
 
 class TaskActivityView(GenericAPIView[Activity]):
-    """What happened to one task, the latest first, and what of it is not logged yet; also after its deletion."""
+    """The events of one task, newest first, including those not logged yet; also after the task's deletion."""
 
     queryset = Activity.objects.all()
     serializer_class = ActivitySerializer
@@ -68,12 +68,12 @@ class TaskActivityView(GenericAPIView[Activity]):
         return paginator.get_paginated_response(self.get_serializer(page, many=True).data)
 
     def exists(self, task_id: int) -> bool:
-        """Say whether there is, or ever was, such a task."""
+        """Return whether the task exists or ever existed, as far as its events show."""
         return timeline.is_known(task_id)
 
 
 class ActivityStreamView(JsonErrors):
-    """What workers log, as it is logged: Server-Sent Events, resumable with `Last-Event-ID`."""
+    """Events as workers log them, as Server-Sent Events; resumable with `Last-Event-ID`."""
 
     permission_classes = (IsAuthenticated,)
     renderer_classes = (EventStreamRenderer,)
@@ -92,6 +92,6 @@ class ActivityStreamView(JsonErrors):
         return StreamingHttpResponse(
             client,
             content_type="text/event-stream; charset=utf-8",
-            # A proxy that gathers what is streamed would hold it back (nginx knows the second).
+            # Keeps proxies from buffering the stream (nginx heeds the second).
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
         )
