@@ -1,6 +1,7 @@
-"""What a cursor says: beside which row a page begins, and in which order. Whoever makes one up gets a page.
+"""Encodes cursors: the row at which a page begins, and the order. Not signed: a client may well make one up.
 
-Guarantee: what was not made for this order is refused, and what is read from one can be compared with by a database.
+Guarantee: a cursor of another order is refused, and every value read from a cursor is one that the database can compare
+with the field.
 """
 
 import json
@@ -17,16 +18,16 @@ MAX_ID = models.BigIntegerField.MAX_BIGINT
 MAX_CURSOR_LENGTH = 400
 
 Fields = Sequence[tuple[str, "models.Field[Any, Any]"]]
-"""By what an order goes: the names, with a sign, and their fields."""
+"""The fields of an order: each one's name, with "-" if it is descending, and the model field."""
 
 
 class InvalidCursor(ValueError):
-    """Raised when a text is no cursor, or one of another order."""
+    """Raised when a text is no cursor, or a cursor of another order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a page begins: beside a row that has these values."""
+    """Where a page begins: after or before the row that has these values."""
 
     values: tuple[Any, ...]
 
@@ -38,9 +39,9 @@ def write(names: Sequence[str], row: Any, *, backwards: bool) -> str:
     """Return the cursor of the page after a row, or before it.
 
     Args:
-        names: by what rows are ordered, with a sign.
-        row: an instance, or a dictionary in which times may be spelt.
-        backwards: whether the page before it is meant.
+        names: the fields of the order, with "-" if descending.
+        row: an instance, or a dictionary, whose times may be ISO 8601 texts.
+        backwards: whether the page is the one before the row.
     """
     values = [_spelt(_value(row, name.lstrip("-"))) for name in names]
     text = json.dumps([backwards, names, *values], separators=(",", ":"))
@@ -48,10 +49,14 @@ def write(names: Sequence[str], row: Any, *, backwards: bool) -> str:
 
 
 def read(cursor: str, fields: Fields) -> Place:
-    """Return what a cursor says.
+    """Decode a cursor.
+
+    Args:
+        cursor: the client's text.
+        fields: the order that it must be of.
 
     Raises:
-        InvalidCursor: it is none of this order.
+        InvalidCursor: the text is no cursor of this order.
     """
     try:
         backwards, order, *values = json.loads(_decoded(cursor))
@@ -68,16 +73,16 @@ def _value(row: Any, name: str) -> Any:
 
 
 def _spelt(value: Any) -> Any:
-    if isinstance(value, str):  # a time that is spelt already, in a client's zone
+    if isinstance(value, str):  # a time that is a text already, in the client's time zone
         value = datetime.fromisoformat(value)
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
 def _decoded(cursor: str) -> bytes:
-    """Return what a cursor says.
+    """Return the bytes of a cursor.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is too long or no URL-safe Base64.
     """
     if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{MAX_CURSOR_LENGTH}}}", cursor):
         raise ValueError(cursor)
@@ -85,10 +90,10 @@ def _decoded(cursor: str) -> bytes:
 
 
 def _parsed(field: models.Field[Any, Any], value: Any) -> Any:
-    """Return a value of a cursor as the database takes it.
+    """Return a value of a cursor in the field's type.
 
     Raises:
-        ValueError, TypeError: the field has no such value.
+        ValueError, TypeError: the field cannot have the value.
     """
     if isinstance(field, models.DateTimeField):
         moment = datetime.fromisoformat(value)

@@ -1,4 +1,4 @@
-"""Filters that both APIs have. A value that means nothing is a 400."""
+"""Filters of both APIs. An invalid value is answered with 400."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ class IdFilter(django_filters.Filter):
 
 
 class TimeField(IsoDateTimeField):
-    """A time that every database can compare with: one within the calendar in UTC too."""
+    """A time that every database can compare with: in UTC too it is within the years 1 to 9999."""
 
     def to_python(self, value: Any) -> datetime | None:
         moment: datetime | None = super().to_python(value)

@@ -1,8 +1,8 @@
-"""Pages that begin after a row, not after a number of rows: no page costs more for being deep, and none is counted.
+"""Keyset pagination: a page begins after a row, not after a number of rows, so deep pages cost no more. No counts.
 
-Guarantee: whoever follows the links sees every row that stays as it is once, whatever is added and deleted meanwhile,
-because an order ends with the id and a cursor holds all that the order compares. A cursor is of one order; in another
-it is not found.
+Guarantee: a client that follows the links sees every unchanged row exactly once, whatever rows are added and deleted
+meanwhile, because every order ends with the id and a cursor has all values that the order compares. A cursor belongs to
+one order; with another one the answer is 404.
 """
 
 import re
@@ -30,22 +30,22 @@ MAX_PAGE_SIZE = 100
 
 
 def require_page_size(request: Request) -> None:
-    """Demand that `page_size`, where it is asked for, is a positive whole number: DRF would take any other for none.
+    """Require that `page_size`, if given, is a positive whole number: DRF would silently ignore any other value.
 
     Raises:
-        ValidationError: it is none.
+        ValidationError: it is not.
     """
     if not re.fullmatch(r"0{0,20}[1-9][0-9]{0,17}", request.query_params.get("page_size", "1")):
         raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
 
 
 def instances(rows: QuerySet[Any], start: int, stop: int) -> Sequence[Any]:
-    """Return some of the rows."""
+    """Return a slice of the rows as instances."""
     return list(rows[start:stop])
 
 
 def order_of(rows: QuerySet[Any]) -> Order:
-    """Return by what rows are ordered; what is named twice decides once."""
+    """Return the names that a query set is ordered by; of a field named twice, the first."""
     names: dict[str, str] = {}
     for field in rows.query.order_by:
         assert isinstance(field, str)
@@ -54,9 +54,10 @@ def order_of(rows: QuerySet[Any]) -> Order:
 
 
 def split(rows: QuerySet[Any]) -> list[QuerySet[Any]]:
-    """Return rows in parts, one after the other in their order, each of which an index has in its order.
+    """Split a query set into consecutive parts, each of which can be read from an index in order.
 
-    Those are the rows themselves, but where a truth comes first and the rest of the order goes the other way.
+    That is the query set itself, unless its order begins with a boolean and the next field goes the other way: then it
+    is one part for each value of the boolean.
     """
     order = order_of(rows)
     first = order[0].lstrip("-")
@@ -67,7 +68,7 @@ def split(rows: QuerySet[Any]) -> list[QuerySet[Any]]:
 
 
 def beyond(rows: QuerySet[Any], values: Sequence[Any]) -> QuerySet[Any]:
-    """Return the rows that come after one with these values, of the names of their order."""
+    """Return the rows after the one that has these values, given in the order of `order_of(rows)`."""
     order = order_of(rows)
     if len(_directions(order)) > 1:
         bound = f"{order[0].lstrip('-')}__{'lte' if order[0].startswith('-') else 'gte'}"
@@ -79,18 +80,18 @@ def beyond(rows: QuerySet[Any], values: Sequence[Any]) -> QuerySet[Any]:
 
 
 def reverse(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Return rows from the last to the first."""
+    """Return the query set in the opposite order."""
     return rows.order_by(*(name[1:] if name.startswith("-") else f"-{name}" for name in order_of(rows)))
 
 
 def cut(found: Sequence[T], size: int, *, backwards: bool, begins_beside_another: bool) -> tuple[list[T], bool, bool]:
-    """Return a page in its order, whether there is one after it, and whether there is one before it.
+    """Return a page in its order, whether a page follows it, and whether one precedes it.
 
     Args:
-        found: what a page was looked for in, one more than it has if there are so many, in the order of looking.
-        size: of a page.
-        backwards: whether it was looked for from its end.
-        begins_beside_another: whether it was looked for from a row on, which is on the page that the client has.
+        found: up to `size + 1` rows in the order in which they were read; one more than a page shows that more exist.
+        size: rows of a page.
+        backwards: whether the rows were read in the opposite order, towards the page before.
+        begins_beside_another: whether they were read from a cursor on, so that a page exists on its other side.
     """
     page, has_more = list(found[:size]), len(found) > size
     if backwards:
@@ -99,20 +100,24 @@ def cut(found: Sequence[T], size: int, *, backwards: bool, begins_beside_another
 
 
 class KeysetPagination(CursorPagination):
-    """Pages of rows in the order that they come in, which ends with the id."""
+    """Pages of a query set in its own order, which must end with the id."""
 
     page_size_query_param = "page_size"
     max_page_size = MAX_PAGE_SIZE
 
     def __init__(self, *, read: Read = instances) -> None:
-        """Make a paginator of rows as `read` returns them: as instances, or by the names of their fields."""
+        """Make a paginator.
+
+        Args:
+            read: returns a slice of a query set: as instances, or as dictionaries of their fields.
+        """
         self.read = read
 
     def get_page_size(self, request: Request) -> int:
         """Return how many rows a page has.
 
         Raises:
-            ValidationError: for anything but a positive whole number.
+            ValidationError: `page_size` is no positive whole number.
         """
         require_page_size(request)
         size = super().get_page_size(request)
