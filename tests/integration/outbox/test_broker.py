@@ -1,4 +1,4 @@
-"""Messages on their way through a real RabbitMQ: how they look, where they wait, what happens when it is away."""
+"""Messages in a real RabbitMQ: their properties, their queues, and retries of a failing actor."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Connections that RabbitMQ closes by force while messages are in a worker's memory: none may vanish."""
+"""RabbitMQ closes connections by force while messages are in a worker's memory: no message may be lost."""
 
 import threading
 from collections.abc import Callable, Iterator

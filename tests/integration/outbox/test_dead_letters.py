@@ -1,4 +1,4 @@
-"""What a real RabbitMQ gives up, in each way it can, ends as a row: none is lost, none is written twice."""
+"""Every message that a real RabbitMQ dead-letters, for each of its reasons, becomes a row: none is lost or doubled."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ class Scene:
         self.channel.basic_reject(self.take(), requeue=False)
 
     def collect(self, count: int = 1) -> None:
-        """Collect until so many letters have come."""
+        """Collect until so many dead letters have come."""
         collected = 0
 
         def came() -> bool:
@@ -219,7 +219,7 @@ def test_a_collector_killed_between_commit_and_acknowledgement_writes_once(
     assert OutboxMessage.objects.count() == 1
 
 
-def test_what_a_worker_holds_comes_back_to_the_next_round(scene: Scene, send: Callable[[], OutboxMessage]) -> None:
+def test_what_a_worker_runs_is_collected_in_a_later_round(scene: Scene, send: Callable[[], OutboxMessage]) -> None:
     scene.declare()
     row = send()
     scene.publish_row(row)
@@ -242,7 +242,7 @@ def test_what_a_worker_holds_comes_back_to_the_next_round(scene: Scene, send: Ca
         {"x-first-death-reason": ["rejected"], "outbox": "9" * 400},
     ],
 )
-def test_headers_that_anybody_could_write(scene: Scene, headers: dict[str, Any]) -> None:
+def test_headers_that_any_client_could_write(scene: Scene, headers: dict[str, Any]) -> None:
     scene.declare()
     scene.publish(GARBAGE, pika.BasicProperties(headers=headers, message_id="m" * 255, type="\0" * 255))
     scene.reject()
@@ -258,7 +258,7 @@ def test_a_replayed_letter_outruns_its_own_late_copy(scene: Scene, send: Callabl
     scene.reject()
     scene.collect()
     rows = OutboxMessage.objects.filter(pk=row.pk)
-    decisions.replay(rows, by=decisions.Operator(name="somebody"), why="mended")
+    decisions.replay(rows, by=decisions.Operator(name="operator"), why="mended")
     scene.reject()
     scene.collect()
     assert (only_row().state, only_row().attempt) == (State.PENDING, 1)

@@ -1,4 +1,4 @@
-"""A RabbitMQ that loses messages, is wiped or is frozen, and what looks after it."""
+"""Upkeep of a real RabbitMQ that loses messages, is wiped or is frozen."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def line(rabbitmq: PrivateRabbitmq) -> Iterator[TimeLimitedConnection]:
 
 @pytest.fixture
 def upkeep(settings: Settings) -> Iterator[Callable[[PrivateRabbitmq], Upkeep]]:
-    """Look after a node, with next to no margin."""
+    """Make the upkeep of a node, with next to no margin before repair."""
     settings.OUTBOX_REPAIR_AFTER_SECONDS = 0.01
     made: list[Upkeep] = []
 
@@ -217,6 +217,6 @@ def test_a_thread_survives_a_rabbitmq_that_is_not_there_and_says_so_once(
     thread = UpkeepThread(lambda: connect_with_time_limit(nowhere, heartbeat_seconds=60), period_seconds=1)
     for _ in range(3):
         thread.step()
-    told = [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]
-    assert len(told) == 1
-    assert told[0].startswith("rabbitmq away for=upkeep")
+    logged = [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]
+    assert len(logged) == 1
+    assert logged[0].startswith("rabbitmq away for=upkeep")

@@ -1,4 +1,4 @@
-"""A worker pool that is told to stop finishes what it has begun, and gives back what it has not."""
+"""A worker pool that is stopped finishes the messages that it has begun and gives back the others."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 DEADLINE_SECONDS = 60.0
 SHUTDOWN_TIMEOUT_MS = 30_000
-# Ends as soon as the process leads.
+# Ends as soon as the process leads for its queue.
 LEAD = """
 import time
 from actors.outbox.models import WatchedQueue

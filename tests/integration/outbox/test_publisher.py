@@ -454,7 +454,7 @@ def test_an_idle_publisher_serves_heartbeats(node: PrivateRabbitmq, make: Callab
     ],
     ids=["user", "vhost"],
 )
-def test_who_is_refused_keeps_trying_and_says_why_once(
+def test_a_refused_publisher_keeps_trying_and_says_why_once(
     node: PrivateRabbitmq,
     make: Callable[..., Publisher],
     caplog: pytest.LogCaptureFixture,

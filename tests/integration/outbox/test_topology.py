@@ -1,4 +1,4 @@
-"""Queues that a worker's consumer declares by itself, over and over, to a real RabbitMQ that refuses, or forgets."""
+"""A worker's consumer declares its queue again and again, to a real RabbitMQ that refuses it or has lost it."""
 
 import logging
 import re
@@ -30,7 +30,7 @@ DEADLINE_SECONDS = 60.0
 
 @dataclass(kw_only=True)
 class Pool:
-    """A worker with one actor that notes what it is sent, and a publisher to its queue."""
+    """A worker with one actor that records the messages it is sent, and a publisher to its queue."""
 
     node: PrivateRabbitmq
     queue: str
@@ -123,20 +123,20 @@ def test_a_consumer_has_one_connection_and_no_other_beside_it(
         assert len([name for name in names() if name.endswith(f"queue={queue}")]) == 1
 
 
-def test_a_queue_that_exists_with_other_arguments_is_told_of_until_it_is_mended(
+def test_a_queue_that_exists_with_other_arguments_is_logged_until_it_is_mended(
     rabbitmq: PrivateRabbitmq, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def told() -> list[logging.LogRecord]:
+    def refusals() -> list[logging.LogRecord]:
         return [one for one in caplog.records if "move what it holds and delete it" in one.getMessage()]
 
     with pika.BlockingConnection(pika.URLParameters(rabbitmq.url)) as connection:
         connection.channel().queue_declare(queue, durable=True, arguments={"x-queue-type": "classic"})
         with Pool(node=rabbitmq, queue=queue).running() as pool:
-            wait_for(lambda: len(told()) > 1)
+            wait_for(lambda: len(refusals()) > 1)
             connection.channel().queue_delete(queue)
             pool.send(1)
             wait_for(lambda: pool.processed == [1])
-    assert all(one.exc_info is None and f"queue={queue} argument=" in one.getMessage() for one in told())
+    assert all(one.exc_info is None and f"queue={queue} argument=" in one.getMessage() for one in refusals())
 
 
 def test_what_is_unsettled_is_redelivered_when_its_worker_ends(rabbitmq: PrivateRabbitmq, queue: str) -> None:

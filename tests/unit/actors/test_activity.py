@@ -1,4 +1,4 @@
-"""The actors: all of them are found by the workers, and they do what they are named after."""
+"""The actors of the activity log: workers find all of them, and each logs its event."""
 
 import logging
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def test_a_large_id_is_written_as_it_is(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.django_db
-def test_what_older_messages_do_not_tell_is_left_open() -> None:
+def test_what_older_messages_lack_is_left_open() -> None:
     log_task_creation(1, "Yangi vazifa", "user1")
     row = Activity.objects.get()
     assert (row.version, row.owner_id, row.changes) == (1, None, {})

@@ -1,4 +1,4 @@
-"""The activity log in the admin: found by whoever looks for it, changed by nobody."""
+"""The activity log in the admin: it can be searched and read, and not be changed."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rows of the activity log are added, and pruned from its beginning; nothing else becomes of them."""
+"""The activity log is append-only, and can be pruned only from its beginning."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -73,7 +73,7 @@ def change(row: Activity) -> Activity:
         ),
         pytest.param(
             lambda row: Activity.objects.bulk_create([event()], None, False, True, ["title"], ["task_id", "version"]),
-            id="bulk create over what is there, told by position",
+            id="bulk create over what is there, by positional arguments",
         ),
         pytest.param(
             lambda row: Activity.objects.update_or_create({"title": "Boshqa"}, pk=row.pk), id="update or create"
@@ -111,7 +111,7 @@ def test_nothing_is_logged_twice_or_over_something_else(database: str, same: dic
 
 @pytest.mark.usefixtures("on_postgresql", "logged")
 @pytest.mark.parametrize("statement", [UPDATE, DELETE])
-def test_postgresql_refuses_whoever_goes_past_the_models(statement: str) -> None:
+def test_postgresql_refuses_statements_that_go_past_the_models(statement: str) -> None:
     with pytest.raises(IntegrityError, match="append-only"):
         execute(statement)
     assert Activity.objects.get().title == "Bir"
@@ -129,7 +129,7 @@ def test_pruning_deletes_the_beginning_and_records_until_when(days: list[Activit
 
 
 def test_pruning_leaves_no_gap_after_an_event_that_is_kept(database: str) -> None:
-    ages = {1: 9, 2: 1, 3: 8}  # days; the second was sent again by a repair
+    ages = {1: 9, 2: 1, 3: 8}  # days; repair had the second published again
     Activity.objects.bulk_create(event(n, occurred_at=NOW - timedelta(days=age)) for n, age in ages.items())
     assert retention.prune(NOW - timedelta(days=5)) == 1
     assert list(Activity.objects.order_by("version").values_list("version", flat=True)) == [2, 3]

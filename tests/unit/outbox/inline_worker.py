@@ -17,7 +17,7 @@ QUEUE = "tests"
 
 @dataclass
 class FakeConsumer:
-    """Remembers what became of each message."""
+    """Records how each message ended."""
 
     ends: list[str] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
@@ -30,7 +30,7 @@ class FakeConsumer:
 
 @dataclass
 class InlineWorker:
-    """Delivers rows to actors, as a relay, RabbitMQ and a worker would."""
+    """Runs rows' messages in actors, as a relay, RabbitMQ and a worker would together."""
 
     consumer: FakeConsumer
 
@@ -49,7 +49,7 @@ class InlineWorker:
         return self.consumer.ends[-1]
 
     def stop(self) -> None:
-        """Tell the worker that it has no more time to wait."""
+        """Have the worker's executions end their waits for the database, as when a worker stops."""
         self.state.stopping.set()
 
     def start(self) -> None:
@@ -60,13 +60,13 @@ class InlineWorker:
         return outbox_middleware_of(self.worker.broker).engine.state
 
     def deliver_all(self) -> None:
-        """Run what is waiting, and what that sends, until nothing waits."""
+        """Run all pending messages, and those that they send, until none is left."""
         while row := OutboxMessage.objects.filter(state="pending").order_by("pk").first():
             self.deliver(row)
 
 
 def make_inline_worker(*queues: str) -> InlineWorker:
-    """Return a worker for `queues`, and for those of tests and of the activity."""
+    """Return a worker for `queues`, and for those of tests and of the activity log."""
     consumer = FakeConsumer()
     worker = WorkerThread(
         broker=dramatiq.get_broker(),

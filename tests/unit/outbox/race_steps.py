@@ -1,4 +1,4 @@
-"""What tests of races do, and look at: effects, rows, locks of somebody else, a relay without RabbitMQ."""
+"""Steps of tests of races: effects, rows, another transaction's locks, a relay without RabbitMQ."""
 
 import sqlite3
 import threading
@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.relay import relay
 
-# The ways in which an actor may say that it settles.
+# The options with which an actor chooses how it is settled.
 HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
 
 
@@ -31,7 +31,7 @@ def only_row() -> OutboxMessage:
 
 
 def mark_claimed_published() -> None:
-    """Claim and stamp, as a relay does."""
+    """Claim all due rows and mark them published, as a relay does."""
     token, rows = relay.claim(100)
     relay.mark_published(token, [row.pk for row in rows])
 
@@ -42,13 +42,13 @@ def publish_again() -> None:
 
 
 def let_hold_lapse() -> None:
-    """Let time pass until holds have ended and what waits for that is due."""
+    """Have all execution leases ended, and rescheduled messages due."""
     OutboxMessage.objects.exclude(held_until=None).update(held_until=Now() - timedelta(seconds=1))
     OutboxMessage.objects.update(due_at=Now())
 
 
 def raise_database_away() -> NoReturn:
-    """Have the connection to the database cut while it is used; on SQLite, find it locked for too long."""
+    """Fail as when the database connection is lost in use; on SQLite, as when it was locked for too long."""
     if connection.vendor == "sqlite":
         busy = sqlite3.OperationalError("database is locked")
         busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
@@ -58,7 +58,7 @@ def raise_database_away() -> NoReturn:
 
 
 def in_another_thread(do: Callable[[], Any]) -> threading.Thread:
-    """Do something in another thread, over a connection of its own."""
+    """Call `do` in another thread, with a database connection of its own."""
 
     def run() -> None:
         try:
@@ -73,7 +73,7 @@ def in_another_thread(do: Callable[[], Any]) -> threading.Thread:
 
 @contextmanager
 def locked_until(event: threading.Event, row: Any) -> Iterator[threading.Thread]:
-    """Have a row locked by somebody else until something has happened."""
+    """Have another transaction lock a row until `event` is set, or the block has ended."""
     is_locked = threading.Event()
 
     def lock() -> None:

@@ -1,4 +1,4 @@
-"""The outbox in the admin: shown to those who may, decided on by those who may, and never run by a browser."""
+"""The outbox in the admin: users with permissions see messages and decide on them; untrusted contents are text."""
 
 import json
 from collections.abc import Callable
@@ -187,7 +187,7 @@ def test_a_message_is_edited_and_replayed(admin_client: Client, die: Die) -> Non
     assert "Discard" not in shown
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"actor_name": "nobody"}', "[" * 100_000, '{"args": "x"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"actor_name": "missing"}', "[" * 100_000, '{"args": "x"}'])
 def test_an_edit_that_is_no_message_says_why(admin_client: Client, die: Die, text: str) -> None:
     response = admin_client.post(address(die(), "edit"), {"why": "x", "message": text})
     assert response.status_code == 200
@@ -195,7 +195,7 @@ def test_an_edit_that_is_no_message_says_why(admin_client: Client, die: Die, tex
     assert OutboxMessage.objects.get().state == State.DEAD
 
 
-def test_who_may_only_view_decides_on_nothing(browser_of: Callable[..., Client], die: Die) -> None:
+def test_a_user_who_may_only_view_decides_on_nothing(browser_of: Callable[..., Client], die: Die) -> None:
     row, browser = die(), browser_of("view_outboxmessage")
     assert "Replay" not in page(browser, LIST)
     assert "Discard" not in page(browser, address(row, "change"))
@@ -206,7 +206,7 @@ def test_who_may_only_view_decides_on_nothing(browser_of: Callable[..., Client],
     assert OutboxMessage.objects.get().state == State.DEAD
 
 
-def test_who_may_decide_does(browser_of: Callable[..., Client], die: Die) -> None:
+def test_a_user_who_may_decide_does(browser_of: Callable[..., Client], die: Die) -> None:
     row, browser = die(), browser_of("change_outboxmessage")
     assert "Discard" in page(browser, address(row, "change"))
     act(browser, "discard_dead_letters", [row], why="x")
@@ -214,7 +214,7 @@ def test_who_may_decide_does(browser_of: Callable[..., Client], die: Die) -> Non
     assert DeadLetterDecision.objects.get().decided_by == "staff"
 
 
-def test_who_has_no_permission_sees_nothing(browser_of: Callable[..., Client], die: Die) -> None:
+def test_a_user_without_permission_sees_nothing(browser_of: Callable[..., Client], die: Die) -> None:
     row, browser = die(), browser_of()
     for one in (LIST, DECISIONS, address(row, "change"), address(row, "replay")):
         assert browser.get(one).status_code == 403

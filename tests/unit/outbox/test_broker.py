@@ -1,4 +1,4 @@
-"""A send is a row in the caller's transaction."""
+"""A send inserts a row in the caller's transaction."""
 
 from collections.abc import Callable
 from typing import Any
@@ -79,7 +79,7 @@ def test_of_messages_with_one_key_one_at_a_time_is_on_its_way(
     assert dramatiq.Message.decode(bytes(OutboxMessage.objects.get().body)).args == ("later",)
 
 
-def test_a_dead_letter_s_key_stands_in_nobody_s_way(nothing: dramatiq.Actor[Any, Any]) -> None:
+def test_a_dead_letter_s_key_blocks_no_other_message(nothing: dramatiq.Actor[Any, Any]) -> None:
     nothing.send_with_options(dedupe_key="once")
     OutboxMessage.objects.all().mark_dead("throws")
     nothing.send_with_options(dedupe_key="once")

@@ -1,4 +1,4 @@
-"""A configuration that could not keep the outbox's promises is refused, with what to do about it."""
+"""Checks refuse a configuration with which the outbox's guarantees would not hold, with a hint what to do."""
 
 import os
 import subprocess
@@ -98,7 +98,7 @@ def test_e003_the_time_limit_must_come_last(brokers: Declare) -> None:
     [Retries(), Pipelines(), Callbacks(), GroupCallbacks(StubBackend()), AdminMiddleware()],
     ids=lambda one: type(one).__name__,
 )
-def test_e004_what_settlement_does_itself_must_not_be_there(brokers: Declare, stock: Middleware) -> None:
+def test_e004_what_the_outbox_does_itself_must_not_be_there(brokers: Declare, stock: Middleware) -> None:
     brokers(good(stock))
     assert ids() == ["outbox.E004"]
 
@@ -147,7 +147,7 @@ def test_where_all_actors_return_rows_more_are_taken_ahead_and_along(brokers: De
     assert prefetch_of(broker, "checked_0", threads=100, prefetch=0) == 200
     assert prefetch_of(broker, "checked_0", threads=8, prefetch=5) == 5
     assert prefetch_of(broker, "unknown", threads=8, prefetch=0) == 16
-    # What was taken along and not begun has waited for the one before it.
+    # A batch's message that was not begun has waited for the one before it.
     assert max_unacked_seconds(broker, threads=8, prefetch=0) == 128 / 8 * 10 + 10 + 10
 
 
@@ -170,6 +170,6 @@ def test_repair_waits_no_longer_than_rabbitmq_does(brokers: Declare, settings: S
     assert repair_after_seconds(brokers([])) == 1_800 + 60
 
 
-def test_repair_waits_as_long_as_it_is_told(brokers: Declare, settings: Settings) -> None:
+def test_repair_waits_as_long_as_is_configured(brokers: Declare, settings: Settings) -> None:
     settings.OUTBOX_REPAIR_AFTER_SECONDS = 2.0
     assert repair_after_seconds(brokers(good())) == 2.0

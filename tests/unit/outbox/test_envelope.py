@@ -1,4 +1,4 @@
-"""What travels is the message as it was sent, with its reference; what is no message is said to be none."""
+"""A published message is the message as it was sent, with its attempt reference; invalid bodies are refused."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Groups and pipelines: sent as a whole or not at all, and what cannot be promised is refused."""
+"""Groups and pipelines are sent as a whole or not at all; options that the outbox cannot guarantee are refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +40,7 @@ def effects() -> list[str]:
 
 
 def waiting() -> list[tuple[Any, ...]]:
-    """Return the arguments of what is waiting, in the order in which it was sent."""
+    """Return the arguments of the pending messages, in the order in which they were sent."""
     rows = OutboxMessage.objects.order_by("pk").values_list("body", flat=True)
     return [Message.decode(bytes(body)).args for body in rows]
 

@@ -57,7 +57,7 @@ def test_a_death_names_actor_subject_attempts_and_error(
     )
 
 
-def test_what_the_relay_gives_up_is_named(actor: Declare, lines: Lines) -> None:
+def test_a_death_in_the_relay_is_named(actor: Declare, lines: Lines) -> None:
     actor(fail, actor_name="send_mail").send_with_options(subject="task:7")
     OutboxMessage.objects.update(body=b"no message")
     token, rows = relay.claim(1)

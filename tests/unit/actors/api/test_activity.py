@@ -26,7 +26,7 @@ def cursor(querystring: str) -> str:
 
 @pytest.fixture
 def reader(user2: User) -> SchemaCheckingClient:
-    """Somebody who owns nothing."""
+    """A user who owns no task."""
     client = SchemaCheckingClient()
     client.force_authenticate(user2)
     return client
@@ -62,7 +62,7 @@ def walk(client: SchemaCheckingClient, address: str, side: str = "next") -> list
     return pages
 
 
-def test_nobody_unsigned_reads_the_log() -> None:
+def test_a_client_that_is_not_signed_in_cannot_read_the_log() -> None:
     answer = SchemaCheckingClient().get(LIST)
     assert (answer.status_code, answer["WWW-Authenticate"]) == (401, 'Bearer realm="api"')
 
@@ -78,7 +78,7 @@ def test_the_log_is_only_read(reader: SchemaCheckingClient, log: Log, method: st
     assert Activity.objects.count() == 1
 
 
-def test_what_workers_log_of_anybodys_tasks_is_read_newest_first(reader: SchemaCheckingClient, user1: User) -> None:
+def test_what_workers_log_of_any_user_s_tasks_is_read_newest_first(reader: SchemaCheckingClient, user1: User) -> None:
     task = Task.objects.create(title="Bir", owner=user1)
     task.completed = True
     task.save()

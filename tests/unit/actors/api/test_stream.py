@@ -1,4 +1,4 @@
-"""The stream has every event once, in commit order, and what it costs is given back."""
+"""The stream has every event once, in commit order, and releases what it uses when a client goes."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ STREAM = "/activity/stream/"
 
 @pytest.fixture
 def tail(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tail]:
-    """The reader of this process, which ends with the test."""
+    """The tail of this process, whose reader thread ends with the test."""
     tail = Tail()
     monkeypatch.setattr(stream, "process_tail", tail)
     yield tail
@@ -100,7 +100,7 @@ def test_an_id_that_is_none_is_refused(client1: APIClient, tail: Tail, last: str
     assert client1.get(STREAM, HTTP_LAST_EVENT_ID=last).status_code == 400
 
 
-def test_who_is_not_signed_in_is_refused(tail: Tail) -> None:
+def test_a_client_that_is_not_signed_in_is_refused(tail: Tail) -> None:
     response = APIClient().get(STREAM)
     assert (response.status_code, response["Content-Type"]) == (401, "application/json")
 
@@ -148,7 +148,7 @@ def test_a_quiet_stream_has_heartbeats(tail: Tail, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("on_its_own")
-def test_who_heard_of_nothing_goes_on_where_it_was(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_heard_only_heartbeats_goes_on_where_it_was(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0)
     client = Client(tail, position=stream.end_of_log(), wanted=lambda sent: False)
     next(client)
@@ -239,7 +239,9 @@ def test_an_error_of_any_kind_ends_no_stream(tail: Tail, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("postgresql_only")
-def test_who_lags_behind_what_is_remembered_reads_the_log(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_lags_behind_what_is_remembered_reads_the_log(
+    tail: Tail, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream, "REMEMBERED_CHARACTERS", 1)
     begin = stream.end_of_log()
     slow, fast = (Client(tail, position=begin, wanted=every) for _ in range(2))

@@ -1,4 +1,4 @@
-"""GET /tasks/{id}/activity/: everything that happened to one task, whether or not a worker has logged it yet."""
+"""GET /tasks/{id}/activity/: every event of one task, whether or not a worker has logged it yet."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def reader(user2: User) -> SchemaCheckingClient:
-    """Somebody who owns nothing."""
+    """A user who owns no task."""
     client = SchemaCheckingClient()
     client.force_authenticate(user2)
     return client
@@ -70,7 +70,7 @@ def deliver(inline_worker: InlineWorker, *numbers: int) -> None:
         assert inline_worker.deliver(row_of(number).get()) == "ack"
 
 
-def test_nobody_unsigned_reads_a_history(with_versions: WithVersions) -> None:
+def test_a_client_that_is_not_signed_in_cannot_read_a_history(with_versions: WithVersions) -> None:
     for address in (address_of(with_versions(1)), address_of(999_999)):
         assert SchemaCheckingClient().get(address).status_code == 401
 
@@ -109,7 +109,7 @@ def test_a_task_from_a_fixture_has_an_empty_history_until_it_is_changed(
     assert versions(reader.get(address_of(7))) == [2]
 
 
-def test_what_is_not_logged_yet_is_told_as_it_will_be_logged(
+def test_what_is_not_logged_yet_is_shown_as_it_will_be_logged(
     reader: SchemaCheckingClient, user1: User, inline_worker: InlineWorker
 ) -> None:
     with sent_by(Context(request_id="request", changed_by="user1", changed_by_id=user1.pk)):
@@ -201,7 +201,7 @@ def test_a_history_outlives_its_task(
     deleted = page.json()["results"][0]
     assert (deleted["event"], deleted["changes"]["title"]) == ("task.deleted", ["v2", None])
     assert reader.get(f"{address}?event=task.other").status_code == 400
-    assert versions(reader.get(f"{address}?changed_by=nobody")) == []
+    assert versions(reader.get(f"{address}?changed_by=missing")) == []
 
 
 def test_a_history_outlives_its_owner(reader: SchemaCheckingClient, with_versions: WithVersions, user1: User) -> None:
@@ -326,7 +326,7 @@ def test_a_page_size_that_is_none_is_refused(
         ({"event": "task.deleted"}, [4]),
         ({"changed_by": "user1"}, [3, 2]),
         ({"changed_by": "system"}, [4, 1]),
-        ({"changed_by": "nobody"}, []),
+        ({"changed_by": "missing"}, []),
         ({"since": 2}, [4, 3, 2]),
         ({"until": 3}, [2, 1]),
         ({"since": 2, "until": 4, "event": "task.updated", "changed_by": "user1"}, [3, 2]),
@@ -402,7 +402,7 @@ def edited(**fields: Any) -> bytes:
     "body",
     [b"", b"\xff\xfe", b"{", b"null", b"[]", b"5", b"{}", b'{"args": 5}', b"[" * 100_000],
 )
-def test_an_undecodable_message_is_shown_as_far_as_its_row_tells(
+def test_an_undecodable_message_is_shown_as_far_as_its_row_allows(
     reader: SchemaCheckingClient, with_versions: WithVersions, body: bytes
 ) -> None:
     task = with_versions(2)

@@ -1,4 +1,4 @@
-"""Connections say whose they are."""
+"""Connections are named after the process that they belong to."""
 
 import os
 

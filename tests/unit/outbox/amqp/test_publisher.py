@@ -1,4 +1,4 @@
-"""The publisher's books, pauses and words, without a network: what RabbitMQ may answer, in any order."""
+"""Confirms, backoff and log lines of the publisher, without a network: RabbitMQ's possible answers in any order."""
 
 import logging
 import random
@@ -104,7 +104,7 @@ def test_a_multiple_ack_confirms_all_up_to_it_and_none_after(confirms: Confirms)
     assert confirms.give_up().unknown == [74]
 
 
-def test_a_multiple_ack_skips_what_was_settled_before(confirms: Confirms) -> None:
+def test_a_multiple_ack_skips_what_was_answered_before(confirms: Confirms) -> None:
     send(confirms, 71, 72, 73)
     nack(confirms, 2)
     ack(confirms, 3, multiple=True)
@@ -164,7 +164,7 @@ def test_a_returned_message_is_known_among_equals(confirms: Confirms, channel: F
     assert (confirms.outcome.unroutable, confirms.outcome.confirmed) == ([72], [71])
 
 
-def test_an_answer_to_an_earlier_batch_tells_nothing_of_this_one(confirms: Confirms, channel: FakeChannel) -> None:
+def test_an_answer_to_an_earlier_batch_confirms_nothing_of_this_one(confirms: Confirms, channel: FakeChannel) -> None:
     send(confirms, 71, 72)
     confirms.give_up()
     confirms.start()
@@ -217,14 +217,14 @@ def test_the_only_message_outstanding_is_blamed(confirms: Confirms, error: Excep
 
 
 @pytest.mark.parametrize("error", [TOO_LARGE, FRAME_TOO_LARGE])
-def test_nobody_is_blamed_where_it_could_have_been_another(confirms: Confirms, error: Any) -> None:
+def test_no_message_is_blamed_where_another_could_be_the_cause(confirms: Confirms, error: Any) -> None:
     send(confirms, 71, 72)
     confirms.on_close(error)
     assert (confirms.outcome.refused, confirms.outcome.unknown) == ({}, [71, 72])
     assert confirms.outcome.channel_error == error.reply_text
 
 
-def test_nobody_is_blamed_for_what_an_earlier_batch_left_behind(confirms: Confirms) -> None:
+def test_no_message_is_blamed_for_what_an_earlier_batch_left_behind(confirms: Confirms) -> None:
     send(confirms, 71)
     confirms.give_up()
     confirms.start()
@@ -334,7 +334,7 @@ def test_an_outage_is_logged_when_it_begins_changes_and_ends(caplog: pytest.LogC
 
 @dataclass
 class FakeConnection:
-    """Remembers what was asked of it."""
+    """Records the calls it gets."""
 
     asked: list[object] = field(default_factory=list)
 
@@ -412,7 +412,7 @@ def test_the_dead_letter_queue_is_declared_first_and_each_queue_once() -> None:
     assert declarations.get(connection, "mail") is declaration
 
 
-def test_a_refused_queue_is_said_once_and_tried_again_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_queue_is_logged_once_and_tried_again_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
     clock, connection = Clock(), DeclaringConnection()
     declarations = Declarations(clock=clock)
     for _ in range(3):
@@ -433,13 +433,13 @@ def test_a_queue_that_was_returned_from_is_declared_again() -> None:
     assert len(connection.channels) == 2
 
 
-def test_waiting_is_told_of_once_a_second_and_ends_in_time() -> None:
-    clock, told = Clock(), []
-    deadline = Deadline(seconds=3, on_wait=lambda: told.append(clock.now), clock=clock, stopped=threading.Event())
+def test_the_callback_is_called_once_a_second_and_the_wait_ends_in_time() -> None:
+    clock, ticks = Clock(), []
+    deadline = Deadline(seconds=3, on_wait=lambda: ticks.append(clock.now), clock=clock, stopped=threading.Event())
     while not deadline.is_over():
         clock.now = deadline.until
         deadline.tick()
-    assert told == [101, 102, 103]
+    assert ticks == [101, 102, 103]
 
 
 def test_a_stop_leaves_half_a_second_for_what_is_outstanding() -> None:

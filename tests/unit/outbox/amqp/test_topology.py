@@ -49,10 +49,12 @@ def test_a_value_that_makes_no_sense_is_an_error_that_names_its_variable(variabl
 
 
 def test_a_refusal_names_the_argument_and_what_to_do() -> None:
-    told = explain_refusal("q", "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q.XQ' in vhost '/'")
-    assert told.startswith("queue=q.XQ argument=x-queue-type")
-    assert "delete it, or give the actors a queue of another name" in told
+    explanation = explain_refusal(
+        "q", "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q.XQ' in vhost '/'"
+    )
+    assert explanation.startswith("queue=q.XQ argument=x-queue-type")
+    assert "delete it, or give the actors a queue of another name" in explanation
 
 
-def test_a_refusal_for_another_reason_is_told_as_it_is() -> None:
+def test_a_refusal_for_another_reason_is_quoted_as_it_is() -> None:
     assert "reason='ACCESS_REFUSED'" in explain_refusal("q", "ACCESS_REFUSED")

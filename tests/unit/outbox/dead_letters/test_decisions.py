@@ -1,4 +1,4 @@
-"""Dead letters are kept, whoever wrote them; a decision on one is carried out once, and remembered."""
+"""Dead letters are kept, whatever their origin; a decision on one is carried out once and recorded."""
 
 import json
 from collections import deque
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
-SOMEBODY = Operator(name="somebody", user_id=7)
+OPERATOR = Operator(name="operator", user_id=7)
 REJECTED = {"x-death": [{"reason": "rejected", "queue": QUEUE, "count": 1}]}
 LIMIT = {"x-death": [{"reason": "delivery_limit", "queue": QUEUE, "count": 1}]}
 GARBAGE = b"\xff\x00 no message"
@@ -35,7 +35,7 @@ GARBAGE = b"\xff\x00 no message"
 
 @dataclass
 class FakeChannel:
-    """A queue of dead letters; what is not acknowledged comes back, as redelivered."""
+    """A dead-letter queue; messages that are not acknowledged come back, marked as redelivered."""
 
     letters: deque[tuple[Any, ...]] = field(default_factory=deque)
     taken: dict[int, tuple[Any, ...]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class FakeChannel:
         self.letters.append((True, *self.taken.pop(tag)[1:]))
 
     def lose(self) -> None:
-        """Give back what was taken, as when the connection of a killed collector ends."""
+        """Requeue what was delivered, as RabbitMQ does when the connection of a killed collector ends."""
         self.letters.extend((True, *letter[1:]) for letter in self.taken.values())
         self.taken.clear()
 
@@ -131,7 +131,7 @@ def test_a_superseded_message_is_dropped(channel: FakeChannel, actor: Declare, c
     assert (after.state, after.reason, after.attempt) == (before.state, before.reason, before.attempt)
 
 
-def test_a_held_message_waits_and_holds_up_no_other(channel: FakeChannel, actor: Declare) -> None:
+def test_a_message_under_an_execution_lease_waits_and_blocks_no_other(channel: FakeChannel, actor: Declare) -> None:
     actor(add).send()
     put_row(channel, only_row())
     OutboxMessage.objects.update(held_until=timezone.now() + timedelta(hours=1))
@@ -170,14 +170,14 @@ def test_a_database_that_is_away_leaves_the_letter_to_rabbitmq(
     assert collect(channel) == 1
 
 
-def test_a_collector_takes_no_more_than_it_is_told(channel: FakeChannel) -> None:
+def test_a_collector_takes_no_more_than_at_most(channel: FakeChannel) -> None:
     for number in range(3):
         channel.put(b"%d" % number, REJECTED)
     assert [collect(channel, 2), collect(channel, 2), collect(channel, 2)] == [2, 1, 0]
 
 
 def collect_and_die(channel: FakeChannel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a letter down, and be killed before it is acknowledged."""
+    """Write a dead letter to a row, and be killed before it is acknowledged."""
 
     def die(tag: int) -> None:
         channel.is_open = False
@@ -205,7 +205,7 @@ def test_a_letter_that_was_decided_on_meanwhile_does_not_come_back(
 ) -> None:
     channel.put(GARBAGE, REJECTED)
     collect_and_die(channel, monkeypatch)
-    decisions.discard(OutboxMessage.objects.all(), by=SOMEBODY, why="nobody's")
+    decisions.discard(OutboxMessage.objects.all(), by=OPERATOR, why="garbage")
     assert collect(channel) == 1
     assert not OutboxMessage.objects.exists()
 
@@ -234,8 +234,8 @@ def test_a_stranger_is_kept_as_it_came(channel: FakeChannel) -> None:
         ({}, "known", REJECTED, "rejected"),
         ({}, "known", {"x-first-death-reason": "expired"}, "expired"),
         ({}, "known", {}, "rejected"),
-        ({}, "nobody", REJECTED, "unknown actor"),
-        ({}, "nobody", LIMIT, "delivery limit"),
+        ({}, "missing", REJECTED, "unknown actor"),
+        ({}, "missing", LIMIT, "delivery limit"),
         ({"max_age": 1_000}, "known", REJECTED, "too old"),
         ({"max_age": 10**15}, "known", REJECTED, "rejected"),
         ({"max_age": "x"}, "known", REJECTED, "rejected"),
@@ -289,7 +289,7 @@ def test_a_replay_is_a_new_attempt_with_nothing_of_the_old(inline_worker: Inline
     actor(add).send("one")
     old = only_row()
     kill(old)
-    decided = decisions.replay(all_rows(), by=SOMEBODY, why="mended")
+    decided = decisions.replay(all_rows(), by=OPERATOR, why="mended")
     row = only_row()
     assert (row.state, row.attempt, row.starts, row.published_at, row.died_at) == (State.PENDING, 1, 0, None, None)
     assert (row.reason, row.error, row.traceback) == ("", "", "")
@@ -305,29 +305,29 @@ def test_a_decision_is_remembered_when_the_row_is_gone(actor: Declare) -> None:
     actor(add).send_with_options(args=("one",), subject="task:1")
     row = only_row()
     kill(row)
-    decisions.discard(all_rows(), by=SOMEBODY, why="not wanted\0 any more")
+    decisions.discard(all_rows(), by=OPERATOR, why="not wanted\0 any more")
     assert not OutboxMessage.objects.exists()
     kept = DeadLetterDecision.objects.get()
     assert (kept.row_id, kept.message_id, kept.queue, kept.subject) == (row.pk, row.message_id, QUEUE, "task:1")
     assert (kept.reason, kept.error, bytes(kept.body)) == ("retries exhausted", "ValueError: x", bytes(row.body))
-    assert (kept.decision, kept.decided_by, kept.decided_by_id) == ("discarded", "somebody", 7)
+    assert (kept.decision, kept.decided_by, kept.decided_by_id) == ("discarded", "operator", 7)
     assert kept.why == "not wanted\\0 any more"
 
 
 @pytest.mark.parametrize("first", [decisions.replay, decisions.discard])
 @pytest.mark.parametrize("second", [decisions.replay, decisions.discard])
-def test_of_two_who_decide_only_the_first_does(actor: Declare, first: Any, second: Any) -> None:
+def test_of_two_operators_who_decide_only_the_first_does(actor: Declare, first: Any, second: Any) -> None:
     actor(add).send()
     kill(only_row())
     rows = OutboxMessage.objects.filter(pk=only_row().pk)
-    assert len(first(rows, by=SOMEBODY, why="first").decisions) == 1
-    assert second(rows, by=SOMEBODY, why="second").decisions == []
+    assert len(first(rows, by=OPERATOR, why="first").decisions) == 1
+    assert second(rows, by=OPERATOR, why="second").decisions == []
     assert [one.why for one in DeadLetterDecision.objects.all()] == ["first"]
 
 
 def test_what_is_not_dead_is_not_decided_on(actor: Declare) -> None:
     actor(add).send()
-    assert decisions.discard(all_rows(), by=SOMEBODY, why="").decisions == []
+    assert decisions.discard(all_rows(), by=OPERATOR, why="").decisions == []
     assert only_row().state == State.PENDING
 
 
@@ -337,7 +337,7 @@ def test_many_are_decided_on_in_batches(actor: Declare, monkeypatch: pytest.Monk
     for number in range(5):
         one.send(str(number))
         kill(OutboxMessage.objects.latest("pk"))
-    assert len(decisions.replay(all_rows(), by=SOMEBODY, why="all").decisions) == 5
+    assert len(decisions.replay(all_rows(), by=OPERATOR, why="all").decisions) == 5
     assert set(OutboxMessage.objects.values_list("state", flat=True)) == {State.PENDING}
 
 
@@ -345,18 +345,18 @@ def test_what_would_only_die_again_stays_dead_and_holds_up_no_other(channel: Fak
     known = actor(add, actor_name="known")
     for body in (
         GARBAGE,
-        known.message().copy(actor_name="nobody").encode(),
+        known.message().copy(actor_name="missing").encode(),
         known.message().copy(message_id="m" * 65).encode(),
         known.message().copy(message_id="é").encode(),
         known.message().encode(),
     ):
         channel.put(body, REJECTED)
     collect(channel)
-    decided = decisions.replay(all_rows(), by=SOMEBODY, why="try")
+    decided = decisions.replay(all_rows(), by=OPERATOR, why="try")
     problems = [decided.refused[key] for key in sorted(decided.refused)]
     assert [len(decided.decisions), len(problems)] == [1, 4]
     for problem, expected in zip(
-        problems, ["it is no message", "there is no actor 'nobody'", "longer than 64", "no printable"], strict=True
+        problems, ["it is no message", "there is no actor 'missing'", "longer than 64", "no printable"], strict=True
     ):
         assert expected in problem
     assert OutboxMessage.objects.filter(state=State.DEAD).count() == 4
@@ -366,7 +366,7 @@ def test_what_would_only_die_again_stays_dead_and_holds_up_no_other(channel: Fak
 def test_arguments_that_an_actor_does_not_take_are_not_replayed(actor: Declare) -> None:
     actor(lambda text: None).send("one", "too many")
     OutboxMessage.objects.all().mark_dead("throws")
-    decided = decisions.replay(OutboxMessage.objects.all(), by=SOMEBODY, why="again")
+    decided = decisions.replay(OutboxMessage.objects.all(), by=OPERATOR, why="again")
     [problem] = decided.refused.values()
     assert "does not take these arguments" in problem
     assert OutboxMessage.objects.get().state == State.DEAD
@@ -375,7 +375,7 @@ def test_arguments_that_an_actor_does_not_take_are_not_replayed(actor: Declare) 
 def test_a_message_of_a_queue_that_nobody_consumes_is_not_replayed(actor: Declare) -> None:
     actor(add).send()
     kill(only_row(), queue="old")
-    decided = decisions.replay(all_rows(), by=SOMEBODY, why="")
+    decided = decisions.replay(all_rows(), by=OPERATOR, why="")
     assert list(decided.refused.values()) == ["no worker consumes the queue 'old'"]
 
 
@@ -383,7 +383,7 @@ def test_a_message_that_was_too_old_is_sent_anew(actor: Declare) -> None:
     message = actor(add, max_age=60_000).message().copy(message_timestamp=1_000)
     dramatiq.get_broker().enqueue(message)
     kill(only_row())
-    decisions.replay(all_rows(), by=SOMEBODY, why="")
+    decisions.replay(all_rows(), by=OPERATOR, why="")
     assert dramatiq.Message.decode(bytes(only_row().body)).message_timestamp > 1_000
     assert bytes(DeadLetterDecision.objects.get().body) == message.encode()
 
@@ -392,7 +392,7 @@ def test_an_edited_message_is_run_in_the_place_of_the_old(inline_worker: InlineW
     actor(add).send("wrong")
     kill(only_row())
     body = payload.edit(only_row(), {"args": ["right"]})
-    decisions.replay(all_rows(), by=SOMEBODY, why="a typing error", body=body)
+    decisions.replay(all_rows(), by=OPERATOR, why="a typing error", body=body)
     decision = DeadLetterDecision.objects.get()
     sent = dramatiq.Message.decode(bytes(decision.edited_body or b""))
     assert (decision.decision, sent.args) == ("edited", ("right",))
@@ -405,7 +405,7 @@ def test_an_undecodable_message_is_mended(channel: FakeChannel, inline_worker: I
     channel.put(GARBAGE, REJECTED)
     collect(channel)
     body = payload.edit(only_row(), {"actor_name": "known", "args": ["mended"]})
-    decisions.replay(all_rows(), by=SOMEBODY, why="", body=body)
+    decisions.replay(all_rows(), by=OPERATOR, why="", body=body)
     row = only_row()
     assert (row.actor, row.queue) == ("known", QUEUE)
     assert row.message_id == json.loads(body)["message_id"] != ""
@@ -421,7 +421,7 @@ def test_an_undecodable_message_is_mended(channel: FakeChannel, inline_worker: I
         ({"args": "text"}, "args is a list"),
         ({"kwargs": []}, "it is no message"),
         ({"message_timestamp": "now"}, "it is no message"),
-        ({"actor_name": "nobody"}, "there is no actor 'nobody'"),
+        ({"actor_name": "missing"}, "there is no actor 'missing'"),
         ({"queue_name": "nowhere"}, "no worker consumes the queue 'nowhere'"),
         ({"message_id": "\n"}, "no printable ASCII"),
     ],
@@ -449,4 +449,4 @@ def test_a_replayed_message_has_all_its_retries_again(inline_worker: InlineWorke
         assert (only_row().state, only_row().attempt) == (State.SCHEDULED, 2 * lives - 1)
         inline_worker.deliver(only_row())
         assert (only_row().state, only_row().reason) == (State.DEAD, "retries exhausted")
-        decisions.replay(all_rows(), by=SOMEBODY, why="mended")
+        decisions.replay(all_rows(), by=OPERATOR, why="mended")

@@ -1,4 +1,4 @@
-"""What RabbitMQ has lost is published again; what it has, what a worker has and what is held is left alone."""
+"""Repair publishes messages again that RabbitMQ has lost, and leaves those alone that are in RabbitMQ or a worker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -102,7 +102,7 @@ def test_before_the_margin_is_over_nothing_is_lost(watcher: Watcher, publish: Pu
     assert states() == [State.PUBLISHED]
 
 
-def test_a_queue_that_is_not_empty_has_lost_nothing_that_anybody_could_tell(watcher: Watcher, publish: Publish) -> None:
+def test_a_queue_that_is_not_empty_is_not_known_to_have_lost_anything(watcher: Watcher, publish: Publish) -> None:
     publish()
     watcher.ready = 1
     watcher.step()
@@ -134,7 +134,7 @@ def test_what_was_published_after_the_queue_was_seen_empty_waits_for_the_next_si
     assert watcher.step() == 1
 
 
-def test_what_is_published_while_somebody_looks_was_not_there_to_be_seen(watcher: Watcher, publish: Publish) -> None:
+def test_a_message_published_during_a_sighting_does_not_count_as_seen(watcher: Watcher, publish: Publish) -> None:
     def publish_meanwhile(queue: str) -> int:
         publish(published_at=Now())
         return 0
@@ -146,7 +146,7 @@ def test_what_is_published_while_somebody_looks_was_not_there_to_be_seen(watcher
     assert seen <= published
 
 
-def test_what_is_held_is_left_alone_until_the_hold_is_over(watcher: Watcher, publish: Publish) -> None:
+def test_a_row_under_an_execution_lease_is_left_alone_until_the_lease_ends(watcher: Watcher, publish: Publish) -> None:
     publish(held_until=Now() + timedelta(seconds=30))
     watcher.step()
     watcher.pass_time(MARGIN_SECONDS + 1)
@@ -182,7 +182,7 @@ def test_much_is_published_again_a_piece_at_a_time(watcher: Watcher, publish: Pu
     assert states() == [State.PENDING] * 5
 
 
-def test_whoever_has_no_lease_changes_nothing(watcher: Watcher, publish: Publish) -> None:
+def test_a_process_without_a_lease_changes_nothing(watcher: Watcher, publish: Publish) -> None:
     publish()
     watcher.step()
     watcher.pass_time(MARGIN_SECONDS + 1)

@@ -1,4 +1,4 @@
-"""One process at a time looks after a queue, and survives whatever is away; RabbitMQ is faked."""
+"""One process at a time does the upkeep of a queue, and survives outages; RabbitMQ is faked."""
 
 import logging
 from collections.abc import Callable
@@ -24,7 +24,7 @@ QUEUE = "tests"
 
 @dataclass
 class Line:
-    """A connection to a RabbitMQ all of whose queues are empty, unless told otherwise."""
+    """A connection to a RabbitMQ with empty queues, unless the test sets another count or a failure."""
 
     is_open: bool = True
     ready: int = 0
@@ -36,7 +36,7 @@ class Line:
         self.is_open = False
 
     def hurry(self) -> None:
-        """It never waits."""
+        """Do nothing: this connection never waits."""
 
     def look(self, queue: str) -> int:
         if self.failure is not None:
@@ -47,7 +47,7 @@ class Line:
 
 @dataclass
 class Rabbitmq:
-    """Hands out connections and remembers them."""
+    """Makes connections and records them."""
 
     lines: list[Line] = field(default_factory=list)
     failure: Exception | None = None
@@ -61,7 +61,7 @@ class Rabbitmq:
 
 @pytest.fixture(autouse=True)
 def only_queue(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    """Watch one queue, and talk to fakes about it."""
+    """Have only one queue to watch, and fakes to ask about it."""
     settings.OUTBOX_REPAIR_AFTER_SECONDS = 0.0
     monkeypatch.setattr(dramatiq.get_broker(), "get_declared_queues", lambda: {QUEUE})
     monkeypatch.setattr(upkeep, "count_ready", Line.look)
@@ -79,7 +79,7 @@ def one(rabbitmq: Rabbitmq) -> Upkeep:
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     caplog.set_level(logging.INFO)
     return lambda: [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]
 
@@ -118,7 +118,7 @@ def test_when_the_leader_ends_it_closes_its_connection_and_another_takes_over(ra
     assert not leader.step()
 
 
-def test_whoever_lost_its_lease_closes_its_connection(rabbitmq: Rabbitmq) -> None:
+def test_a_process_that_lost_its_lease_closes_its_connection(rabbitmq: Rabbitmq) -> None:
     frozen, other = Upkeep(connect=rabbitmq.connect, lease_seconds=-1), Upkeep(connect=rabbitmq.connect)
     frozen.step()
     other.step()
@@ -133,8 +133,8 @@ def test_a_lost_connection_is_made_again(one: Upkeep, rabbitmq: Rabbitmq) -> Non
     assert len(rabbitmq.lines) == 2
 
 
-def test_a_refused_queue_is_told_of_once_and_disturbs_no_other(
-    one: Upkeep, rabbitmq: Rabbitmq, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]
+def test_a_refused_queue_is_logged_once_and_disturbs_no_other(
+    one: Upkeep, rabbitmq: Rabbitmq, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:
     def look(line: Line, queue: str) -> int:
         if queue == "refused":
@@ -146,8 +146,8 @@ def test_a_refused_queue_is_told_of_once_and_disturbs_no_other(
     for _ in range(3):
         one.step()
     assert rabbitmq.lines[0].looked_at == [QUEUE] * 3
-    assert len(told()) == 1
-    assert "queue=refused.XQ argument=x-queue-type" in told()[0]
+    assert len(logged()) == 1
+    assert "queue=refused.XQ argument=x-queue-type" in logged()[0]
 
 
 @pytest.fixture
@@ -156,8 +156,8 @@ def running(rabbitmq: Rabbitmq) -> UpkeepThread:
     return UpkeepThread(rabbitmq.connect, period_seconds=1)
 
 
-def test_an_outage_of_rabbitmq_is_told_of_once_and_its_end_too(
-    running: UpkeepThread, rabbitmq: Rabbitmq, told: Callable[[], list[str]]
+def test_an_outage_of_rabbitmq_is_logged_once_and_its_end_too(
+    running: UpkeepThread, rabbitmq: Rabbitmq, logged: Callable[[], list[str]]
 ) -> None:
     rabbitmq.failure = AMQPConnectionError("refused")
     for _ in range(3):
@@ -165,10 +165,10 @@ def test_an_outage_of_rabbitmq_is_told_of_once_and_its_end_too(
     rabbitmq.failure = None
     for _ in range(3):
         running.step()
-    assert [line.split(" for=")[0] for line in told()] == ["rabbitmq away", "rabbitmq back"]
+    assert [line.split(" for=")[0] for line in logged()] == ["rabbitmq away", "rabbitmq back"]
 
 
-def test_whoever_cannot_reach_rabbitmq_lets_another_process_try(running: UpkeepThread, rabbitmq: Rabbitmq) -> None:
+def test_a_process_that_cannot_reach_rabbitmq_lets_another_one_try(running: UpkeepThread, rabbitmq: Rabbitmq) -> None:
     rabbitmq.failure = AMQPConnectionError("refused")
     running.step()
     assert WatchedQueue.objects.get().lease_token is None
@@ -176,18 +176,18 @@ def test_whoever_cannot_reach_rabbitmq_lets_another_process_try(running: UpkeepT
 
 
 def test_an_outage_that_another_process_sees_the_end_of_is_no_open_one(
-    running: UpkeepThread, rabbitmq: Rabbitmq, told: Callable[[], list[str]]
+    running: UpkeepThread, rabbitmq: Rabbitmq, logged: Callable[[], list[str]]
 ) -> None:
     rabbitmq.failure = AMQPConnectionError("refused")
     running.step()
     assert Upkeep(connect=Rabbitmq().connect).step()
     for _ in range(3):
         running.step()
-    assert [line.split(" for=")[0] for line in told()] == ["rabbitmq away", "rabbitmq seen to by another process"]
+    assert [line.split(" for=")[0] for line in logged()] == ["rabbitmq away", "rabbitmq seen to by another process"]
 
 
-def test_an_outage_of_the_database_is_told_of_once_and_survived(
-    running: UpkeepThread, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]], rabbitmq: Rabbitmq
+def test_an_outage_of_the_database_is_logged_once_and_survived(
+    running: UpkeepThread, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]], rabbitmq: Rabbitmq
 ) -> None:
     def away() -> list[str]:
         raise OperationalError("server closed the connection")
@@ -197,22 +197,22 @@ def test_an_outage_of_the_database_is_told_of_once_and_survived(
         for _ in range(3):
             running.step()
     running.step()
-    assert told() == ["upkeep: database unavailable: server closed the connection"]
+    assert logged() == ["upkeep: database unavailable: server closed the connection"]
     assert rabbitmq.lines[0].looked_at == [QUEUE]
 
 
 def test_whatever_else_goes_wrong_it_looks_again(
-    running: UpkeepThread, rabbitmq: Rabbitmq, told: Callable[[], list[str]]
+    running: UpkeepThread, rabbitmq: Rabbitmq, logged: Callable[[], list[str]]
 ) -> None:
     running.step()
     rabbitmq.lines[0].failure = ZeroDivisionError()
     running.step()
     running.step()
-    assert told() == ["upkeep: step failed"]
+    assert logged() == ["upkeep: step failed"]
     assert rabbitmq.lines[1].looked_at == [QUEUE]
 
 
-def test_a_thread_that_is_told_to_stop_gives_its_leases_up_and_closes_its_connection(
+def test_a_thread_that_is_stopped_gives_its_leases_up_and_closes_its_connection(
     running: UpkeepThread, rabbitmq: Rabbitmq
 ) -> None:
     running.step()

@@ -1,4 +1,4 @@
-"""What commands are told is what they take, or an error that says so."""
+"""Arguments of the commands are parsed, or refused with an error that says what is expected."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable

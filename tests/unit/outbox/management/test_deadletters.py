@@ -1,4 +1,4 @@
-"""`manage.py deadletters`: a person sees what died and why, and decides."""
+"""`manage.py deadletters`: an operator sees dead letters and their reasons, and decides."""
 
 import io
 import json
@@ -114,14 +114,14 @@ def test_what_is_gone_is_shown_by_its_decision(die: Die) -> None:
         assert expected in shown
 
 
-def test_a_replay_is_by_somebody_for_a_reason(die: Die) -> None:
+def test_a_replay_has_an_operator_and_a_reason(die: Die) -> None:
     row = die()
     assert run("replay", row.pk, "--why", "mended", "--by", "me") == "1 of 1 replayed.\n"
     decision = DeadLetterDecision.objects.get()
     assert (states(), decision.decided_by, decision.why) == ([State.PENDING], "me", "mended")
 
 
-def test_who_decides_is_the_user_of_the_system_if_nobody_is_named(die: Die, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_name_the_operator_is_the_user_of_the_system(die: Die, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "operator")
     run("discard", die().pk, "--why", "x")
     assert DeadLetterDecision.objects.get().decided_by == "operator"
@@ -201,7 +201,7 @@ def test_an_edited_message_comes_from_stdin(die: Die, monkeypatch: pytest.Monkey
     assert dramatiq.Message.decode(bytes(OutboxMessage.objects.get().body)).kwargs == {"a": 1}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"actor_name": "nobody"}', '{"x": 1}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"actor_name": "missing"}', '{"x": 1}', "[" * 100_000])
 def test_an_edit_that_is_no_message_is_an_error(die: Die, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     with pytest.raises(CommandError, match="--edit: "):

@@ -1,4 +1,4 @@
-"""`manage.py outbox`: what it tells, what it repairs, what it cancels and what it refuses to."""
+"""`manage.py outbox`: what status shows, what repair and cancel do, and what they refuse."""
 
 import json
 from collections.abc import Callable
@@ -54,29 +54,29 @@ def test_status_counts_each_state_and_says_how_old_the_oldest_is(send: Send) -> 
     send(due_at=Now() - timedelta(hours=2, minutes=5))
     send()
     send(state=State.DEAD, reason="throws")
-    told = run("status", "--seconds", 0)
-    lines = {line.split()[0]: line for line in reversed(told.splitlines())}
+    shown = run("status", "--seconds", 0)
+    lines = {line.split()[0]: line for line in reversed(shown.splitlines())}
     assert lines["pending"].split() == ["pending", "2", "oldest", "2", "h", "5", "min"]
     assert lines["published"].split() == ["published", "0"]
-    assert "         1  throws" in told
+    assert "         1  throws" in shown
 
 
-def test_status_tells_programs_the_same(send: Send) -> None:
+def test_status_as_json_says_the_same(send: Send) -> None:
     later = Now() + timedelta(seconds=30)
     send(lease_token=uuid4(), lease_until=later)
     send(state=State.PUBLISHED, held_until=later)
     send(state=State.DEAD, reason="throws")
     send(state=State.DEAD, reason="throws")
-    told = json.loads(run("status", "--json", "--seconds", 0))
-    assert {state: row["count"] for state, row in told["states"].items()} == {
+    shown = json.loads(run("status", "--json", "--seconds", 0))
+    assert {state: row["count"] for state, row in shown["states"].items()} == {
         "pending": 1,
         "published": 1,
         "scheduled": 0,
         "dead": 2,
     }
-    assert told["states"]["dead"]["oldest_seconds"] >= 0
-    assert told["states"]["scheduled"]["oldest_seconds"] is None
-    assert (told["leased"], told["held"], told["dead"], told["rate"]) == (1, 1, {"throws": 2}, None)
+    assert shown["states"]["dead"]["oldest_seconds"] >= 0
+    assert shown["states"]["scheduled"]["oldest_seconds"] is None
+    assert (shown["leased"], shown["held"], shown["dead"], shown["rate"]) == (1, 1, {"throws": 2}, None)
 
 
 def test_the_rate_counts_what_came_and_what_went(send: Send) -> None:
@@ -98,10 +98,10 @@ def test_the_rate_of_an_outbox_that_rests_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(0.4, "0 s"), (59, "59 s"), (3_600, "1 h"), (3_725, "1 h 2 min"), (90_000, "1 d 1 h")]
+    ("seconds", "shown"), [(0.4, "0 s"), (59, "59 s"), (3_600, "1 h"), (3_725, "1 h 2 min"), (90_000, "1 d 1 h")]
 )
-def test_durations_are_for_people(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+def test_durations_are_for_people(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
 
 
 # repair
@@ -109,11 +109,11 @@ def test_durations_are_for_people(seconds: float, told: str) -> None:
 
 @pytest.fixture
 def rabbitmq_has(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Make RabbitMQ tell of so many messages in each queue."""
+    """Make RabbitMQ report so many messages in each queue."""
 
     class Line:
         def close_quickly(self) -> None:
-            """It is none."""
+            """Do nothing: there is no connection."""
 
     def has(count: int) -> None:
         monkeypatch.setattr(outbox, "connect_to_broker", lambda **_options: Line())
@@ -162,7 +162,7 @@ def test_what_waits_is_cancelled(send: Send) -> None:
     assert OutboxMessage.objects.get().pk == kept
 
 
-def test_what_is_on_its_way_is_not_cancelled_and_the_reasons_are_told(send: Send) -> None:
+def test_what_is_on_its_way_is_not_cancelled_and_the_reasons_are_given(send: Send) -> None:
     ids = [
         send(lease_token=uuid4(), lease_until=Now() + timedelta(seconds=30)),
         send(state=State.PUBLISHED),

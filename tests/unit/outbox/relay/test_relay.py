@@ -1,4 +1,4 @@
-"""A relay claims, publishes and stamps; whatever goes wrong between, the rows are claimed again."""
+"""A relay claims rows, publishes them and marks them published; after any failure the rows are claimed again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
 @dataclass
 class FakePublisher:
-    """Confirms everything, unless told otherwise."""
+    """Confirms every message, unless `decide` is replaced."""
 
     ready: bool = True
     sent: list[Outgoing] = field(default_factory=list)
@@ -55,7 +55,7 @@ def send(actor: Declare) -> Callable[..., OutboxMessage]:
 Send = Callable[..., OutboxMessage]
 
 
-def test_a_row_is_published_and_stamped(send: Send) -> None:
+def test_a_confirmed_row_is_marked_published(send: Send) -> None:
     row = send(1)
     publisher = FakePublisher()
     Relay(publisher=publisher).step()
@@ -67,7 +67,7 @@ def test_a_row_is_published_and_stamped(send: Send) -> None:
     assert AttemptRef.of(options) == AttemptRef(row_id=row.pk, attempt=0)
 
 
-def test_messages_are_legible_to_whoever_watches_rabbitmq(send: Send) -> None:
+def test_messages_are_legible_to_an_operator_who_watches_rabbitmq(send: Send) -> None:
     row = send(1, subject="task:1")
     publisher = FakePublisher()
     Relay(publisher=publisher).step()
@@ -205,7 +205,7 @@ def test_rows_of_another_relay_are_left_alone_until_its_lease_ends(send: Send) -
     assert len(publisher.sent) == 1
 
 
-def test_a_stamp_does_not_touch_what_a_fast_worker_has_rescheduled(send: Send) -> None:
+def test_marking_published_does_not_touch_a_row_that_a_fast_worker_has_rescheduled(send: Send) -> None:
     row = send()
     token, _rows = relay.claim(10)
     OutboxMessage.objects.update(state=State.SCHEDULED, attempt=1, lease_token=None)
@@ -214,7 +214,7 @@ def test_a_stamp_does_not_touch_what_a_fast_worker_has_rescheduled(send: Send) -
     assert (row.state, row.published_at) == (State.SCHEDULED, None)
 
 
-def test_a_stamp_of_another_lease_does_nothing(send: Send) -> None:
+def test_marking_published_under_another_lease_does_nothing(send: Send) -> None:
     row = send()
     relay.claim(10)
     relay.mark_published(uuid4(), [row.pk])
@@ -236,7 +236,7 @@ def test_a_relay_rests_longer_after_more_messages_up_to_a_limit(messages: int, s
     assert rest_after(messages) == pytest.approx(seconds)
 
 
-def test_commits_are_late_on_the_connection_of_a_relay_and_on_no_other(database: str) -> None:
+def test_synchronous_commit_is_off_on_the_connection_of_a_relay_and_on_no_other(database: str) -> None:
     if database == "sqlite":
         pytest.skip("SQLite has no such setting")
 
@@ -245,9 +245,9 @@ def test_commits_are_late_on_the_connection_of_a_relay_and_on_no_other(database:
             cursor.execute("SHOW synchronous_commit")
             return str(cursor.fetchone()[0])
 
-    def tell_server(command: str) -> None:
+    def alter_role(command: str) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(f"ALTER ROLE CURRENT_USER {command}")  # heeded by connections that are made from now on
+            cursor.execute(f"ALTER ROLE CURRENT_USER {command}")  # applies to connections made from now on
 
     seen: list[str] = []
 
@@ -258,7 +258,7 @@ def test_commits_are_late_on_the_connection_of_a_relay_and_on_no_other(database:
             connection.close()  # as after an outage
             seen.append(waits())
 
-    tell_server("SET synchronous_commit TO on")
+    alter_role("SET synchronous_commit TO on")
     in_another_thread(relay_twice).join()
-    tell_server("RESET synchronous_commit")
+    alter_role("RESET synchronous_commit")
     assert seen == ["off", "on", "off", "on"]
