@@ -1,12 +1,21 @@
 # Each target is one line to the thing that does it; `make help` lists them. `make run` and `make test` are all a
 # newcomer needs.
 PYTHON ?= python3
-BIN := .venv/bin
+# The first Python makes .venv. Another version, named by PYTHON afterwards, gets an environment beside it: .venv-3.13.
+VENV := .venv
+ifneq ($(origin PYTHON),file)
+ifneq ($(wildcard .venv/bin/python),)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := $(if $(wildcard .venv/lib/python$(VERSION)),.venv,.venv-$(VERSION))
+endif
+endif
+BIN := $(VENV)/bin
+INSTALL = @$(BIN)/python -m project.local.install
 PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
-.PHONY: bench bench-quick run help test test-unit chaos demo lint format messages requirements clean install
+.PHONY: bench bench-quick run help test test-unit chaos demo lint format messages requirements clean install install-local
 
-run: install ## everything in this terminal: private RabbitMQ, database, demo user, web, worker
+run: $(VENV)/local ## everything in this terminal: private RabbitMQ, database, demo user, web, worker
 	@exec $(BIN)/python manage.py up
 
 help: ## this list
@@ -21,13 +30,13 @@ test-unit: install ## an answer in seconds: no server, no network
 chaos: install ## kill, freeze, cut and wipe everything for half an hour, and print what was lost
 	CHAOS=long $(BIN)/pytest tests/chaos -p no:randomly
 
-bench: .venv/bench ## ours beside what else one could use, measured on servers of its own: a quarter of an hour
+bench: $(VENV)/bench ## ours beside what else one could use, measured on servers of its own: a quarter of an hour
 	$(BIN)/python -m bench
 
-bench-quick: .venv/bench ## the same in two minutes: creates, reads and workers, beside one peer each
+bench-quick: $(VENV)/bench ## the same in two minutes: creates, reads and workers, beside one peer each
 	$(BIN)/python -m bench --quick
 
-demo: install ## the lesson's exercises, walked over real HTTP
+demo: $(VENV)/local ## the lesson's exercises, walked over real HTTP
 	$(BIN)/python manage.py demo
 
 lint: install ## exactly what CI checks
@@ -45,12 +54,13 @@ format: install ## put the code into the form that lint demands
 	$(BIN)/ruff check --fix .
 
 messages: install ## collect and compile the texts to translate (needs gettext)
-	$(BIN)/python manage.py makemessages -l uz -l en -l ru --no-location --no-wrap --no-obsolete -i .venv -i var
-	$(BIN)/python manage.py compilemessages -i .venv -i var
+	$(BIN)/python manage.py makemessages -l uz -l en -l ru --no-location --no-wrap --no-obsolete -i '.venv*' -i var
+	$(BIN)/python manage.py compilemessages -i '.venv*' -i var
 
 requirements: ## pin what pyproject.toml asks for, with hashes (needs uv)
 	$(PIP_COMPILE) --output-file requirements/runtime.txt
-	$(PIP_COMPILE) --group dev --constraints requirements/runtime.txt --output-file requirements/development.txt
+	$(PIP_COMPILE) --group local --constraints requirements/runtime.txt --output-file requirements/local.txt
+	$(PIP_COMPILE) --group dev --constraints requirements/local.txt --output-file requirements/development.txt
 	$(PIP_COMPILE) --group bench --constraints requirements/development.txt --output-file requirements/bench.txt
 
 clean: ## remove what `make run` keeps: database, RabbitMQ's data, logs, caches
@@ -58,23 +68,32 @@ clean: ## remove what `make run` keeps: database, RabbitMQ's data, logs, caches
 	  { echo "Vazifa is running. Stop it first: Ctrl-C in the terminal of make run"; exit 1; }
 	rm -rf var debug.log
 
-install: .venv/installed
+install: $(VENV)/development ## .venv with everything: what running needs, and what tests and checks it
 
-.venv/installed: requirements/development.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or later is needed, $(PYTHON) is another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' || \
-	  { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
-	@echo "Installing the pinned dependencies into .venv, once …"
-	@rm -f $@
-	@$(PYTHON) -m venv .venv
-	@# Of what pip prints, a line for each package. Its errors go past the pipe; that it succeeded is what the file says.
-	@{ $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/development.txt && \
-	  touch $@; } | while read -r step package _; do case $$step in \
-	  Collecting) echo "  $$package" ;; Installing) echo "All are there; unpacking them …" ;; esac; done
-	@test -e $@
+install-local: $(VENV)/local ## .venv with what running needs
 
-.venv/bench: requirements/bench.txt .venv/installed
-	@echo "Installing what is measured beside ours into .venv, once …"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/bench.txt
+# Remade where its Python cannot run pip: one that is new, was interrupted, or has been replaced by another version.
+$(VENV)/local: requirements/local.txt $(BIN)/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or later is needed, $(PYTHON) is another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }; \
+	  $(PYTHON) -c 'import ensurepip, venv' || \
+	    { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }; \
+	  echo "Making $(VENV) with $$($(PYTHON) --version) …"; \
+	  $(PYTHON) -m venv --clear $(VENV); }
+	@echo "Installing what running needs into $(VENV), once …"
+	$(INSTALL) $<
+	@touch $@
+
+# Missing, or a link to a Python that has gone: then what is installed for it is out of date.
+$(BIN)/python:
+
+$(VENV)/development: requirements/development.txt $(VENV)/local
+	@echo "Adding what tests and checks it to $(VENV), once …"
+	$(INSTALL) $<
+	@touch $@
+
+$(VENV)/bench: requirements/bench.txt $(VENV)/development
+	@echo "Adding what is measured beside ours to $(VENV), once …"
+	$(INSTALL) $<
 	@touch $@

@@ -134,7 +134,7 @@ def _require_packages(*names: str) -> None:
     if missing:
         raise CommandError(
             f"up needs what is not installed: {', '.join(missing)}. `make run` installs it; without make: "
-            f"{sys.executable} -m pip install --require-hashes -r requirements/development.txt"
+            f"{sys.executable} -m pip install --require-hashes -r requirements/local.txt"
         )
 
 

@@ -39,7 +39,7 @@ def test_a_state_directory_that_supervisord_cannot_be_told_is_one_clear_line(
         call_command("up", port="8000")
 
 
-def test_without_the_development_requirements_it_is_one_clear_line(tmp_path: Path) -> None:
+def test_without_the_local_requirements_it_is_one_clear_line(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['supervisor'] = sys.modules['psutil'] = None;"
         "from django.core.management import execute_from_command_line as run; run(['manage.py', 'up'])"
@@ -55,5 +55,5 @@ def test_without_the_development_requirements_it_is_one_clear_line(tmp_path: Pat
     )
     assert command.returncode == 1
     assert command.stderr.startswith("CommandError: up needs what is not installed: psutil, supervisor.")
-    assert "requirements/development.txt" in command.stderr
+    assert "requirements/local.txt" in command.stderr
     assert len(command.stderr.splitlines()) == 1
