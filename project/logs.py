@@ -24,10 +24,10 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         # Terminal and file have the same line: it is made once.
-        made: dict[int, str] = record.__dict__.setdefault("made_lines", {})
-        if id(self) not in made:
-            made[id(self)] = super().format(record)
-        return made[id(self)]
+        made: dict[LineFormatter, str] = record.__dict__.setdefault("made_lines", {})
+        if self not in made:
+            made[self] = super().format(record)
+        return made[self]
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         line = super().formatMessage(record).translate(ESCAPES)

@@ -1,6 +1,7 @@
 """What tests share: accounts, clients, and real servers that are started once and only when a test asks for them."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteDatabaseWrapper
 from dramatiq import Message
 from dramatiq.middleware import CurrentMessage
 from pytest_django import DjangoDbBlocker
@@ -35,6 +38,23 @@ def skip_or_fail(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"CI must be able to run this: {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def threads_close_connections() -> Iterator[None]:
+    """Let `close()` end a thread's own connection to the in-memory database: an open one is a warning in Python 3.13.
+
+    Django ignores it, because the database ends with its last connection. Here that is the main thread's.
+    """
+    ignore = SqliteDatabaseWrapper.close
+
+    def close(wrapper: SqliteDatabaseWrapper) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        (ignore if is_main else BaseDatabaseWrapper.close)(wrapper)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteDatabaseWrapper, "close", close)
+        yield
 
 
 @pytest.fixture(autouse=True)
