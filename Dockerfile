@@ -23,7 +23,7 @@ COPY project project/
 COPY tasks tasks/
 COPY actors actors/
 COPY locale locale/
-COPY manage.py gunicorn.conf.py ./
+COPY manage.py gunicorn.conf.py pyproject.toml ./
 # Production settings ask for these four; collecting files uses none of them, and no layer keeps them.
 # What was private to its owner in the working copy (umask 077) must be readable for the service's user here.
 RUN SECRET_KEY=unused DATABASE_URL=sqlite://:memory: RABBITMQ_URL=amqp://unused/ ALLOWED_HOSTS=unused \

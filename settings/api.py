@@ -1,12 +1,13 @@
 """The REST API: authentication, permissions, pages, throttles, tokens, schema."""
 
 import re
+import tomllib
 from datetime import timedelta
 from typing import Any
 
 from environs import ValidationError, validate
 
-from settings.environment import env
+from settings.environment import ROOT, env
 
 
 def _is_rate(rate: str) -> None:
@@ -76,10 +77,13 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7)),
 }
 
+# The release; it stands in pyproject.toml alone.
+VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+
 SPECTACULAR_SETTINGS = {
     "TITLE": "Vazifa",
     "DESCRIPTION": "Tasks over REST, whose background work cannot get lost.",
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",

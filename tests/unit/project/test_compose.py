@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -325,6 +326,25 @@ def test_every_application_and_settings_module_is_copied(settings: Any) -> None:
     ours = {app for app in settings.INSTALLED_APPS if (ROOT / app.replace(".", "/")).is_dir()}
 
     assert {app.partition(".")[0] for app in ours} | {"settings"} <= set(copied_from_context())
+
+
+def test_what_is_copied_is_all_that_the_service_needs(tmp_path: Path) -> None:
+    for source in copied_from_context():
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, tmp_path / source)
+        else:
+            (tmp_path / source).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / source, tmp_path / source)
+    result = subprocess.run(
+        [sys.executable, "manage.py", "spectacular", "--validate", "--file", os.devnull],
+        cwd=tmp_path,
+        env={**environment_of("web"), "ENV_FILE": os.devnull},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_it_runs_as_a_user_who_is_not_root() -> None:
