@@ -57,7 +57,7 @@ messages: install ## collect and compile the texts to translate (needs gettext)
 	$(BIN)/python manage.py makemessages -l uz -l en -l ru --no-location --no-wrap --no-obsolete -i '.venv*' -i var
 	$(BIN)/python manage.py compilemessages -i '.venv*' -i var
 
-requirements: ## pin what pyproject.toml asks for, with hashes (needs uv)
+requirements: install ## pin what pyproject.toml asks for, with hashes
 	$(PIP_COMPILE) --output-file requirements/runtime.txt
 	$(PIP_COMPILE) --group local --constraints requirements/runtime.txt --output-file requirements/local.txt
 	$(PIP_COMPILE) --group dev --constraints requirements/local.txt --output-file requirements/development.txt
@@ -76,7 +76,7 @@ install-local: $(VENV)/local ## .venv with what running needs
 $(VENV)/local: requirements/local.txt $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "Python 3.11 or later is needed, $(PYTHON) is another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }; \
+	    { echo "Python 3.11 or later is needed, and $(PYTHON) is not one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }; \
 	  $(PYTHON) -c 'import ensurepip, venv' || \
 	    { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }; \
 	  echo "Making $(VENV) with $$($(PYTHON) --version) …"; \

@@ -147,7 +147,7 @@ def test_a_python_that_is_too_old_is_refused(project: Project) -> None:
     made = project.make("run")
 
     assert made.returncode != 0
-    assert made.stdout == "Python 3.11 or later is needed, python3 is another: make PYTHON=python3.11 run\n"
+    assert made.stdout == "Python 3.11 or later is needed, and python3 is not one: make PYTHON=python3.11 run\n"
     assert not (project.directory / ".venv").exists()
 
 
