@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
+from unittest.mock import patch
 
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
-from django.db import connections
+from django.core.management.commands import flush
+from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SqliteDatabaseWrapper
 from dramatiq import Message
@@ -31,6 +33,8 @@ from project.local.stack import Stack
 from settings.environment import VAR
 
 PASSWORD = "a-password-for-tests"
+# What migrating has written, which no test changes.
+KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission"}
 
 
 def skip_or_fail(reason: str) -> NoReturn:
@@ -62,6 +66,28 @@ def no_message_left() -> Iterator[None]:
     """Forget the message that a test has worked on in this thread: Dramatiq does not, if it was skipped."""
     yield
     CurrentMessage._MESSAGE.set(None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_flush() -> Iterator[None]:
+    """Empty the tables after a test that commits, which is a tenth of its time in place of most of it.
+
+    Django truncates them, 80 ms on PostgreSQL, and writes content types and permissions anew, as long again.
+    """
+    with patch.object(flush.Command, "handle", _delete_rows):
+        yield
+
+
+def _delete_rows(command: flush.Command, *, database: str, **options: Any) -> None:
+    connection = connections[database]
+    with transaction.atomic(using=database), connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor)) - KEPT_TABLES
+        statements = [f"DELETE FROM {connection.ops.quote_name(table)}" for table in tables]  # noqa: S608 – our own
+        if connection.vendor == "postgresql":
+            # Without triggers: none refuses, none counts, and no order of the tables matters.
+            statements = ["; ".join(["SET LOCAL session_replication_role = replica", *statements])]
+        for statement in statements:
+            cursor.execute(statement)
 
 
 @pytest.fixture(scope="session")
