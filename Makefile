@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALL = @$(BIN)/python -m project.local.install
 PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
-.PHONY: bench bench-quick run help test test-unit chaos demo lint format messages requirements clean install install-local
+.PHONY: bench bench-quick run help test test-heavy test-unit chaos demo lint format messages requirements clean install install-local
 
 run: $(VENV)/local ## everything in this terminal: private RabbitMQ, database, demo user, web, worker
 	@exec $(BIN)/python manage.py up
@@ -21,11 +21,14 @@ run: $(VENV)/local ## everything in this terminal: private RabbitMQ, database, d
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test: install ## everything that proves it
-	$(BIN)/pytest
+test: install ## what proves a change: unit tests, real servers, a browser, the main faults
+	$(BIN)/pytest -m "not heavy"
+
+test-heavy: install ## all other tests: every fault, and whole stacks that start and stop
+	$(BIN)/pytest -m heavy
 
 test-unit: install ## an answer in seconds: no server, no network
-	$(BIN)/pytest -m "not integration and not browser"
+	$(BIN)/pytest -m "not integration and not browser and not heavy"
 
 chaos: install ## kill, freeze, cut and wipe everything for half an hour, and print what was lost
 	CHAOS=long $(BIN)/pytest tests/chaos -p no:randomly

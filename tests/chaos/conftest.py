@@ -22,6 +22,17 @@ from tests.chaos.service import DATABASE, HEARTBEAT_SECONDS, ProxiedRabbitmq, Se
 from tests.conftest import skip_or_fail
 
 REPORT = pytest.StashKey[Report]()
+# What runs in every `make test`: one scenario for each main promise. The others are heavy.
+IN_EVERY_RUN = frozenset(
+    {
+        "test_everything_is_killed_at_once_and_what_is_owed_is_delivered_without_a_new_request",
+        "test_kill_9_of_rabbitmq",
+        "test_a_queue_is_purged_with_messages_in_it",
+        "test_kill_9_of_workers",
+        "test_postgresql_crashes_and_comes_back",
+        "test_answers_to_commits_are_lost",
+    }
+)
 EFFECTS = "CREATE TABLE chaos_effect (id bigserial PRIMARY KEY, name text NOT NULL)"
 
 
@@ -36,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     for item in filter(is_scenario, items):
         item.add_marker(pytest.mark.integration)
         item.add_marker(pytest.mark.timeout(timeout))
+        if item.name not in IN_EVERY_RUN:
+            item.add_marker(pytest.mark.heavy)
     yield
     items.sort(key=is_scenario)
 

@@ -87,6 +87,7 @@ def test_row_pagination_five_a_page(walk: Walk) -> None:
     assert len(walk.client.get(page["next"]).json()["results"]) == 1
 
 
+@pytest.mark.heavy
 def test_row_throttles_ten_an_hour_anonymous_and_twenty_signed_in(stack: Stack, tmp_path: Path) -> None:
     rates = {**stack.variables, "THROTTLE_ANON": "10/hour", "THROTTLE_USER": "20/hour", "LOG_FILE": ""}
     slow = Stack(directory=tmp_path, port=free_port(), rabbitmq_url=stack.rabbitmq_url, variables=rates)

@@ -113,6 +113,7 @@ def assert_messages_are_there(node: PrivateRabbitmq) -> None:
         assert wait_until(found, timeout_seconds=TIMEOUT_SECONDS)
 
 
+@pytest.mark.heavy
 def test_persistent_messages_survive_a_restart_a_change_of_ports_and_a_kill(node: PrivateRabbitmq) -> None:
     node.start()
     for kind in QUEUE_TYPES:

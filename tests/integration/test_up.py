@@ -138,6 +138,7 @@ def worker_processes(up: Up) -> list[psutil.Process]:
     return [process for process in pools if process.ppid() in [pool.pid for pool in pools]]
 
 
+@pytest.mark.heavy
 def test_it_runs_survives_a_killed_worker_and_stops_without_a_trace(start_up: Callable[..., Up]) -> None:
     up = start_up()
     up.wait_for("Ctrl-C stops everything.")
@@ -165,6 +166,7 @@ def test_it_runs_survives_a_killed_worker_and_stops_without_a_trace(start_up: Ca
     assert up.leftovers() == []
 
 
+@pytest.mark.heavy
 def test_everything_ends_when_it_is_killed(start_up: Callable[..., Up]) -> None:
     up = start_up()
     up.wait_for("Ctrl-C stops everything.")
@@ -172,6 +174,7 @@ def test_everything_ends_when_it_is_killed(start_up: Callable[..., Up]) -> None:
     assert up.is_gone(), up.leftovers()
 
 
+@pytest.mark.heavy
 def test_after_a_kill_the_next_one_waits_for_the_last_nodes_end(start_up: Callable[..., Up], state: Path) -> None:
     first = start_up()
     first.wait_for("Ctrl-C stops everything.")
@@ -205,6 +208,7 @@ def test_a_busy_port_is_one_clear_line(start_up: Callable[..., Up], rabbitmq: Pr
     assert up.leftovers() == []
 
 
+@pytest.mark.heavy
 def test_a_rabbitmq_that_does_not_answer_is_one_clear_line(start_up: Callable[..., Up], closed_port: int) -> None:
     up = start_up(RABBITMQ_URL=f"amqp://guest:guest@127.0.0.1:{closed_port}/")
     assert up.ended() == 1
@@ -212,6 +216,7 @@ def test_a_rabbitmq_that_does_not_answer_is_one_clear_line(start_up: Callable[..
     assert up.leftovers() == []
 
 
+@pytest.mark.heavy
 def test_a_node_that_fails_to_boot_is_one_clear_line(start_up: Callable[..., Up], state: Path) -> None:
     data = state / "rabbitmq" / "data" / "vazifa-broken@localhost"
     data.mkdir(parents=True)
@@ -235,6 +240,7 @@ def test_a_port_that_is_none_is_one_clear_line(port: str, tmp_path: Path) -> Non
     assert up.stderr == f"CommandError: PORT is {port!r}; it must be a number from 1 to 65535.\n"
 
 
+@pytest.mark.heavy
 def test_demo_walks_through_the_lesson(rabbitmq: PrivateRabbitmq) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "RABBITMQ_URL"}
     demo = subprocess.run([*MANAGE, "demo"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -244,6 +250,7 @@ def test_demo_walks_through_the_lesson(rabbitmq: PrivateRabbitmq) -> None:
     assert "All of it works." in demo.stdout
 
 
+@pytest.mark.heavy
 def test_everything_ends_with_its_terminal(state: Path, rabbitmq: PrivateRabbitmq) -> None:
     terminal, far_end = os.openpty()
     log = state / "debug.log"

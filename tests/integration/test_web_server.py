@@ -21,10 +21,22 @@ HOST = b"Host: 127.0.0.1\r\n"
 LOGIN = b"POST /api/token/ HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
 
 
+def small_web(state: Path) -> Web:
+    small = {"WEB_CONCURRENCY": "1", "WEB_THREADS": str(3 * EACH), "STREAM_CLIENTS": "0"}
+    return Web(state, application="tests.integration.misbehaving_application", **small)
+
+
+@pytest.fixture(scope="module")
+def shared_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """For tests that leave it as it was."""
+    with small_web(tmp_path_factory.mktemp("web")) as web:
+        yield web
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Web]:
-    small = {"WEB_CONCURRENCY": "1", "WEB_THREADS": str(3 * EACH), "STREAM_CLIENTS": "0"}
-    with Web(tmp_path, application="tests.integration.misbehaving_application", **small) as web:
+    """For tests that stop or kill it."""
+    with small_web(tmp_path) as web:
         yield web
 
 
@@ -34,15 +46,15 @@ def everything_from(connection: socket.socket) -> bytes:
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
-def test_an_answer_that_breaks_off_does_not_look_whole(web: Web) -> None:
-    with pytest.raises(httpx.RemoteProtocolError), web.client.stream("GET", "/breaks-off/") as answer:
+def test_an_answer_that_breaks_off_does_not_look_whole(shared_web: Web) -> None:
+    with pytest.raises(httpx.RemoteProtocolError), shared_web.client.stream("GET", "/breaks-off/") as answer:
         assert b"".join(answer.iter_bytes()) == b"half of it"
-    assert web.answers()
+    assert shared_web.answers()
 
 
-def test_no_header_is_forged_by_an_underscore(web: Web) -> None:
-    forged = web.client.get("/health/live/", headers={"X_Request_ID": "forged"})
-    honest = web.client.get("/health/live/", headers={"X-Request-ID": "honest", "X_Request_ID": "forged"})
+def test_no_header_is_forged_by_an_underscore(shared_web: Web) -> None:
+    forged = shared_web.client.get("/health/live/", headers={"X_Request_ID": "forged"})
+    honest = shared_web.client.get("/health/live/", headers={"X-Request-ID": "honest", "X_Request_ID": "forged"})
 
     assert forged.headers["X-Request-ID"] != "forged"
     assert honest.headers["X-Request-ID"] == "honest"
@@ -57,25 +69,26 @@ def test_no_header_is_forged_by_an_underscore(web: Web) -> None:
         b"Transfer-Encoding: xchunked\r\n",
     ],
 )
-def test_a_body_whose_length_is_in_doubt_hides_no_request(web: Web, headers: bytes) -> None:
+def test_a_body_whose_length_is_in_doubt_hides_no_request(shared_web: Web, headers: bytes) -> None:
     hidden = b"0\r\n\r\nGET /health/live/ HTTP/1.1\r\n" + HOST + b"\r\n"
-    answers = everything_from(web.send(LOGIN + headers + b"\r\n" + hidden))
+    answers = everything_from(shared_web.send(LOGIN + headers + b"\r\n" + hidden))
 
     assert answers.count(b"HTTP/1.1 ") == 1
     assert answers.split()[1] in {b"400", b"501"}
 
 
-def test_who_does_not_hang_up_holds_up_nobody(web: Web) -> None:
+def test_who_does_not_hang_up_holds_up_nobody(shared_web: Web) -> None:
     last = b"GET /health/live/ HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n"
-    held = [web.send(request) for request in (last, b"garbage\r\n\r\n") * 12]
+    held = [shared_web.send(request) for request in (last, b"garbage\r\n\r\n") * 12]
     try:
         # Each of them one after the other would take longer than this client waits.
-        assert web.client.get("/health/live/", timeout=40).is_success
+        assert shared_web.client.get("/health/live/", timeout=40).is_success
     finally:
         for connection in held:
             connection.close()
 
 
+@pytest.mark.heavy
 def test_who_is_silent_in_the_middle_gives_its_thread_back(web: Web) -> None:
     kinds = {
         "headers": b"GET /health/live/ HTTP/1.1\r\n" + HOST + b"X-",

@@ -156,6 +156,7 @@ def test_what_is_unsettled_is_redelivered_when_its_worker_ends(rabbitmq: Private
         wait_for(lambda: other.processed == [1])
 
 
+@pytest.mark.heavy
 def test_a_node_that_lost_its_disk_gets_its_queues_again_from_the_workers(
     rabbitmq: PrivateRabbitmq, queue: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

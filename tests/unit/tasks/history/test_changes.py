@@ -143,6 +143,11 @@ class Histories(RuleBasedStateMachine):
         assert (totals.waiting, totals.dead) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    "database",
+    ["sqlite", pytest.param("postgresql", marks=[pytest.mark.integration, pytest.mark.heavy])],
+    indirect=True,
+)
 def test_the_log_is_the_history(database: str) -> None:
     lenient = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     few = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=lenient, database=None)
