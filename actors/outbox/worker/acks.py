@@ -1,7 +1,7 @@
 """Buffers acknowledgements and sends as few as is safe.
 
 Guarantee: one `multiple` ack covers a range only if every earlier delivery on the channel has been answered, so it can
-remove no message whose outcome is not known. Worker threads add; the consumer's thread, which has the channel, takes.
+remove no message whose outcome is not committed. Worker threads add; the consumer thread, which has the channel, takes.
 """
 
 import threading
@@ -21,7 +21,7 @@ class Ack:
 
 
 class AckBuffer:
-    """The unsent acks and nacks of one channel, whose delivery tags are 1, 2, 3 … as AMQP has it."""
+    """The unsent acks and nacks of one channel, whose delivery tags AMQP numbers 1, 2, 3 …"""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,19 +30,19 @@ class AckBuffer:
         self._answered_beyond: set[int] = set()
 
     def add(self, tag: int, *, is_ack: bool) -> bool:
-        """Buffer an ack or nack; return whether the buffer was empty, so that the caller has to have it taken."""
+        """Buffer an ack or nack; return whether the buffer was empty: then the caller has to schedule a `take`."""
         with self._lock:
             self._unsent[tag] = is_ack
             return len(self._unsent) == 1
 
     def take(self) -> list[Ack]:
-        """Return what to send, in this order, for what was added since the last time."""
+        """Return the acks and nacks to send, in this order, for all that was added since the last `take`."""
         with self._lock:
             unsent, self._unsent = self._unsent, {}
         self._advance(unsent.keys())
         acked = sorted(tag for tag, is_ack in unsent.items() if is_ack)
         together = [tag for tag in acked if tag <= self._answered_to]
-        # Nacks first: a `multiple` ack of a later delivery would take theirs away.
+        # Nacks first: a `multiple` ack of a later delivery would acknowledge theirs.
         acks = [Ack(tag, is_ack=False) for tag, is_ack in unsent.items() if not is_ack]
         if together:
             acks.append(Ack(together[-1], is_ack=True, up_to=len(together) > 1))

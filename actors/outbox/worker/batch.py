@@ -1,9 +1,9 @@
-"""Worker threads that run several messages after one another, and settle them in one transaction.
+"""Worker threads that run several quick messages one after another and settle them in one transaction.
 
-Guarantee: what a message goes through is what Dramatiq's own thread has it go through: its hooks in their order, its
-own failure, no acknowledgement before it is settled. Only messages of actors that return rows batch, and only if their
-actor was quick the last time: none waits long for another's run. `middleware` puts these threads into Dramatiq's worker
-and says what may batch, `settlement` runs each message, `group_commit` settles them.
+Guarantee: each message is treated as by Dramatiq's own worker thread: every hook once and in order, a failure of its
+own, no acknowledgement before it is settled. Only messages of actors that return rows are batched, and only while their
+actor was quick the last time, so that no message waits long for another's run. `engine` installs these threads in
+Dramatiq's worker, `execution` runs each message, `group_commit` settles them.
 """
 
 import threading
@@ -36,13 +36,13 @@ _thread = threading.local()
 
 
 def current_batch() -> "Batch | None":
-    """Return the batch that this thread gathers, if it gathers one."""
+    """Return the batch in which this thread runs messages; None if it runs one by itself."""
     batch: Batch | None = getattr(_thread, "batch", None)
     return batch
 
 
 class Batch:
-    """Messages that one thread settles together."""
+    """Messages that one thread runs one after another and settles in one group commit."""
 
     def __init__(
         self, rows: dict[int, UnsettledRow], *, group_commit: GroupCommit, on_close: Callable[[], None] = lambda: None
@@ -50,84 +50,84 @@ class Batch:
         """Begin a batch.
 
         Args:
-            rows: of its messages, by id, as far as they were found.
-            group_commit: settles.
-            on_close: called when no further message is to begin in it.
+            rows: the unsettled rows of its messages, by id, as far as they could be read.
+            group_commit: settles the batch, with what other threads have completed.
+            on_close: called at each `close`: from the first on, no further message begins in the batch.
         """
         self.is_closed = False
-        """Whether no further message is to begin in it."""
+        """Whether no further message may begin in it."""
         self._rows = rows
         self._group_commit = group_commit
         self._on_close = on_close
-        self._waiting: dict[int, tuple[Execution, Completion]] = {}
+        self._deferred: dict[int, tuple[Execution, Completion]] = {}
         self._is_given_up = False
 
     def enter(self, execution: Execution) -> None:
-        """Have a message use the row that was read for it, and wait to be settled once it has run."""
+        """Give an execution the row that was read for it, and have it defer its settling to this batch."""
         delivery = execution.delivery
         row = self._rows.get(delivery.ref.row_id)
         if row is not None and (row.attempt, row.message_id) == (delivery.ref.attempt, delivery.message.message_id):
             execution.known_row = row
-        execution.put_off = self._put_off
+        execution.defer = self._defer
         execution.before_waiting = self.close
 
     def close(self) -> None:
-        """Settle what has run, at its end or before something begins that may last, such as a wait for a lock."""
+        """Settle what has run: at the end, or before one of its messages may have to wait, such as for a lock."""
         self.is_closed = True
         self._on_close()
         flush_lines()
-        left = [work for _settling, work in self._waiting.values() if not work.is_done]
+        left = [completion for _execution, completion in self._deferred.values() if not completion.is_done]
         if left:
             self._group_commit.try_together(left)
-            _settle_alone([work for work in left if not work.is_done])
+            _settle_alone([completion for completion in left if not completion.is_done])
 
-    def _put_off(self, execution: Execution, work: Completion) -> None:
-        self._waiting[id(execution.delivery.message)] = execution, work
+    def _defer(self, execution: Execution, completion: Completion) -> None:
+        self._deferred[id(execution.delivery.message)] = execution, completion
 
     def waits(self, message: MessageProxy) -> bool:
-        """Say whether a message has run, and its end is to come."""
-        return id(message) in self._waiting
+        """Say whether a message has run, its settling is deferred, and `end` is not called yet."""
+        return id(message) in self._deferred
 
     def is_settled(self, message: MessageProxy) -> bool:
-        """Say whether a message that waits has nothing to wait for any more."""
-        return self._waiting[id(message)][1].is_done
+        """Say whether a message whose settling was deferred is settled."""
+        return self._deferred[id(message)][1].is_done
 
     def end(self, message: MessageProxy) -> None:
-        """Settle a message alone, and retry_until_available, if it was not settled with the others.
+        """Settle a message alone if it was not settled with the others; retry while the database is unavailable.
 
         Raises:
-            SkipMessage: it was settled or superseded before.
-            LeaveForRedelivery: the worker is to stop before its outcome could be written.
-            Exception: whatever its rows or follow-ups raise; that is written down.
+            SkipMessage: the message was settled or superseded before.
+            LeaveForRedelivery: the worker stops before its outcome could be written.
+            BaseException: the failure of its rows or follow-ups; its outcome is written.
         """
-        execution, work = self._waiting.pop(id(message))
-        if work.is_done and work.is_owed:
+        execution, completion = self._deferred.pop(id(message))
+        if completion.is_done and completion.is_owed:
             return
-        if self._is_given_up and not work.is_done:
+        if self._is_given_up and not completion.is_done:
             raise LeaveForRedelivery
         try:
-            execution.settle_at_last(work)
+            execution.settle_deferred(completion)
         except LeaveForRedelivery:
-            # What one has waited for in vain, the others need not wait for.
+            # One message has waited for the database in vain: the others need not wait for it again.
             self._is_given_up = True
             raise
 
 
 def _settle_alone(completions: Sequence[Completion]) -> None:
-    """Settle each that can be settled at once: none may wait for what another has to wait for."""
-    for work in completions:
+    """Settle alone those that can be settled at once, so that none waits for another's lock."""
+    for completion in completions:
         try:
-            settle_together([work])
+            settle_together([completion])
         except RowIsLocked:
             continue
-        except Exception as error:  # noqa: BLE001 – it meets its error again, as its own, at its end
+        except Exception as error:  # noqa: BLE001 – the message meets its error again in `Batch.end`, as its own
             if database_is_away(error):
                 return
 
 
 @contextmanager
-def _gathering(batch: Batch) -> Iterator[None]:
-    """Have the messages that this thread starts inside settled together."""
+def _current(batch: Batch) -> Iterator[None]:
+    """Make `batch` the current one of this thread inside the block."""
     _thread.batch = batch
     try:
         yield
@@ -136,7 +136,7 @@ def _gathering(batch: Batch) -> Iterator[None]:
 
 
 def may_batch(broker: Broker, message: MessageProxy, pace: Pace) -> bool:
-    """Say whether a message may be settled with others: not if its start may have to be written down first."""
+    """Say whether a message may run in a batch: not if its start may have to be written before it runs."""
     actor = broker.actors.get(message.actor_name)
     return (
         actor is not None
@@ -149,9 +149,10 @@ def may_batch(broker: Broker, message: MessageProxy, pace: Pace) -> bool:
 
 
 class MessageRun:
-    """One message's way through Dramatiq's hooks, as `WorkerThread.process_message` has it, with a halt in its middle.
+    """One message's way through Dramatiq's hooks, as in `WorkerThread.process_message`, with a halt in the middle.
 
-    The halt is between the run of the actor and its settlement. What ends before never comes to the second part.
+    The halt comes after the actor has run and before its message is settled. A message that ends before it, because it
+    failed, was skipped or is settled already, has no second part.
     """
 
     def __init__(self, thread: "BatchingWorkerThread", message: MessageProxy) -> None:
@@ -160,16 +161,16 @@ class MessageRun:
         self._actor: dramatiq.Actor[Any, Any] | None = None
 
     def begin(self, batch: Batch) -> None:
-        """Run the actor."""
+        """Run the actor, up to the halt."""
         self._go(lambda: self._run(batch))
 
     def end(self, batch: Batch) -> None:
-        """Settle what halted, if it is not settled yet, and acknowledge it."""
+        """Settle the message if it halted and is not settled yet, and acknowledge it."""
         if batch.waits(self._message):
             self._go(lambda: batch.end(self._message))
 
     def has_to_wait(self, batch: Batch) -> bool:
-        """Say whether it is still to be settled."""
+        """Say whether the message is still to be settled."""
         return batch.waits(self._message) and not batch.is_settled(self._message)
 
     def _run(self, batch: Batch) -> bool:
@@ -192,7 +193,7 @@ class MessageRun:
                 message.stuff_exception(error)
             self._thread.logger.warning("Message %s was skipped.", message)
             broker.emit_after("skip_message", message)
-        except BaseException as error:  # noqa: BLE001 – Dramatiq's own way: whatever an actor raises is its failure
+        except BaseException as error:  # noqa: BLE001 – as in Dramatiq: all that an actor raises is its failure
             message.stuff_exception(error)
             self._log(error)
             broker.emit_after("process_message", message, exception=error)
@@ -212,7 +213,7 @@ class MessageRun:
 
 
 class BatchingWorkerThread(WorkerThread):
-    """Dramatiq's worker thread, which takes along what waits and may batch."""
+    """Dramatiq's worker thread; with a message that may be batched it takes further ones from the work queue."""
 
     clock: Callable[[], float] = staticmethod(time.monotonic)
     """Monotonic seconds."""
@@ -229,7 +230,7 @@ class BatchingWorkerThread(WorkerThread):
             super().process_message(message)
 
     def hand_over(self, message: MessageProxy) -> None:
-        """Have a message acknowledged or rejected."""
+        """Hand a message to its consumer, to be acknowledged or rejected."""
         self.consumers[message.queue_name].post_process_message(message)
         self.work_queue.task_done()
         message.clear_exception()
@@ -238,7 +239,7 @@ class BatchingWorkerThread(WorkerThread):
         return may_batch(self.broker, message, self._state.pace)
 
     def _take_along(self) -> list[_WorkQueueItem]:
-        """Return items of the queue, whose messages wait and may batch: up to the first that may not."""
+        """Take messages from the work queue, up to the first that may not be batched."""
         taken: list[_WorkQueueItem] = []
         with suppress(Empty):
             while len(taken) < MAX_BATCH - 1:
@@ -251,7 +252,7 @@ class BatchingWorkerThread(WorkerThread):
 
     def _give_back(self, items: deque[_WorkQueueItem]) -> None:
         while items:
-            self.work_queue.put(items.popleft())  # it is as old as it was, and so in its old place
+            self.work_queue.put(items.popleft())  # in its old place: the queue orders by the item's own time
             self.work_queue.task_done()
 
     def _process_together(self, first: MessageProxy, along: Sequence[_WorkQueueItem]) -> None:
@@ -263,20 +264,20 @@ class BatchingWorkerThread(WorkerThread):
         )
         runs = [MessageRun(self, first)]
         until = self.clock() + QUICK_SECONDS
-        with _gathering(batch), buffered_lines():
+        with _current(batch), buffered_lines():
             runs[0].begin(batch)
             while rest and not (batch.is_closed or self.clock() > until or self._state.stopping.is_set()):
                 runs.append(MessageRun(self, rest.popleft().message))
                 runs[-1].begin(batch)
         trust_connection()
         batch.close()
-        # Those that are settled first: the others may have to wait.
+        # First those that are settled: the others may have to wait.
         for run in sorted(runs, key=lambda one: one.has_to_wait(batch)):
             run.end(batch)
 
 
 def install_batching(worker: dramatiq.Worker, state: WorkerState) -> None:
-    """Have a worker that is not started yet make threads that batch."""
+    """Make a worker that has not started yet use batching threads."""
 
     def add_worker() -> None:
         thread = BatchingWorkerThread(

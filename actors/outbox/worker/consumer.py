@@ -1,7 +1,7 @@
-"""Takes messages from RabbitMQ for Dramatiq's workers; `broker` makes one consumer for each queue and connection.
+"""Consumes messages from RabbitMQ for Dramatiq's workers; `broker` makes one consumer for each queue and connection.
 
-Guarantee: only a message that came over this connection is ever acknowledged on it, and none that was left unsettled.
-Dramatiq's own consumer can remove another, unprocessed one:
+Guarantee: a connection acknowledges only deliveries of its own, and none that was left for redelivery. Dramatiq's own
+consumer can acknowledge, and so remove, another message that has not run:
 docs/upstream/dramatiq-acknowledges-another-connections-message.md.
 """
 
@@ -23,9 +23,9 @@ from actors.outbox.worker.acks import AckBuffer
 
 
 class DeliveringConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """pika's connection, which does not look for whoever waits for a delivery: nobody does, they go to the channel.
+    """pika's connection without its search for callbacks that wait for a delivery: deliveries go to the channel alone.
 
-    To look, by names that are made anew, takes a third of the time in which pika receives a message.
+    The search, under names that are built anew each time, takes a third of the time in which pika receives a message.
     """
 
     def _has_pending_callbacks(self, value: Any) -> Any:
@@ -33,10 +33,10 @@ class DeliveringConnection(pika.SelectConnection):  # type: ignore[misc]  # pika
 
 
 class DeliveredMessage(_RabbitmqMessage):
-    """A message together with the consumer that took it, the only one that may acknowledge it."""
+    """A message with the consumer that received it, the only one that may acknowledge it."""
 
     redelivered: bool
-    """RabbitMQ has handed this message out before, to whomever, started or not."""
+    """Whether RabbitMQ has delivered this message before, to any consumer, whether or not it began there."""
 
     def __init__(self, message: Message[Any], *, redelivered: bool, tag: int, consumer: "OutboxConsumer") -> None:
         super().__init__(redelivered, tag, message)  # type: ignore[no-untyped-call]
@@ -44,12 +44,12 @@ class DeliveredMessage(_RabbitmqMessage):
 
 
 class OutboxConsumer(_RabbitmqConsumer):
-    """Consumes one queue over one connection, and settles with RabbitMQ only what came over that connection.
+    """Consumes one queue over one connection, and acknowledges only what came over that connection.
 
-    When the connection is lost, what it delivered is RabbitMQ's again and will be redelivered, while Dramatiq keeps it
-    in memory and passes it, once it has run, to the consumer of the next connection. Those messages still run, because
-    whether their copy has run meanwhile is for the outbox to know, not for the connection; but nobody acknowledges
-    them, and no thread waits for a connection on their account.
+    When the connection is lost, RabbitMQ redelivers what it had delivered. Dramatiq keeps those messages in memory and,
+    once they have run, passes them to the consumer of the next connection. They still run, because only the row says
+    whether another copy has been settled meanwhile; but they are never acknowledged, and no worker thread waits for a
+    connection because of them.
 
     Threads: the consumer thread makes, iterates and closes a consumer. Worker threads call `ack` and `nack` (in
     Dramatiq 2.2.1 `WorkerThread.process_message` does, through `ConsumerThread.post_process_message`), the consumer
@@ -62,12 +62,12 @@ class OutboxConsumer(_RabbitmqConsumer):
 
         Args:
             broker: the broker whose connection parameters are used.
-            queue_name: declared on every connection anew: a node that lost its disk gets its queues again.
+            queue_name: declared anew on every connection, so that a node that lost its disk gets its queues back.
             prefetch: how many messages may be unacknowledged at a time.
             timeout: how long `next()` waits for a message, in milliseconds.
 
         Raises:
-            ConnectionClosed: RabbitMQ cannot be reached, or refuses; then the message says what to do.
+            ConnectionClosed: RabbitMQ cannot be reached, or refuses the queue; then the error says what to do.
         """
         # Not super().__init__: it leaves no way to name the connection and the consumer.
         self.broker = broker
@@ -89,14 +89,14 @@ class OutboxConsumer(_RabbitmqConsumer):
             # Without the queue's name, with which the tag might exceed AMQP's 255 bytes.
             self.iterator = self.channel.consume(queue_name, inactivity_timeout=timeout / 1000, consumer_tag=name)
         except CANNOT_CONNECT as error:
-            # Nobody else would: Dramatiq closes only consumers that it was pending.
+            # Dramatiq closes only consumers that it was given.
             self._close_connection()
             raise ConnectionClosed(describe_connect_failure(queue_name, error)) from None  # type: ignore[no-untyped-call]
 
     def __next__(self) -> DeliveredMessage | None:
-        """Return the next message, or None if there is none yet or it was none of Dramatiq's.
+        """Return the next message; None if none has arrived in time, or what arrived is no message of Dramatiq's.
 
-        A body that is no message is logged and rejected: RabbitMQ moves it, as it is, to the queue of dead letters.
+        A body that is no message is logged and rejected: RabbitMQ moves it, as it is, to the dead-letter queue.
 
         Raises:
             ConnectionClosed: the connection, or its channel, is lost.
@@ -109,21 +109,21 @@ class OutboxConsumer(_RabbitmqConsumer):
             self.logger.error("Rejecting what is not a message on queue %r: %r", self.queue_name, message)
             self._answer(received._tag, is_ack=False)
             return None
-        # Dramatiq looks up the consumer by the name in the body: one it does not know ends a worker thread for good.
+        # Dramatiq looks up the consumer by the queue's name in the body; an unknown name ends the worker thread.
         if message.queue_name != self.queue_name:
             message = message.copy(queue_name=self.queue_name)
         return DeliveredMessage(message, redelivered=received.redelivered, tag=received._tag, consumer=self)
 
     def ack(self, message: MessageProxy) -> None:
-        """Acknowledge `message`, unless it is unsettled, came over another connection, or this one is lost."""
-        self._settle(message, is_ack=True)
+        """Acknowledge `message`, unless it is left for redelivery or came over a connection that is lost by now."""
+        self._answer_own(message, is_ack=True)
 
     def nack(self, message: MessageProxy) -> None:
-        """Reject `message` for good, unless it is unsettled, came over another connection, or this one is lost."""
-        self._settle(message, is_ack=False)
+        """Reject `message` for good, under the same conditions; RabbitMQ moves it to the dead-letter queue."""
+        self._answer_own(message, is_ack=False)
 
     def close(self) -> None:
-        """Close the connection, also when only its channel was lost, which Dramatiq's own consumer leaves open.
+        """Close the connection, also if only its channel was lost; Dramatiq's own consumer leaves it open then.
 
         Raises:
             ConnectionClosed: the channel or the connection was closed already.
@@ -139,11 +139,11 @@ class OutboxConsumer(_RabbitmqConsumer):
                 self.connection.close()
 
     def _nack(self, tag: int) -> None:
-        # Dramatiq's own calls it for what it cannot decode, before anybody knows the tag.
+        # Dramatiq's own consumer calls this for a body that it cannot decode, before it notes the tag.
         self.known_tags.add(tag)
         self._answer(tag, is_ack=False)
 
-    def _settle(self, message: MessageProxy, *, is_ack: bool) -> None:
+    def _answer_own(self, message: MessageProxy, *, is_ack: bool) -> None:
         if getattr(message, "consumer", None) is not self:
             self.logger.info(
                 "not acknowledged %s: it came over a lost connection, RabbitMQ redelivers it", _named(message)
@@ -157,11 +157,11 @@ class OutboxConsumer(_RabbitmqConsumer):
         try:
             self._answer(message._tag, is_ack=is_ack)
         except AMQPError:
-            # To raise would make the worker thread wait, 5 s at a time, for a connection that cannot settle it anyway.
+            # Raised, it would make the worker thread wait, 5 s at a time, for a new connection, which must not answer.
             self.logger.info("not acknowledged %s: its connection is lost, RabbitMQ redelivers it", _named(message))
 
     def _answer(self, tag: int, *, is_ack: bool) -> None:
-        """Have a message acknowledged or rejected, together with what others answer meanwhile; from any thread."""
+        """Buffer an ack or nack, from any thread; the consumer thread sends it with all others that are buffered."""
         if tag not in self.known_tags:
             self.logger.warning("There is no message to be settled under the tag %d.", tag)
             return
@@ -170,8 +170,8 @@ class OutboxConsumer(_RabbitmqConsumer):
             self.connection.add_callback_threadsafe(self._flush_acks)
 
     def _flush_acks(self) -> None:
-        # The channel within pika's blocking one, which would wait after each until that is written: all are written
-        # together, by this thread's next wait for messages.
+        # The channel inside pika's blocking one, which would flush after each of them: this thread's next wait for
+        # messages writes all of them together.
         channel = self.channel._impl
         for answer in self._ack_buffer.take():
             if answer.is_ack:
@@ -185,15 +185,15 @@ def _named(message: MessageProxy) -> str:
 
 
 def describe_connect_failure(queue: str, error: BaseException) -> str:
-    """Say why a queue cannot be worked on; where RabbitMQ refuses it, what to do."""
+    """Say why a queue cannot be consumed; if RabbitMQ refuses it, what to do."""
     if isinstance(error, ChannelClosedByBroker):
         return explain_refusal(queue, error.reply_text)
     return str(error) or type(error).__name__
 
 
 def _is_well_formed(message: Message[Any]) -> bool:
-    # Dramatiq decodes any object with the right keys; over wrong values its consumer thread fails, and reconnects, and
-    # is sent the same message again, for ever.
+    # Dramatiq decodes any object with the right keys. Values of a wrong type make its consumer thread fail, reconnect
+    # and receive the same message again, for ever.
     return (
         isinstance(message.actor_name, str)
         and isinstance(message.kwargs, dict)

@@ -1,4 +1,4 @@
-"""One message in a worker's hands, and what may interrupt it there."""
+"""One delivery: a message that a worker has taken, its row, and the interruptions that may reach its actor."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,15 +18,16 @@ from actors.outbox.store import UnsettledRow, fetch_unsettled
 from actors.outbox.worker.interrupts import lift, take_back_undelivered
 
 INTERRUPTERS = (TimeLimit, ShutdownNotifications)
-# A lock that outlasts this is not the relay's, which holds one for milliseconds: whoever waits does so at leisure.
+# The relay keeps a row locked for milliseconds. A lock that lasts longer than this is another worker's, and is waited
+# for with growing pauses (`db.retrying`).
 LOCK_TIMEOUT_MS = 2_000
-# What execution needs of a row; its body is not among it.
+# The columns that an execution needs. The body is not among them.
 NEEDED = tuple(name for name in UnsettledRow._fields if name not in {"id", "message_id"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """A message of the outbox that a worker has begun."""
+    """A message of the outbox that a worker has taken from RabbitMQ."""
 
     ref: AttemptRef
 
@@ -38,12 +39,12 @@ class Delivery:
 
     @property
     def is_redelivered(self) -> bool:
-        """Whether RabbitMQ has handed this copy out before; a stub broker's messages know no deliveries."""
+        """Whether RabbitMQ has delivered this copy before; False with a stub broker, which knows no deliveries."""
         return getattr(self.message, "redelivered", False)
 
     @property
-    def is_held(self) -> bool:
-        """Whether its effect is outside the database, and is held while it runs."""
+    def has_outside_effects(self) -> bool:
+        """Whether its effect is outside the database, so that it runs under an execution lease."""
         return bool(self.actor.options.get("outside_effects"))
 
     @property
@@ -53,12 +54,12 @@ class Delivery:
 
     @property
     def has_key(self) -> bool:
-        """Whether no second one of its key is sent until it begins."""
+        """Whether it has a `dedupe_key`: until it begins, a send with the same key writes no row."""
         return bool(self.message.options.get("dedupe_key"))
 
     @property
     def heeds_shutdown(self) -> bool:
-        """Whether it wants to be interrupted when its worker is to stop."""
+        """Whether its actor asks to be interrupted when the worker stops (`notify_shutdown`)."""
         notifications = [each for each in self.broker.middleware if isinstance(each, ShutdownNotifications)]
         return any(each.should_notify(self.actor, self.message) for each in notifications)  # type: ignore[no-untyped-call]
 
@@ -66,7 +67,7 @@ class Delivery:
         return self.log_fields()
 
     def log_fields(self, error: str = "") -> str:
-        """Return what log lines say of this message, as `models.log_fields`."""
+        """Return the fields that identify this message in log lines, as `models.log_fields` does."""
         subject = str(self.message.options.get("subject") or "")
         return log_fields(
             actor=self.message.actor_name,
@@ -77,18 +78,18 @@ class Delivery:
         )
 
     def option(self, name: str) -> Any:
-        """Return an option, the message's before the actor's."""
+        """Return an option of the message; if it has none, the actor's."""
         return self.message.options.get(name) or self.actor.options.get(name)
 
     def row(self) -> OutboxMessageQuerySet:
-        """Return the row to settle, if it is still owed at this attempt."""
-        # By the message's id too: a database that is restored or made anew gives a row's number to another message.
+        """Return the row to settle, if its work is still owed at this attempt."""
+        # By the message's id too: a database that was restored or created anew gives the row's id to another message.
         message_id = self.message.message_id
         rows = OutboxMessage.objects.filter(pk=self.ref.row_id, attempt=self.ref.attempt, message_id=message_id)
         return rows.exclude(state=State.DEAD)
 
     def unsettled_row(self) -> OutboxMessage:
-        """Return the row, if it still waits to be settled.
+        """Return the row, if it is not settled yet.
 
         Raises:
             SkipMessage: it is settled, superseded or dead.
@@ -100,8 +101,9 @@ class Delivery:
 
         Raises:
             SkipMessage: it is settled, superseded or dead.
-            RowIsLocked: somebody else has it locked: the relay, whose stamp's commit takes long, or another worker,
-                which may settle it, or may be dead without PostgreSQL's knowing. Only the end of the lock tells.
+            RowIsLocked: another transaction keeps it locked for longer than `LOCK_TIMEOUT_MS`: the relay's, whose
+                commit takes long, or another worker's, which may settle the row, or may be dead without PostgreSQL
+                having noticed. Only the end of the lock shows which.
         """
         wait_for_locks_only_so_long()
         with locks_may_be_taken():
@@ -117,7 +119,7 @@ class Delivery:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let deadlines and shutdowns strike inside, and nowhere else: never while an outcome is being written."""
+        """Let time limits and shutdowns interrupt the block, and nothing else: never the writing of an outcome."""
         for each in self._interrupters():
             each.before_process_message(self.broker, self.message)  # type: ignore[no-untyped-call]
         try:
@@ -126,10 +128,10 @@ class Delivery:
             self.lift_interruptions()
 
     def lift_interruptions(self) -> None:
-        """End the actor's deadline, and let no shutdown strike it."""
-        # All of them, before what one has raised already is taken back.
-        struck = [lift(each, self.broker, self.message) for each in self._interrupters()]
-        if any(struck):
+        """End the actor's time limit and its shutdown notification, and drop an interruption that is on its way."""
+        # All of them first: afterwards none can raise once more.
+        may_have_raised = [lift(each, self.broker, self.message) for each in self._interrupters()]
+        if any(may_have_raised):
             take_back_undelivered()
 
     def _interrupters(self) -> list[TimeLimit | ShutdownNotifications]:
@@ -137,9 +139,11 @@ class Delivery:
 
 
 def read_together(messages: Iterable[MessageProxy]) -> dict[int, UnsettledRow]:
-    """Return by id the rows of messages that still wait to be settled, at whatever attempt.
+    """Read the rows of several messages in one statement.
 
-    None, if the database is away: then each is to be read by itself, and waited for.
+    Returns:
+        The rows that are neither settled nor dead, by id and at whatever attempt. None of them if the database is
+        unavailable: each execution then reads its own row, and retries.
     """
     discard_stray_transaction()
     trust_connection()
@@ -151,19 +155,19 @@ def read_together(messages: Iterable[MessageProxy]) -> dict[int, UnsettledRow]:
 
 
 def for_update(rows: OutboxMessageQuerySet) -> OutboxMessageQuerySet:
-    """Lock what is read; on SQLite the transaction itself is the lock."""
+    """Lock the rows that are read; on SQLite the transaction itself is the lock."""
     return rows.select_for_update() if connection.vendor == "postgresql" else rows
 
 
 def wait_for_locks_as_usual() -> None:
-    """End `wait_for_locks_only_so_long`: what an actor itself locks is its own affair."""
+    """End `wait_for_locks_only_so_long`: an actor waits for its own locks for as long as the database lets it."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
 
 
 def wait_for_locks_only_so_long() -> None:
-    """Have a lock waited for only `LOCK_TIMEOUT_MS`, until `wait_for_locks_as_usual` or the transaction's end."""
+    """Limit waits for a lock to `LOCK_TIMEOUT_MS`, until `wait_for_locks_as_usual` or the transaction's end."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])

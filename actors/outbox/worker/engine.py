@@ -1,7 +1,7 @@
-"""What `middleware` does at Dramatiq's hooks: executes the messages of the outbox, and ends those never started.
+"""What `middleware` does at Dramatiq's hooks: executes messages of the outbox, and ends those whose actor never ran.
 
-Guarantee: a message with a row runs through an `Execution`, which writes its outcome down before it is acknowledged;
-an actor that is called as a function, or by a foreign message, runs as it would without the outbox.
+Guarantee: a message with a row runs through an `Execution`, which writes its outcome before it is acknowledged. An
+actor that is called as a function, or for a foreign message, runs as it would without the outbox.
 """
 
 import threading
@@ -29,11 +29,11 @@ class Engine:
         self._thread = threading.local()
 
     def install(self, worker: dramatiq.Worker) -> None:
-        """Have a worker that is not started yet run quick messages in batches."""
+        """Make a worker that has not started yet run quick messages in batches."""
         install_batching(worker, self.state)
 
     def stop(self) -> None:
-        """Let no execution wait for the database from now on."""
+        """End all waits for the database: from now on an execution leaves its message for redelivery instead."""
         self.state.stopping.set()
 
     def receive(self, message: MessageProxy) -> None:
@@ -41,8 +41,8 @@ class Engine:
         self._thread.message = message
 
     def call(self, actor: dramatiq.Actor[Any, Any], function: Callable[[], Any]) -> Any:
-        """Call an actor's function, as the execution of this thread's message if there is one."""
-        # Taken away at once: an actor that this one calls as a function settles nothing.
+        """Call an actor's function: in an execution of this thread's message, if there is one with a row."""
+        # Cleared at once: an actor that this one calls as a function settles nothing.
         message, self._thread.message = getattr(self._thread, "message", None), None
         execution = message and self._execution_of(actor.broker, message)
         if not execution:
@@ -54,7 +54,7 @@ class Engine:
         return execution.run(function)
 
     def end_failed(self, broker: Broker, message: MessageProxy, error: BaseException) -> None:
-        """Write down that a message failed, if no execution has: it is foreign, or its actor was never called."""
+        """Write the outcome of a message that failed, if no execution has: it is foreign, or its actor never ran."""
         if AttemptRef.of(message.options) is None:
             self._thread.message = None
             retry_foreign(broker, message, error, stopping=self.state.stopping)

@@ -1,8 +1,12 @@
-"""Settles a message in the transaction of its effect: row deleted, effect and follow-ups written, or none of it.
+"""Executes one delivery: runs the actor, and settles the message in the transaction that writes its effect.
 
-Guarantee: an effect in the database happens exactly once, one outside it at least once, and no message is acknowledged
-whose outcome is not written down. `relay` brought the message, `starts` counts, `failures` writes what becomes of those
-that fail, `group_commit` settles for actors that return rows, `holds` keeps a row for what cannot be rolled back.
+Guarantee: an effect in the database happens exactly once, an effect outside it at least once. A message is acknowledged
+only after its outcome is committed: settled (row deleted, effect and follow-ups written, or none of it), scheduled for
+a retry, or dead. Without an outcome it stays RabbitMQ's, for redelivery.
+
+`delivery` reads and locks the row, `poison` counts starts, `failures` writes the outcome of a failed attempt,
+`group_commit` settles for actors that return rows, `execution_lease` keeps the row of an actor that runs outside a
+transaction.
 """
 
 import logging
@@ -36,131 +40,140 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R", bound=OutboxMessage | UnsettledRow)
 
-# So often in a row a message may lose a database that answers at once afterwards, before that is the message's doing.
+# How often in a row the connection may be lost in a run while the database answers at once afterwards. From then on the
+# actor itself is taken for the cause.
 MAX_CUTS = 10
 
 
 class StartNotCounted(Exception):
-    """Raised when a message turns out to be a suspect whose start is not counted yet."""
+    """Raised when the row has starts, so that the message may be poison, and this execution's is not counted yet."""
 
 
 @dataclass(kw_only=True)
 class Execution:
-    """One run of one delivery, to its end: settled, rescheduled, dead, dropped, or left to RabbitMQ."""
+    """One delivery's run of its actor, to its outcome: settled, rescheduled, dead, dropped, or left for redelivery."""
 
     delivery: Delivery
 
     worker: WorkerState
 
     run_id: UUID = field(default_factory=uuid4, init=False)
-    """Whose its hold is."""
+    """Names this execution as the holder of its execution lease."""
 
     has_begun: bool = field(default=False, init=False)
-    """Whether its start is written down, where that is needed."""
+    """Whether `poison.begin` has committed: it counted the start and took the lease, as far as they were needed."""
 
-    is_holding: bool = field(default=False, init=False)
-    """Whether it has a hold, which an outage of the database may have outlasted."""
+    has_lease: bool = field(default=False, init=False)
+    """Whether it has an execution lease; False again after an outage of the database, which may have outlasted it."""
 
     known_row: UnsettledRow | None = field(default=None, init=False)
-    """The row, where it was read together with others; of use once."""
+    """The row, if a batch has read it together with others. Used once: a further try reads it anew."""
 
-    put_off: Callable[["Execution", Completion], None] | None = field(default=None, init=False)
-    """Takes what it has done where it is settled together with others; `settle_at_last` follows."""
+    defer: Callable[["Execution", Completion], None] | None = field(default=None, init=False)
+    """In a batch: keeps the completion, to be settled with others. `settle_deferred` follows."""
 
     before_waiting: Callable[[], None] | None = field(default=None, init=False)
-    """Lets the others go before it waits for something that concerns none of them."""
+    """In a batch: settles what ran before and gives back what has not begun; called before it may have to wait."""
 
     cuts: int = field(default=0, init=False)
-    """How often in a row the database was lost while it ran, and answered at once afterwards."""
+    """How often in a row the connection was lost in the run while the database answered at once afterwards."""
 
-    def run(self, work: Callable[[], Any]) -> Any:
-        """Run the actor and settle.
+    def run(self, call_actor: Callable[[], Any]) -> Any:
+        """Run the actor and settle the message.
 
         Args:
-            work: runs the actor.
+            call_actor: calls the actor's function; more than once, if the database is lost meanwhile.
+
+        Returns:
+            What the actor returned; None if it returned rows.
 
         Raises:
-            SkipMessage: the message was settled, superseded, put off or given up; nothing was done.
-            LeaveForRedelivery: the worker is to stop before the outcome could be written; the message stays RabbitMQ's.
+            SkipMessage: the message was settled or superseded before, put off or given up; this run wrote no effect.
+            LeaveForRedelivery: the worker stops before the outcome could be written; the message stays RabbitMQ's.
+            BaseException: the actor's own failure, or that of settling; its outcome is written.
         """
         self.delivery.lift_interruptions()
         try:
-            if self.delivery.is_redelivered or self.delivery.is_held or self.delivery.has_key:
+            if self.delivery.is_redelivered or self.delivery.has_outside_effects or self.delivery.has_key:
                 self._retry_until_available(self._begin, may_pass=is_any)
             try:
-                return self._retry_until_available(partial(self._attempt, work))
+                return self._retry_until_available(partial(self._attempt, call_actor))
             except StartNotCounted:
                 self._retry_until_available(self._begin, may_pass=is_any)
-                return self._retry_until_available(partial(self._attempt, work))
+                return self._retry_until_available(partial(self._attempt, call_actor))
         except Shutdown as interruption:
             self._hand_back()
             raise LeaveForRedelivery from interruption
 
     def fail(self, error: BaseException) -> None:
-        """Write down that the message failed before its actor began.
+        """Write the outcome of a message that failed before its actor was called.
 
         Raises:
-            LeaveForRedelivery: the worker is to stop before that could be written.
+            LeaveForRedelivery: the worker stops before the outcome could be written.
         """
         self.delivery.lift_interruptions()
-        self._write_down(error)
+        self._write_failure(error)
 
     def skip(self) -> None:
-        """Settle a message that a middleware has skipped: there is nothing to do, which is then done.
+        """Settle a message that a middleware has skipped: its work is done without a run.
 
         Raises:
-            LeaveForRedelivery: the worker is to stop before that could be written.
+            LeaveForRedelivery: the worker stops before the message could be settled.
         """
         self.delivery.lift_interruptions()
         self._retry_until_available(lambda: self.delivery.row().delete(), may_pass=is_any)
 
-    def settle_at_last(self, work: Completion) -> None:
-        """Settle what was put off, if it is not settled meanwhile.
+    def settle_deferred(self, completion: Completion) -> None:
+        """Settle a completion that was deferred, if no other copy has settled the message meanwhile.
 
         Raises:
-            SkipMessage: it was settled or superseded before.
-            LeaveForRedelivery: the worker is to stop before the outcome could be written.
-            Exception: whatever its rows or follow-ups raise; it is written down.
+            SkipMessage: the message was settled or superseded before.
+            LeaveForRedelivery: the worker stops before the outcome could be written.
+            BaseException: the failure of the completion's rows or follow-ups; its outcome is written.
         """
         try:
-            self._settle(work)
+            self._settle(completion)
         except (SkipMessage, LeaveForRedelivery):
             raise
         except BaseException as error:
-            self._write_down(error)
+            self._write_failure(error)
             raise
 
     @property
-    def needs_hold(self) -> bool:
-        """Whether it runs outside any transaction, so that no lock says that it does."""
-        return self.delivery.is_held or self.delivery.returns_rows
+    def needs_lease(self) -> bool:
+        """Whether the actor runs outside a transaction, so that no row lock shows that it does.
 
-    def _attempt(self, work: Callable[[], Any]) -> Any:
-        if self.has_begun and self.needs_hold and not self.is_holding:
+        `poison.begin` takes the lease: always for outside effects; for an actor that returns rows only where a start
+        has to be written anyway, because a second run of it costs time and nothing else: its rows are written once.
+        """
+        return self.delivery.has_outside_effects or self.delivery.returns_rows
+
+    def _attempt(self, call_actor: Callable[[], Any]) -> Any:
+        if self.has_begun and self.needs_lease and not self.has_lease:
             self._begin()
         try:
-            if self.needs_hold:
-                return self._run_then_settle(work)
-            return self._run_and_settle(work)
+            if self.needs_lease:
+                return self._run_then_settle(call_actor)
+            return self._run_and_settle(call_actor)
         except (SkipMessage, Shutdown, LeaveForRedelivery, StartNotCounted):
             raise
         except BaseException as error:
             self.delivery.lift_interruptions()
-            if database_is_away(error) and not self._is_its_own_doing(error):
-                # It may be away for longer than a hold lasts.
-                self.is_holding = False
-                if self.cuts:  # it is not away: what ran before need not wait for this one
-                    self._let_others_go()
+            if database_is_away(error) and not self._is_caused_by_actor(error):
+                # The outage may last longer than the lease.
+                self.has_lease = False
+                if self.cuts:  # the database answers: the rest of the batch need not wait for this message
+                    self._release_batch()
                 raise
-            self._write_down(error)
+            self._write_failure(error)
             raise
 
-    def _is_its_own_doing(self, error: BaseException) -> bool:
-        """Say whether it was not our connection that was lost, or the actor loses it whenever it runs."""
+    def _is_caused_by_actor(self, error: BaseException) -> bool:
+        """Say whether an apparent outage is the actor's: our connection works, or it was lost `MAX_CUTS` times."""
         if not connection_was_lost(error):
             return False
         if connection.connection is not None and database_answers():
-            # A closed cursor, or a database of the actor's own.
+            # A cursor that the actor has closed, or another database that it uses.
             return True
         connection.close()
         if not database_answers():
@@ -169,50 +182,51 @@ class Execution:
         self.cuts += 1
         return self.cuts >= MAX_CUTS
 
-    def _run_and_settle(self, work: Callable[[], Any]) -> Any:
-        """Run an actor whose effects are in the database, in the transaction that settles it."""
+    def _run_and_settle(self, call_actor: Callable[[], Any]) -> Any:
+        """Run an actor whose effects are in the database, in the transaction that settles its message."""
         with transaction.atomic(durable=True):
             row = self._counted(self.delivery.locked_row())
             with self._on_behalf_of(row):
-                result = self._result_of(work)
+                result = self._result_of(call_actor)
                 send_follow_ups(self.delivery, result)
             self.delivery.row().delete()
             return result
 
-    def _run_then_settle(self, work: Callable[[], Any]) -> Any:
-        """Run an actor outside any transaction, and settle what it returned."""
+    def _run_then_settle(self, call_actor: Callable[[], Any]) -> Any:
+        """Run an actor outside any transaction, then settle its message, with the rows that it returned."""
         known, self.known_row = self.known_row, None
         row = self._counted(known or self.delivery.unsettled_row())
-        with self._on_behalf_of(row), self._hold():
-            result = self._result_of(work)
+        with self._on_behalf_of(row), self._lease_renewed():
+            result = self._result_of(call_actor)
             rows, result = self._rows_and_result(result)
-            done = Completion(ref=self.delivery.ref, rows=rows, follow_up=partial(self._follow_up_of, row, result))
-            # Whoever holds its row has to keep the hold until it is settled.
-            if self.put_off and not self.is_holding:
-                self.put_off(self, done)
+            follow_up = partial(self._send_follow_ups_of, row, result)
+            completion = Completion(ref=self.delivery.ref, rows=rows, follow_up=follow_up)
+            # Under a lease it is settled here, as long as the lease is renewed.
+            if self.defer and not self.has_lease:
+                self.defer(self, completion)
             else:
-                self._settle(done)
+                self._settle(completion)
             return result
 
-    def _settle(self, work: Completion) -> None:
-        self._retry_until_available(partial(self.worker.group_commit.settle, work))
+    def _settle(self, completion: Completion) -> None:
+        self._retry_until_available(partial(self.worker.group_commit.settle, completion))
 
-    def _result_of(self, work: Callable[[], Any]) -> Any:
+    def _result_of(self, call_actor: Callable[[], Any]) -> Any:
         began = time.monotonic()
         try:
-            return self._interruptible_result_of(work)
+            return self._interruptible_result_of(call_actor)
         finally:
             self.worker.pace.note(self.delivery.actor.actor_name, time.monotonic() - began)
 
-    def _interruptible_result_of(self, work: Callable[[], Any]) -> Any:
+    def _interruptible_result_of(self, call_actor: Callable[[], Any]) -> Any:
         with self.delivery.interruptible():
             try:
                 if self.worker.stopping.is_set() and self.delivery.heeds_shutdown:
-                    # Asked before it could be struck.
+                    # The worker sent its notifications before this actor was registered for one.
                     raise Shutdown
-                return work()
+                return call_actor()
             except SkipMessage:
-                # The actor's own: there is nothing to do, which is then done.
+                # Raised by the actor itself: it has nothing to do, so its message is settled.
                 return None
 
     def _rows_and_result(self, result: Any) -> tuple[list[Any], Any]:
@@ -220,15 +234,15 @@ class Execution:
             return rows_of(result, actor_name=self.delivery.actor.actor_name), None
         return [], result
 
-    def _hold(self) -> AbstractContextManager[None]:
+    def _lease_renewed(self) -> AbstractContextManager[None]:
         return (
             self.worker.lease_renewer.renewing(ExecutionLease(self.delivery.ref.row_id, self.run_id))
-            if self.is_holding
+            if self.has_lease
             else nullcontext()
         )
 
     def _on_behalf_of(self, row: OutboxMessage | UnsettledRow) -> WorkingFor:
-        """Make what is sent meanwhile carry the origin of this message, and let the actor know its trail."""
+        """Give what is sent inside this message's origin, and the actor its trail."""
         context = Context(request_id=row.request_id, changed_by=row.changed_by, changed_by_id=row.changed_by_id)
         return WorkingFor(context, trail_of(row))
 
@@ -237,34 +251,34 @@ class Execution:
             raise StartNotCounted
         return row
 
-    def _let_others_go(self) -> None:
+    def _release_batch(self) -> None:
         if self.before_waiting:
             self.before_waiting()
 
     def _begin(self) -> None:
-        self._let_others_go()
-        if put_off := begin(self.delivery, run=self.run_id, takes_hold=self.needs_hold, goes_on=self.has_begun):
-            raise SkipMessage(put_off)
-        self.has_begun, self.is_holding = True, self.needs_hold
+        self._release_batch()
+        if reason := begin(self.delivery, run=self.run_id, takes_lease=self.needs_lease, resumes=self.has_begun):
+            raise SkipMessage(reason)
+        self.has_begun, self.has_lease = True, self.needs_lease
 
     def _hand_back(self) -> None:
         self.delivery.lift_interruptions()
         if self.has_begun:
             self._retry_until_available(partial(forget, self.delivery, run=self.run_id))
 
-    def _follow_up_of(self, row: OutboxMessage | UnsettledRow, result: Any) -> None:
-        # It is called in whichever thread commits, on behalf of another message; most have nothing to send.
+    def _send_follow_ups_of(self, row: OutboxMessage | UnsettledRow, result: Any) -> None:
+        # The thread that commits calls this, amid another message's context. Most messages have no follow-ups.
         with self._on_behalf_of(row) if has_follow_ups(self.delivery) else nullcontext():
             send_follow_ups(self.delivery, result)
 
-    def _write_down(self, error: BaseException) -> None:
-        self._let_others_go()
+    def _write_failure(self, error: BaseException) -> None:
+        self._release_batch()
         try:
             self._retry_until_available(partial(write_failure, self.delivery, error), may_pass=is_operational)
         except Exception as second:
             if database_is_away(second):
                 raise
-            # Its callback's name may be unknown, its `retry_when` may fail: what must not fail is to keep it.
+            # A callback may name an unknown actor, `retry_when` may raise: the message is kept all the same.
             logger.exception("failure not handled %s", self.delivery.log_fields(describe(error)))
             details = f"{describe(error)}; then {describe(second)}"
             self._retry_until_available(
@@ -278,10 +292,10 @@ class Execution:
 
 
 def is_operational(error: BaseException) -> bool:
-    """Say that a lock, a deadlock or a timeout passes too."""
+    """Accept an outage, and also a lock, a deadlock or a timeout: they pass too."""
     return isinstance(error, OperationalError) or database_is_away(error)
 
 
 def is_any(_error: BaseException) -> bool:
-    """Say that what must be written down is tried until it is: to acknowledge would lose it."""
+    """Accept every error: without what has to be written, the message must not be acknowledged."""
     return True

@@ -1,6 +1,8 @@
-"""Holds: a row is kept for the worker that runs it, where its effect is outside the database and cannot be rolled back.
+"""Execution leases: a row is kept for the execution that runs its actor outside a transaction, where no lock keeps it.
 
-Guarantee: while a held actor runs, no copy of its message begins to run. A hold whose worker died ends by itself.
+Guarantee: while an actor runs under a lease that is renewed, no copy of its message begins. The lease of a worker that
+died ends by itself, after `LEASE_SECONDS`; so does that of a worker that is frozen, or cut off from the database, for
+as long.
 """
 
 import logging
@@ -25,40 +27,41 @@ RENEW_SECONDS = LEASE_SECONDS / 3
 
 
 def lease_end() -> CombinedExpression:
-    """Return until when a hold that is taken or extended now lasts, by the database's clock."""
+    """Return when a lease ends that is taken or renewed now, by the database's clock."""
     return Now() + timedelta(seconds=LEASE_SECONDS)
 
 
 class ExecutionLease(NamedTuple):
-    """What is held, and by which run of it."""
+    """A row that is leased, and the execution that has the lease."""
 
     row_id: int
 
     run: UUID
+    """The `run_id` of the execution, in the column `held_by`."""
 
 
 def renew(leases: Collection[ExecutionLease]) -> None:
-    """Make holds last `LEASE_SECONDS` from now on, unless they have ended, or are another run's, meanwhile.
+    """Make leases last `LEASE_SECONDS` from now on, except those that were released or taken by another execution.
 
-    A row that is locked is passed over, lest the other holds lapse: the next round comes before its hold ends.
+    A locked row is skipped, so that the other leases do not end meanwhile: the next round comes before its own ends.
     """
-    held = OutboxMessage.objects.filter(
+    leased = OutboxMessage.objects.filter(
         pk__in=[lease.row_id for lease in leases], held_by__in=[lease.run for lease in leases]
     )
     with transaction.atomic():
-        mine = list(held.select_for_update(skip_locked=True).values_list("pk", flat=True))
-        held.filter(pk__in=mine).update(held_until=lease_end())
+        unlocked = list(leased.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        leased.filter(pk__in=unlocked).update(held_until=lease_end())
 
 
 class LeaseRenewer:
-    """Extends the holds of what this process runs, in a thread that lives while there are any."""
+    """Renews the leases of this process's executions, in a thread that lives while there are any."""
 
     def __init__(self) -> None:
         self.forget()
         os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
-        """Keep nothing: after a fork it is the parent's."""
+        """Drop all leases: after a fork they are the parent's."""
         self._lock = threading.Lock()
         self._leases: set[ExecutionLease] = set()
         self._is_idle = threading.Event()
@@ -66,7 +69,7 @@ class LeaseRenewer:
 
     @contextmanager
     def renewing(self, lease: ExecutionLease) -> Iterator[None]:
-        """Keep a hold that was taken for as long as the block runs."""
+        """Renew a lease that was taken, for as long as the block runs."""
         with self._lock:
             self._leases.add(lease)
             if self._is_idle.is_set():
@@ -87,7 +90,7 @@ class LeaseRenewer:
                 leases = set(self._leases)
             try:
                 renew(leases)
-            except Exception as error:  # noqa: BLE001 – whatever it is: nobody else would extend them
+            except Exception as error:  # noqa: BLE001 – whatever it is: only this thread renews them
                 logger.warning("execution leases not renewed: %s: %s", type(error).__name__, error)
                 connection.close()
         connection.close()

@@ -1,7 +1,7 @@
-"""Writes down what becomes of a message whose attempt failed: a retry at its time, or a dead letter, for good.
+"""Writes the outcome of a failed attempt: the row is scheduled for its retry, or becomes a dead letter.
 
-Guarantee: it is an update of the row at this attempt, so nothing that somebody else has settled comes back; the
-callbacks are sent with it or not at all. `retries` decides, `settlement` calls.
+Guarantee: the outcome is an update of the row at this attempt, so a row that another worker has settled does not come
+back. Callbacks are sent in the same transaction, or not at all. `retries` decides, `execution` calls.
 """
 
 import logging
@@ -23,10 +23,10 @@ NOT_HANDLED = "failure not handled"
 
 
 def write_failure(delivery: Delivery, error: BaseException) -> None:
-    """Reschedule the message or declare it dead, and send its callbacks.
+    """Reschedule the message or make it a dead letter, and send its callbacks.
 
     Raises:
-        Exception: whatever the actor's own `retry_when` raises, or a callback that cannot be sent; nothing is written.
+        Exception: the actor's own `retry_when` failed, or a callback cannot be sent; nothing is written.
     """
     retries = _retries(delivery)
     verdict = retries_of(delivery.broker).judge(
@@ -42,7 +42,7 @@ def write_failure(delivery: Delivery, error: BaseException) -> None:
 
 
 def die(delivery: Delivery, reason: str, error: str, trace: str = "") -> bool:
-    """Keep the message as a dead letter; return False if it was settled or superseded meanwhile."""
+    """Make the message a dead letter; return False if it was settled or superseded meanwhile."""
     is_written = bool(delivery.row().mark_dead(reason, error=error, traceback=trace))
     if is_written:
         logger.error("state=dead %s reason=%r", delivery.log_fields(error), reason)
@@ -52,10 +52,10 @@ def die(delivery: Delivery, reason: str, error: str, trace: str = "") -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error in one line or so."""
+    """Return an error's type and text."""
     try:
         text = str(error)
-    except Exception as second:  # noqa: BLE001 – what fails to be told still has to be kept
+    except Exception as second:  # noqa: BLE001 – an actor's error whose `__str__` fails has to be kept all the same
         text = f"({type(second).__name__} when it was asked for its text)"
     return f"{type(error).__name__}: {text}"
 
@@ -66,7 +66,7 @@ def trace_of(error: BaseException) -> str:
 
 
 def _retries(delivery: Delivery) -> int:
-    """Return how many retries there were since the message was sent or last replayed."""
+    """Return the number of retries since the message was sent or last replayed."""
     first = delivery.row().values_list("first_attempt", flat=True).first()
     return delivery.ref.attempt - (first or 0)
 

@@ -1,7 +1,7 @@
-"""What comes after a message: the next step of its pipeline and its callbacks.
+"""Sends a message's follow-ups: the next message of its pipeline, and its callbacks.
 
-Guarantee: follow-ups are sends, so rows; they are called within the transaction that settles, reschedules or gives up
-the message, and exist if and only if that commits.
+Guarantee: follow-ups are sends, and so rows, in the transaction that settles, reschedules or gives up the message. They
+exist if and only if it commits.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from actors.outbox.worker.delivery import Delivery
 
 
 def has_follow_ups(delivery: Delivery) -> bool:
-    """Say whether the success of a message has anything sent; most have nothing."""
+    """Say whether the success of a message sends anything; that of most sends nothing."""
     return bool(delivery.message.options.get("pipe_target") or delivery.option("on_success"))
 
 

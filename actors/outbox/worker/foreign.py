@@ -1,7 +1,7 @@
-"""Messages that did not come from the outbox: they have no row, so nothing settles them.
+"""Handles failures of foreign messages: those that another program published, and that have no row to settle.
 
-Guarantee: a foreign message that fails is not acknowledged before its retry is written down; from then on it is a row
-like any other.
+Guarantee: a foreign message that fails is not acknowledged before its retry is written; the retry is a row like any
+other.
 """
 
 import logging
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 def retry_foreign(broker: Broker, message: MessageProxy, error: BaseException, *, stopping: threading.Event) -> None:
-    """Have Dramatiq's own Retries decide on a foreign message that failed: its retry, a send, becomes a row."""
+    """Let Dramatiq's own Retries decide on a foreign message that failed: its retry is a send, and so becomes a row."""
     options: dict[str, Any] = dict(message.options)
 
     def retry() -> None:
-        # Dramatiq counts the retry in the options: a try that the database interrupted must not count.
+        # Dramatiq counts the retry in the options; a try that failed for lack of the database must not count.
         message.options.clear()
         message.options.update(options)
         retries_of(broker).retry_as_dramatiq(broker, message, error)
@@ -31,6 +31,6 @@ def retry_foreign(broker: Broker, message: MessageProxy, error: BaseException, *
         retry_until_available(retry, stopping=stopping, what=f"actor={message.actor_name} message={message.message_id}")
     except LeaveForRedelivery as unsettled:
         message.stuff_exception(unsettled)
-    except Exception:  # whatever it is: a message whose outcome cannot be written down may not be acknowledged
+    except Exception:  # whatever it is: a message whose outcome cannot be written must not be acknowledged
         logger.exception("retry not written actor=%s message=%s", message.actor_name, message.message_id)
         message.fail()

@@ -1,7 +1,8 @@
-"""Dramatiq's time limits and shutdown notifications, lifted for certain: what has been lifted can no longer strike.
+"""Dramatiq's time limits and shutdown notifications, made so that they can be lifted reliably.
 
-Dramatiq's own managers decide and raise without excluding those whom they are about to strike, so an interruption could
-still come while the outcome of the actor is being written down. `delivery` lifts.
+Guarantee: an interruption that a thread has lifted is not raised in it any more. Dramatiq's own managers (2.2.1) raise
+after they have released their lock, or without one, so an interruption could still arrive while the actor's outcome is
+being written. `delivery` lifts.
 """
 
 import ctypes
@@ -18,21 +19,21 @@ from actors.outbox import conf
 
 
 class Lifted(BaseException):
-    """Raised in place of an interruption that was raised before it was lifted, and not delivered yet."""
+    """Takes the place of an interruption that was raised before it was lifted and that Python has not delivered yet."""
 
 
 def lift(interrupter: TimeLimit | ShutdownNotifications, broker: Broker, message: MessageProxy) -> bool:
-    """Have this thread not be struck from now on; return whether it may have been until now."""
+    """Stop an interrupter from raising in this thread; return whether it may have raised before."""
     interrupter.after_process_message(broker, message)  # type: ignore[no-untyped-call]
     manager = interrupter.manager
-    return manager.struck.pop() if isinstance(manager, _TimeoutManager | _ShutdownManager) else True
+    return manager.interrupted.pop() if isinstance(manager, _TimeoutManager | _ShutdownManager) else True
 
 
 def take_back_undelivered() -> None:
-    """Have what was raised in this thread, and is not delivered, never be delivered: something else is in its place.
+    """Drop an interruption that was raised in this thread and is not delivered yet: raise `Lifted` in its place.
 
-    To ask CPython 3.11 or 3.12 merely to forget it leaves them looking for it for ever; under a profiler or a debugger
-    the thread would hang.
+    Clearing it (`PyThreadState_SetAsyncExc(thread, NULL)`) leaves CPython 3.11 and 3.12 looking for an exception for
+    ever: under a profiler or a debugger the thread would hang.
     """
     try:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(Lifted))
@@ -43,7 +44,10 @@ def take_back_undelivered() -> None:
 
 
 class LiftableTimeLimit(TimeLimit):
-    """The TimeLimit middleware, whose timer raises before anybody can lift; `OUTBOX_TIME_LIMIT_MS` is its default."""
+    """The TimeLimit middleware, whose timer raises under the lock that lifting takes.
+
+    The default of its `time_limit` is `OUTBOX_TIME_LIMIT_MS`.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"time_limit": conf.time_limit_ms(), **options})
@@ -52,7 +56,7 @@ class LiftableTimeLimit(TimeLimit):
 
 
 class LiftableShutdown(ShutdownNotifications):
-    """The ShutdownNotifications middleware, which raises everywhere before anybody can lift."""
+    """The ShutdownNotifications middleware, which raises in all threads under the lock that lifting takes."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -60,8 +64,8 @@ class LiftableShutdown(ShutdownNotifications):
             self.manager = _ShutdownManager(self.logger)
 
 
-class _Struck:
-    """The threads that were struck since each last asked."""
+class _Interrupted:
+    """The threads in which an interruption was raised since each last asked."""
 
     def __init__(self) -> None:
         self._threads: set[int] = set()
@@ -70,29 +74,29 @@ class _Struck:
         self._threads.update(threads)
 
     def pop(self) -> bool:
-        """Say whether this thread was struck, once."""
+        """Return whether an interruption was raised in this thread, and forget it."""
         thread = threading.get_ident()
-        was_struck = thread in self._threads
+        was_interrupted = thread in self._threads
         self._threads.discard(thread)
-        return was_struck
+        return was_interrupted
 
 
 class _TimeoutManager(_CtypesTimeoutManager):
     def __init__(self, interval: float, logger: Any) -> None:
         super().__init__(interval, logger)  # type: ignore[no-untyped-call]
-        self.struck = _Struck()
+        self.interrupted = _Interrupted()
 
     def _handle_deadlines(self) -> None:
-        with self.mu:  # a lock that the same thread may take twice
+        with self.mu:  # reentrant: Dramatiq's own method takes it too
             running = {thread for thread, deadline in self.deadlines.items() if deadline}
             super()._handle_deadlines()  # type: ignore[no-untyped-call]
-            self.struck.add(thread for thread in running if not self.deadlines[thread])
+            self.interrupted.add(thread for thread in running if not self.deadlines[thread])
 
 
 class _ShutdownManager(_CtypesShutdownManager):
     def __init__(self, logger: Any) -> None:
         super().__init__(logger)  # type: ignore[no-untyped-call]
-        self.struck = _Struck()
+        self.interrupted = _Interrupted()
         self._mu = threading.Lock()
 
     def add_notification(self) -> None:
@@ -105,5 +109,5 @@ class _ShutdownManager(_CtypesShutdownManager):
 
     def shutdown(self) -> None:
         with self._mu:
-            self.struck.add(self.notifications)
+            self.interrupted.add(self.notifications)
             super().shutdown()  # type: ignore[no-untyped-call]

@@ -1,7 +1,8 @@
-"""Lines of the log that a thread writes while it runs several messages in a row: gathered, and written at once.
+"""Buffers the log lines of a thread while it runs the messages of a batch, and writes them at once.
 
-Guarantee: they are written before any of these messages is settled, in the thread's order; a kill in between takes them
-together with the runs, which are then done again. `sharing` says when, the handlers of `project.logs` take part.
+Guarantee: the lines are written before any of these messages is settled, in the thread's order. A worker that is killed
+before that loses them together with the runs, which are repeated. `batch` opens the buffer; the log handlers of
+`project.logs` fill it.
 """
 
 import threading
@@ -13,46 +14,56 @@ Line = tuple[LogRecord, str]
 Write = Callable[[list[Line]], None]
 
 
-class _Gathered(threading.local):
+class _Buffer(threading.local):
     lines: dict[Write, list[Line]] | None = None
 
 
-_gathered = _Gathered()
+_buffer = _Buffer()
 
 
 @contextmanager
 def buffered_lines() -> Iterator[None]:
-    """Keep what this thread logs inside, and write it at the end."""
-    _gathered.lines = {}
+    """Buffer the lines that this thread logs inside the block, and write them at its end."""
+    _buffer.lines = {}
     try:
         yield
     finally:
-        # In this order: what a handler logs while it writes is written by it at once.
-        lines, _gathered.lines = _gathered.lines, None
+        # Closed before it is written: a line that a handler logs while it writes is written at once.
+        lines, _buffer.lines = _buffer.lines, None
         _write_all(lines or {})
 
 
 def buffer_line(write: Write, line: Line) -> bool:
-    """Keep a line for `write`; return whether somebody gathers: if nobody does, it is to be written now."""
-    if _gathered.lines is None:
+    """Buffer a line that a handler has to write.
+
+    Args:
+        write: the handler's method that writes lines; it is called with all of the handler's lines.
+        line: the record and its text.
+
+    Returns:
+        Whether the line is buffered. If not, this thread has no buffer, and the handler writes the line now.
+    """
+    if _buffer.lines is None:
         return False
-    _gathered.lines.setdefault(write, []).append(line)
+    _buffer.lines.setdefault(write, []).append(line)
     return True
 
 
 def flush_lines(write: Write | None = None) -> None:
-    """Write what is kept, of one handler or of all.
+    """Write the buffered lines of this thread.
 
-    A handler that holds its lock writes its own only: another one may be held by a thread that waits for this one.
+    Args:
+        write: of this handler only; of all handlers by default. A handler that has its own lock writes only its own
+            lines: the lock of another may be taken by a thread that waits for this one's.
     """
-    lines = _gathered.lines or {}
+    lines = _buffer.lines or {}
     if write is None:
         _write_all(lines)
-    elif kept := lines.pop(write, None):
-        write(kept)
+    elif buffered := lines.pop(write, None):
+        write(buffered)
 
 
 def _write_all(lines: dict[Write, list[Line]]) -> None:
     while lines:
-        write, kept = lines.popitem()
-        write(kept)
+        write, buffered = lines.popitem()
+        write(buffered)

@@ -1,8 +1,8 @@
-"""Writes down that a message begins, where it may have killed a worker before, or is to be held.
+"""Counts starts, to find the message that kills its worker, and takes execution leases.
 
-Guarantee: a message that keeps killing its worker is given up after `MAX_STARTS` that were counted, which a first run
-is only if it is held; one that only ran beside it is not, because suspects are begun away from each other; and what was
-never begun counts for nothing. Called by `settlement`.
+Guarantee: a message that kills its worker each time is given up after `MAX_STARTS` counted starts. A first run is
+counted only of an actor with outside effects. A message that merely ran beside the killer is not given up, because
+suspects run away from each other; one that was prefetched and never begun is not counted. `execution` calls.
 """
 
 from datetime import timedelta
@@ -18,9 +18,10 @@ from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.execution_lease import lease_end
 from actors.outbox.worker.failures import die
 
-# How often a redelivered message is begun before it is taken for one that kills its worker.
+# A message with this many counted starts, none of which came to an end, is given up.
 MAX_STARTS = 5
-# From so many on it is a suspect, and is begun after a pause of its own, away from those that it was seen dying with.
+# With this many a redelivered message is a suspect: it runs after a pause of its own, away from those that were
+# redelivered with it.
 SUSPECT_STARTS = 2
 MIN_SUSPENSION_MS = 1_000
 MAX_SUSPENSION_MS = 60_000
@@ -28,49 +29,56 @@ MAX_SUSPENSION_MS = 60_000
 STARTS_EXCEEDED = "starts exceeded"
 
 
-def begin(delivery: Delivery, *, run: UUID, takes_hold: bool, goes_on: bool) -> str:
-    """Count the start of a message and hold it if that is wanted; return why it is not to run now, empty if it is.
+def begin(delivery: Delivery, *, run: UUID, takes_lease: bool, resumes: bool) -> str:
+    """Count the start of a message and take its execution lease, unless it must not run now.
 
-    The lock tells apart whoever is still at it.
+    The row's lock, or another execution's lease, shows that another worker still runs the message.
 
     Args:
         delivery: the message.
-        run: whose start it is, and whose hold.
-        takes_hold: it runs outside a transaction: only a hold tells that it still does.
-        goes_on: this run has begun before, and lost the database since: it is no second start.
+        run: the execution that begins, and that the lease will name.
+        takes_lease: the actor runs outside a transaction, so that only a lease shows that it does.
+        resumes: this execution has begun before and lost the database since, which is no second start.
+
+    Returns:
+        Why the message must not run now: it is put off or given up. Empty if it may run.
 
     Raises:
-        SkipMessage: it is settled, superseded or dead.
-        RowIsLocked: another worker is settling it, or begins it.
+        SkipMessage: the message is settled, superseded or dead.
+        RowIsLocked: another worker runs, settles or begins it.
     """
     with transaction.atomic(durable=True):
         row = delivery.locked_row()
-        reason = _put_off_until_free(delivery, row, run) or ("" if goes_on else _give_up_or_put_off(delivery, row))
+        reason = _put_off_until_free(delivery, row, run) or ("" if resumes else _give_up_or_put_off(delivery, row))
         if not reason:
-            begun_again = 0 if goes_on else int(delivery.is_redelivered or row.starts > 0 or delivery.is_held)
-            hold = {"held_by": run, "held_until": lease_end()} if takes_hold else {}
-            # From here on another of its key says something new: this one may have read what has changed since.
-            delivery.row().update(starts=F("starts") + begun_again, dedupe_key=None, **hold)
+            is_counted = delivery.is_redelivered or row.starts > 0 or delivery.has_outside_effects
+            counted = 0 if resumes else int(is_counted)
+            lease = {"held_by": run, "held_until": lease_end()} if takes_lease else {}
+            # From here on a send with its key is no duplicate: this run may miss what that sender has changed.
+            delivery.row().update(starts=F("starts") + counted, dedupe_key=None, **lease)
     return reason
 
 
 def forget(delivery: Delivery, *, run: UUID) -> None:
-    """Let go of a message whose run was interrupted in good order: it has killed nobody."""
+    """Reset the starts and release the lease of an execution that a shutdown has interrupted: it killed no worker.
+
+    If another execution has the lease, the row stays as it is.
+    """
     delivery.row().filter(Q(held_by=None) | Q(held_by=run)).update(starts=0, held_until=None, held_by=None)
 
 
 def _put_off_until_free(delivery: Delivery, row: OutboxMessage, run: UUID) -> str:
-    """Schedule what another worker holds for the end of that hold; if that worker was killed, for its turn alone."""
+    """Schedule a message that another execution has leased for that lease's end; a suspect for its own pause later."""
     pause_ms = _pause_ms(row.starts) if _is_suspect(delivery, row) else 0
     due_at = F("held_until") + timedelta(milliseconds=pause_ms)
     others = delivery.row().filter(held_until__gt=Now()).exclude(held_by=run)
     if others.update(state=State.SCHEDULED, due_at=due_at):
-        return "held by another worker: looked at again when its hold ends"
+        return "leased by another execution: tried again when that lease ends"
     return ""
 
 
 def _give_up_or_put_off(delivery: Delivery, row: OutboxMessage) -> str:
-    """End what keeps killing its worker, and schedule a suspect that comes straight from its last end."""
+    """Give up a message that keeps killing its worker; schedule a suspect for a pause of its own."""
     if row.starts >= MAX_STARTS:
         die(delivery, STARTS_EXCEEDED, f"begun {row.starts} times again, and never ended: it seems to kill its worker")
         return STARTS_EXCEEDED

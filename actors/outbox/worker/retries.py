@@ -1,4 +1,4 @@
-"""Whether a failed attempt is tried again, and when. Only judges: `failures` writes the verdict down.
+"""Decides whether a failed attempt is retried, and when; `failures` writes the verdict.
 
 Imports no model, because Dramatiq makes its middleware before Django has loaded them.
 """
@@ -23,17 +23,17 @@ class Verdict:
     """What becomes of a message whose attempt failed."""
 
     delay_ms: int | None
-    """Until the next attempt; None if there is none."""
+    """Milliseconds until the next attempt; None if there is none."""
 
     reason: str = ""
-    """Why there is none."""
+    """Why there is no next attempt."""
 
     max_retries: int | None = None
-    """How many there were to be."""
+    """The limit that was reached, if the retries are exhausted and have one."""
 
 
 class OutboxRetries(Retries):
-    """Dramatiq's Retries for messages of the outbox: the options mean the same, and a delay is the due time of a row.
+    """Dramatiq's Retries for messages of the outbox: the options mean the same; a delay becomes the due time of a row.
 
     Defaults come from Django's settings: `OUTBOX_MAX_RETRIES`, `OUTBOX_MIN_BACKOFF_MS`, `OUTBOX_MAX_BACKOFF_MS`.
     """
@@ -49,16 +49,26 @@ class OutboxRetries(Retries):
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        """Do nothing: `OutboxMiddleware` has written down what becomes of the message."""
+        """Do nothing: `OutboxMiddleware` has written the outcome."""
 
     def retry_as_dramatiq(self, broker: Broker, message: MessageProxy, error: BaseException) -> None:
-        """Decide as Dramatiq's own Retries does, and send the message again or fail it."""
+        """Decide as Dramatiq's own Retries does, and send the message again or mark it as failed."""
         super().after_process_message(broker, message, exception=error)  # type: ignore[no-untyped-call]
 
     def judge(
         self, actor: dramatiq.Actor[Any, Any], *, options: dict[str, Any], attempt: int, error: BaseException
     ) -> Verdict:
-        """Decide on a message whose attempt number `attempt`, the first being 0, ended with `error`."""
+        """Decide what becomes of a message whose attempt failed.
+
+        Args:
+            actor: its actor.
+            options: the message's own options, which count more than the actor's.
+            attempt: the number of the attempt since the message was sent or replayed, the first being 0.
+            error: the attempt's error.
+
+        Raises:
+            Exception: the actor's `retry_when` failed.
+        """
 
         def option(name: str, default: Any) -> Any:
             return options.get(name, actor.options.get(name, default))
@@ -67,13 +77,13 @@ class OutboxRetries(Retries):
         if throws and isinstance(error, throws):
             return Verdict(delay_ms=None, reason=THROWS)
         retry_when = actor.options.get("retry_when", self.retry_when)
-        most = option("max_retries", self.max_retries)
-        if not (retry_when(attempt, error) if retry_when is not None else most is None or attempt < most):
-            return Verdict(delay_ms=None, reason=RETRIES_EXHAUSTED, max_retries=most)
+        limit = option("max_retries", self.max_retries)
+        if not (retry_when(attempt, error) if retry_when is not None else limit is None or attempt < limit):
+            return Verdict(delay_ms=None, reason=RETRIES_EXHAUSTED, max_retries=limit)
         if isinstance(error, Retry) and error.delay is not None:
             return Verdict(delay_ms=error.delay)
-        least, longest = option("min_backoff", self.min_backoff), option("max_backoff", self.max_backoff)
-        return Verdict(delay_ms=int(jittered_backoff(attempt, minimum=least, maximum=longest)))
+        minimum, maximum = option("min_backoff", self.min_backoff), option("max_backoff", self.max_backoff)
+        return Verdict(delay_ms=int(jittered_backoff(attempt, minimum=minimum, maximum=maximum)))
 
 
 def retries_of(broker: Broker) -> OutboxRetries:

@@ -1,4 +1,4 @@
-"""What the worker threads of one process share. `engine` makes one `WorkerState` and hands it to whatever needs it."""
+"""State that the worker threads of one process share: `engine` makes it, executions and batches are handed it."""
 
 import threading
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from actors.outbox.worker.execution_lease import LeaseRenewer
 from actors.outbox.worker.group_commit import GroupCommit
 
-# An actor that took less the last time may run in a batch; a batch that has run for so long starts no more runs.
+# An actor that took less the last time may run in a batch. A batch that has run for this long begins no more messages.
 QUICK_SECONDS = 0.05
 
 
@@ -30,7 +30,7 @@ class WorkerState:
     """What the executions of one worker process share."""
 
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the worker is to stop: no execution waits for the database any longer."""
+    """Set when the worker is to stop: executions no longer wait for the database."""
 
     group_commit: GroupCommit = field(default_factory=GroupCommit)
 
