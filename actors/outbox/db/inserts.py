@@ -1,7 +1,8 @@
-"""Inserts the rows that actors return: on PostgreSQL by COPY, at a fraction of what an INSERT costs both sides.
+"""Inserts the rows that actors return: on PostgreSQL by COPY, at a fraction of what an INSERT costs client and server.
 
-Guarantee: the same rows as `bulk_create` makes, with the defaults of model and database, and the same errors. What COPY
-cannot express, and what Django does beside, for foreign keys for instance, is left to `bulk_create` itself.
+Guarantee: the rows are those that `bulk_create` makes, with the defaults of model and database, and so are the errors.
+What COPY cannot express, and models for which Django does more, such as those with foreign keys, are left to
+`bulk_create`.
 """
 
 import copy
@@ -19,7 +20,7 @@ from actors.outbox.db.postgres import prepared_cursor, skips_locked
 
 Values = dict[str, Any]
 
-# These very fields, and no subclass of them, which may have its own ideas.
+# For exactly these fields: a subclass may convert its values.
 PLAIN: dict[type, type] = {
     models.CharField: str,
     models.TextField: str,
@@ -31,18 +32,25 @@ PLAIN: dict[type, type] = {
 
 
 def insert_rows(rows: Iterable[models.Model]) -> None:
-    """Insert rows of any models, within a transaction of the caller's, which makes them all or none."""
+    """Insert rows of any models, in the caller's transaction, which makes them all or none."""
     for _label, of_one_model in groupby(sorted(rows, key=_label_of), key=_label_of):
         its_rows = list(of_one_model)
         if not _copy(its_rows):
-            # Copies: a transaction that rolls back would leave in the originals ids that the database has taken back.
+            # Copies: otherwise a rollback would leave ids in the originals that the database has not kept.
             type(its_rows[0])._default_manager.bulk_create([copy.copy(row) for row in its_rows])
 
 
 def insert_returning(row: models.Model, names: Sequence[str], *, using: str) -> tuple[Any, ...] | None:
-    """Insert one row by a statement that PostgreSQL keeps, and return what it made of these columns.
+    """Insert one row by a prepared statement.
 
-    Returns None, and has done nothing, where a value is an expression, or the database is not PostgreSQL.
+    Args:
+        row: an unsaved instance.
+        names: columns whose values are returned.
+        using: the alias of the database.
+
+    Returns:
+        The values that the database has stored in these columns. None, with nothing inserted, if a value is an
+        expression, or the database is not PostgreSQL.
 
     Raises:
         DatabaseError: as with `save()`.
@@ -73,16 +81,16 @@ def _label_of(row: models.Model) -> str:
 
 
 def _copy(rows: Sequence[models.Model]) -> bool:
-    """Insert rows of one model by COPY; return False where that cannot be done."""
+    """Insert rows of one model by COPY; return False, with nothing inserted, if COPY cannot express them."""
     model = type(rows[0])
     if not skips_locked() or not _is_plain(model) or router.db_for_write(model) != connection.alias:
         return False
-    # The connection itself, not its proxy, which looks it up for each of its attributes.
+    # The connection itself: its proxy would look it up for each attribute.
     own = connections[DEFAULT_DB_ALIAS]
     written = [_values(row, own) for row in rows]
     if any(hasattr(value, "resolve_expression") for values in written for value in values.values()):
         return False
-    # What is left to the database is left out: rows that leave out the same are written together.
+    # A column that the database fills is left out: each group has rows with the same columns.
     for columns, alike in groupby(sorted(written, key=_columns), key=_columns):
         _copy_in(model._meta.db_table, columns, alike)
     return True
@@ -95,7 +103,7 @@ def _is_plain(model: type[models.Model]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """How the value for a column is had from a row."""
+    """How a column's value is read from a model instance."""
 
     field: models.Field[Any, Any]
 
@@ -104,10 +112,10 @@ class _Column:
     attribute: str
 
     plain: type | None
-    """Of a value of this very type the field makes nothing else."""
+    """A value of exactly this type goes to the database as it is."""
 
     is_read: bool
-    """Whether the field has no way of its own to give a value, such as the time of now."""
+    """Whether the attribute is the value: the field has no `pre_save` of its own, such as one that sets the time."""
 
 
 @cache

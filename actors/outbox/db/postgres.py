@@ -1,4 +1,4 @@
-"""What PostgreSQL has and SQLite has not: row locks, prepared statements, fast reading of times, asynchronous commits.
+"""Features of PostgreSQL that SQLite lacks: row locks, prepared statements, fast reading of times, asynchronous commit.
 
 Each function says what it does on SQLite, so that callers need not ask which database it is.
 """
@@ -18,11 +18,14 @@ def skips_locked() -> bool:
 def prepared_cursor(using: str = DEFAULT_DB_ALIAS) -> Any:
     """Return a cursor whose statements PostgreSQL parses and plans once a connection; close it with `with`.
 
-    Django writes parameters into the text of a statement, so that no two are alike to the server. With the parameters
-    beside the text, the INSERTs of a task and of its message take PostgreSQL three quarters of the time. On SQLite, and
-    while Django logs queries (its log does not know the text of a prepared one), it is an ordinary cursor.
+    Django writes parameters into a statement's text, so that no two texts are alike to the server. Sent separately,
+    they let PostgreSQL do the INSERTs of a task and of its message in three quarters of the time. On SQLite, and while
+    Django logs queries (it cannot log the text of a prepared one), this is an ordinary cursor.
+
+    Args:
+        using: the alias of the database.
     """
-    # The connection itself, not its proxy, which looks it up for each of its attributes.
+    # The connection itself: its proxy would look it up for each attribute.
     own: Any = connections[using]
     if own.vendor != "postgresql" or own.queries_logged:
         return own.cursor()
@@ -33,18 +36,18 @@ def prepared_cursor(using: str = DEFAULT_DB_ALIAS) -> Any:
 
 
 def read_times_fast(cursor: Any) -> None:
-    """Have a Django cursor on PostgreSQL read times with psycopg's loader in C: equal values, in UTC too.
+    """Make a Django cursor on PostgreSQL read times with psycopg's loader in C: the values are equal, and in UTC too.
 
-    Django's own loader is written in Python and takes longer than the rest of a row. Not to be called on SQLite.
+    Django's own loader is written in Python and takes longer than the rest of a row. Must not be called on SQLite.
     """
     cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
 
 
 def disable_synchronous_commit() -> None:
-    """Have commits of this thread's connection not wait for PostgreSQL's disk; SQLite is left as it is.
+    """Make commits of this thread's connection not wait for PostgreSQL's disk; does nothing on SQLite.
 
-    For a relay: leases and stamps that a crash of PostgreSQL takes are written again, and a message that RabbitMQ then
-    has twice is settled once. What the relay reads was committed by others, whose commits have waited.
+    For a relay: claims and published marks that a crash of PostgreSQL loses are written again, and a message that
+    RabbitMQ then has twice is settled once. The rows that the relay reads were committed by others, who did wait.
     """
     connection.ensure_connection()
     session = connection.connection

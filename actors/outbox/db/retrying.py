@@ -1,7 +1,7 @@
 """Retries a database operation while the database is unavailable or a row is locked. Such waits are no failed attempts.
 
-Guarantee: the operation succeeds, fails by an error of its own, or the message is left to RabbitMQ
-(`LeaveForRedelivery`) because the worker stops.
+Guarantee: the operation succeeds, or fails by an error of its own, or the message is left for redelivery because the
+worker stops (`LeaveForRedelivery`).
 """
 
 import logging
@@ -31,16 +31,20 @@ def retry_until_available(
     what: object,
     may_pass: Callable[[BaseException], bool] = database_is_away,
 ) -> T:
-    """Do something in the database; while the database is unavailable, wait and do it again.
+    """Run a database operation, and again after a pause as long as it fails by an error that may pass.
 
     Args:
         operation: a whole transaction, or something that may happen twice.
-        stopping: set when there is no more time to wait.
-        what: logged with each wait, such as `actor=… subject=…`.
-        may_pass: says of a database error whether it is waited out.
+        stopping: set when the worker is to stop; a pause then ends at once.
+        what: logged with each pause, such as `actor=… subject=…`.
+        may_pass: says of a database error whether it may pass: then the operation is retried.
+
+    Returns:
+        What the operation returned.
 
     Raises:
-        LeaveForRedelivery: the database was still unavailable when `stopping` was set.
+        LeaveForRedelivery: `stopping` was set before the operation succeeded.
+        Exception: the operation's own error.
     """
     waits = 0
     while True:

@@ -1,21 +1,21 @@
-"""Gives up a transaction that somebody left open: what was written in it, nobody would commit.
+"""Discards a transaction that was left open: nothing would ever commit what was written in it.
 
-An actor may leave one behind (`set_autocommit(False)`, an `atomic()` never left), and so does an interruption that
-strikes within a commit. Django's `durable=True` does not see the first, and joins it. Called by `patience`, before each
-try.
+An actor may leave one behind (`set_autocommit(False)`, an `atomic()` that it never leaves), and so does an interruption
+in the middle of a commit. Django's `durable=True` does not see the first, and joins it. Called before every transaction
+of a worker that must stand alone.
 """
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
 
 def discard_stray_transaction() -> None:
-    """Close the connection if a transaction is open on it; one that belongs to a test case stays."""
-    # Not the proxy, which looks the connection up for each of its attributes: it is looked at for every message.
+    """Close this thread's connection if a transaction is open on it; one that belongs to a test case stays."""
+    # The connection itself, for every message: its proxy would look it up for each attribute.
     connection = connections[DEFAULT_DB_ALIAS]
     left = [block for block in connection.atomic_blocks if not getattr(block, "_from_testcase", False)]
     is_manual = connection.connection is not None and not connection.autocommit and not connection.in_atomic_block
     if left or is_manual:
-        # Otherwise Django would keep it, for a block that is still to be left.
+        # Otherwise Django would keep the connection for a block that is still to be left.
         connection.in_atomic_block = connection.closed_in_transaction = False
         connection.atomic_blocks = []
         connection.close()
