@@ -1,6 +1,6 @@
-"""The broker behind `actor.send()`: a send is one row in the caller's own transaction, and never touches the network.
+"""The broker behind `actor.send()`: a send inserts one row in the caller's transaction, and never uses the network.
 
-Guarantee: a message exists if and only if its change was committed. `relay` carries it on, `settlement` ends it.
+Guarantee: a message exists if and only if its change was committed. `relay` publishes it, `worker` settles it.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from actors.outbox.worker.consumer import OutboxConsumer, describe_connect_failu
 from actors.outbox.worker.limits import prefetch_of
 
 BLOCKED_TIMEOUT_SECONDS = 10
-# A silent peer is noticed after two of these. RabbitMQ proposes 60.
+# A silent peer is noticed after two of these. RabbitMQ's own default is 60.
 HEARTBEAT_SECONDS = 15
 GROUP_CALLBACKS_NOT_SUPPORTED = (
     "A group's completion callbacks are not supported: nothing kept in a transaction says that the last of its "
@@ -38,12 +38,12 @@ _batch: ContextVar[list[dict[str, Any]] | None] = ContextVar("outbox_batch", def
 
 @contextmanager
 def batch_enqueue() -> Iterator[None]:
-    """Write what is sent inside at the end, in one round trip to the database; inside a transaction, so all or none.
+    """Write what is sent inside the block at its end, in one round trip; inside a transaction, so all or none.
 
-    Messages with a `dedupe_key` are written at once: whether another waits has to be known at the send.
+    A message with a `dedupe_key` is written at once: whether another one waits has to be known at the send.
     """
-    assert connection.in_atomic_block, "what is written later has to be written with the change that it tells of"
-    if _batch.get() is not None:  # the outer one writes
+    assert connection.in_atomic_block, "batch_enqueue() writes at its end: it needs the transaction of the change"
+    if _batch.get() is not None:  # the outer block writes
         yield
         return
     rows: list[dict[str, Any]] = []
@@ -57,14 +57,21 @@ def batch_enqueue() -> Iterator[None]:
 
 
 class OutboxMixin(Broker):
-    """Turns `enqueue` into an insert. Mixed into a broker that consumes."""
+    """Makes a broker's `enqueue` an insert; mixed into one that consumes."""
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
-        """Write the message down, due `delay` milliseconds from now.
+        """Insert a message, in the caller's transaction.
 
-        Of messages with the same `dedupe_key`, an option, one at a time waits: another is not written until the first
-        is begun, because from then on it may miss what changes. One that waits is not begun before the caller's
-        transaction has ended. One that is dead stands in nobody's way.
+        Of messages with the same option `dedupe_key`, one at a time waits: another is not written until the first has
+        begun, because from then on its run may miss changes. A message that waits does not begin before the
+        transactions of all its senders have ended. A dead one has no key any more.
+
+        Args:
+            message: the message.
+            delay: milliseconds from now until it is due.
+
+        Returns:
+            The message as it was written: with the queue's canonical name.
 
         Raises:
             NotSupported: the transaction is a manual one, or the message has a priority, a group's callbacks or an eta.
@@ -121,7 +128,7 @@ def _refuse_what_cannot_be_kept(message: Message[Any]) -> None:
 
 
 def _options_of_steps(message: Message[Any]) -> Iterator[dict[str, Any]]:
-    # A later step that is refused in a worker would be refused there again and again: it is refused here.
+    # Later steps too: refused in a worker, a step would fail again at each retry.
     options: dict[str, Any] | None = message.options
     while options is not None:
         yield options
@@ -148,8 +155,8 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
 
         Args:
             queue_name: the queue's name.
-            prefetch: how many messages may be unacknowledged, unless `stays.prefetch_of` has more for this queue.
-            timeout: how long it waits for a message, in milliseconds.
+            prefetch: how many messages may be unacknowledged; more, if `limits.prefetch_of` says so for this queue.
+            timeout: how long the consumer waits for a message, in milliseconds.
 
         Raises:
             ConnectionClosed: RabbitMQ cannot be reached, or refuses.
@@ -158,11 +165,11 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
         return self.consumer_class(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
 
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
-        """Make a queue known to workers; there is none for delays, which are due times of rows.
+        """Make a queue known to workers. There are no delay queues: a delay is the due time of a row.
 
         Args:
             queue_name: the queue's name.
-            ensure: declare it to RabbitMQ too, at once. Otherwise its first consumer or publisher does.
+            ensure: declare it to RabbitMQ too, at once; otherwise its first consumer or publisher does.
 
         Raises:
             ConnectionClosed: with `ensure`, RabbitMQ cannot be reached, or refuses.

@@ -1,6 +1,6 @@
-"""System checks: a configuration with which the outbox could not keep its promises does not start.
+"""System checks: refuse a configuration with which the outbox could not keep its guarantees.
 
-Django runs them before `rundramatiq`, `check`, `migrate` and most other commands. Registered by `apps`.
+Django runs them before `rundramatiq`, `check`, `migrate` and most other commands. `apps` registers them.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ FOLLOW_UPS = (Pipelines, Callbacks, GroupCallbacks)
 
 
 def register() -> None:
-    """Have the checks run wherever Django runs its own."""
+    """Register the checks with Django."""
     checks.register(check_broker)
 
 
@@ -37,7 +37,7 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def longest_stay(broker: Broker) -> list[checks.CheckMessage]:
-    """Refuse limits with which RabbitMQ would take back, and hand out again, what a worker is still to run."""
+    """Refuse limits with which RabbitMQ would redeliver messages that a worker has yet to run."""
     stay, timeout = max_unacked_seconds(broker), conf.consumer_timeout_seconds()
     if stay < timeout:
         return []
@@ -52,7 +52,7 @@ def longest_stay(broker: Broker) -> list[checks.CheckMessage]:
 
 
 def missing_middleware(broker: Broker) -> list[checks.CheckMessage]:
-    """Demand what settles messages and what tries them again."""
+    """Require the middleware that settles messages and the one that decides on retries."""
     return [
         checks.Error(
             f"{wanted.__name__} is missing from DRAMATIQ_MIDDLEWARE.",
@@ -65,7 +65,7 @@ def missing_middleware(broker: Broker) -> list[checks.CheckMessage]:
 
 
 def time_limit_last(broker: Broker) -> list[checks.CheckMessage]:
-    """Demand that the time limit ends before anything else is done with a message's outcome."""
+    """Require TimeLimit last, so that no other middleware handles an outcome while the time limit still runs."""
     places = [place for place, one in enumerate(broker.middleware, start=1) if isinstance(one, TimeLimit)]
     if not places or places[-1] == len(broker.middleware):
         return []
@@ -79,7 +79,7 @@ def time_limit_last(broker: Broker) -> list[checks.CheckMessage]:
 
 
 def stock_middleware(broker: Broker) -> list[checks.CheckMessage]:
-    """Refuse what would do again, or after the commit, what settlement does within it."""
+    """Refuse Dramatiq's middleware that would repeat, or do after the commit, what an execution does within it."""
     return [
         checks.Error(
             f"{type(one).__name__} in DRAMATIQ_MIDDLEWARE would act beside the outbox: {why}.",
@@ -104,7 +104,7 @@ def _why_not_beside_the_outbox(one: Middleware) -> str:
     if isinstance(one, Retries) and not isinstance(one, OutboxRetries):
         return "OutboxRetries already tries again, and both would"
     if isinstance(one, FOLLOW_UPS):
-        return "settlement already sends what follows, in the transaction of the effect"
+        return "the outbox already sends follow-ups, in the transaction of the effect"
     if isinstance(one, AdminMiddleware):
         return "the outbox's own rows say what became of a message"
     return ""

@@ -1,8 +1,7 @@
-"""Who changes something, in which request: known where the change is made, carried along to where it is logged. And,
-there, the trail of the message that brought the work.
+"""The origin of what is sent (in which request, and by whom), and the trail of the message whose actor runs.
 
-Guarantee: whoever is asked is asked when a message is sent, not earlier: a web request learns who its user is
-halfway. Entered by the web's middleware and by `settlement`, read by `broker`.
+Guarantee: the origin's user is determined when a message is sent, not earlier: a web request learns halfway who its
+user is. The web's middleware and `worker.execution` enter a context, `broker` reads it.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ class Context:
     request_id: str = ""
 
     changed_by: str = ""
-    """A name; empty for the system itself."""
+    """A user's name; empty for the system itself."""
 
     changed_by_id: int | None = None
 
@@ -29,15 +28,15 @@ NOBODY = Context()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trail:
-    """How the message that is worked on came here; times are the database's."""
+    """How the message whose actor runs came to its worker; times are the database's."""
 
     sent_at: datetime
 
     published_at: datetime | None
-    """When RabbitMQ had confirmed it; where a worker was faster than that stamp, when a relay took it up."""
+    """When RabbitMQ had confirmed it; if the worker is faster than the relay's mark, when a relay claimed it."""
 
     attempts: int
-    """How often it was begun to be worked on in earnest: 1 at first, one more after each retry and replay."""
+    """The number of its attempts with this one: 1 at first, one more after each retry and replay."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,20 +57,20 @@ def current_context() -> Context:
 
 
 def current_request_id() -> str:
-    """Return the id of the request that is served, or whose work is done, without asking who sent it."""
+    """Return the id of the request that is served, or that caused the work; its user is not determined for that."""
     origin = _current.get()
     return origin.request_id if origin else ""
 
 
 def current_trail() -> Trail | None:
-    """Return the trail of the message whose actor runs; None where an actor is called as a function."""
+    """Return the trail of the message whose actor runs; None if an actor is called as a function."""
     return _trail.get()
 
 
 class WorkingFor:
-    """Makes a message's origin that of everything sent inside, and its trail that of the work.
+    """Context manager for a message's run: what is sent inside gets its origin, the actor its trail.
 
-    No generator: each message enters it twice.
+    A class, because that is quicker than a generator, and a message enters it up to twice.
     """
 
     __slots__ = ("_origin", "_tokens", "_trail")
@@ -98,7 +97,12 @@ def sent_by(context: Context) -> Iterator[None]:
 
 @contextmanager
 def sent_during(request_id: str, *, ask: Callable[[], Context]) -> Iterator[None]:
-    """Make what `ask` answers, at each send, the origin of everything sent inside."""
+    """Make what `ask` returns, called at each send, the origin of everything sent inside.
+
+    Args:
+        request_id: of the request that is served.
+        ask: returns the origin as it is known by then.
+    """
     token = _current.set(_Origin(request_id=request_id, ask=ask))
     try:
         yield

@@ -1,16 +1,16 @@
-"""What can go wrong with the outbox."""
+"""The outbox's exceptions."""
 
 
 class OutboxError(Exception):
-    """Root of all errors raised by the outbox."""
+    """Base of the errors that the outbox raises."""
 
 
 class NotSupported(OutboxError):
-    """Raised for what could not be kept as promised: manual transactions, priorities, group callbacks."""
+    """Raised at a send that the outbox could not guarantee: manual transactions, priorities, group callbacks."""
 
 
 class LeaveForRedelivery(BaseException):
-    """Raised when a message cannot be settled and must stay RabbitMQ's: it is neither acknowledged nor failed.
+    """Raised when a message's outcome cannot be written: it is neither acknowledged nor failed, and is redelivered.
 
-    No Exception, so that no middleware takes it for an actor's failure.
+    Not an Exception, so that no middleware takes it for an actor's failure.
     """

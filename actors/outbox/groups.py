@@ -1,7 +1,7 @@
-"""Makes `dramatiq.group` keep the outbox's promise: a group is sent as a whole or not at all.
+"""Makes `dramatiq.group` send a group as a whole or not at all.
 
-Guarantee: all messages of a group, those of groups and pipelines in it included, are one transaction. A pipeline is
-one message, whose next steps `settlement` sends.
+Guarantee: all messages of a group, with those of groups and pipelines inside it, are written in one transaction. A
+pipeline is one message; `worker.follow_ups` sends its next ones.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,10 +19,10 @@ _run = cast("Callable[..., group]", group.run)
 
 @wraps(_run)
 def run_as_a_whole(self: group, *, delay: int | None = None) -> group:
-    """Run the group, in one transaction if its broker is an outbox.
+    """Run the group; if its broker is the outbox, in one transaction.
 
     Raises:
-        NotSupported: it, or a group in it, has completion callbacks; nothing was sent.
+        NotSupported: the group, or one inside it, has completion callbacks; nothing was sent.
     """
     if not isinstance(self.broker, OutboxMixin):
         return _run(self, delay=delay)
@@ -33,9 +33,9 @@ def run_as_a_whole(self: group, *, delay: int | None = None) -> group:
 
 
 def make_groups_atomic() -> None:
-    """Put `run_as_a_whole` in the place of `group.run`: Dramatiq sends one message after the other, without a hook.
+    """Replace `group.run` by `run_as_a_whole`: Dramatiq sends one message after the other, and has no hook for that.
 
-    To be called at start; to call it again does nothing.
+    To be called when the process starts; calling it again changes nothing.
     """
     group.run = run_as_a_whole  # type: ignore[method-assign]
 

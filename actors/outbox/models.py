@@ -1,8 +1,9 @@
-"""The row that lives until the work is settled: outbox, proof that work is owed, schedule and dead letter in one.
+"""The row that lives until its work is settled: outbox, proof that work is owed, schedule and dead letter in one.
 
-Guarantee: a row commits or rolls back with the change that it tells of, and is deleted in the effect's transaction.
-Written by `broker`, leased and stamped by `relay`, settled, rescheduled or declared dead by `settlement`, kept when
-dead for `deadletters`, published again by `repair`.
+Guarantee: a row commits or rolls back with the change that caused it, and is deleted in the transaction that writes its
+work's effect. `broker` inserts it, `relay` claims it and marks it as published, `worker.execution` settles it,
+reschedules it or makes it dead, `dead_letters` keeps it for a decision, `maintenance.lost_messages` makes it pending
+again.
 """
 
 import re
@@ -15,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class State(models.TextChoices):
-    """Where a message is on its way. Settled and cancelled messages have no row any more."""
+    """Where a message is on its way. A settled, cancelled or discarded message has no row."""
 
     PENDING = "pending", _("pending")
     PUBLISHED = "published", _("published")
@@ -23,7 +24,7 @@ class State(models.TextChoices):
     DEAD = "dead", _("dead")
 
 
-# What a relay takes up once it is due.
+# The states of rows that a relay claims once they are due.
 AWAITING = (State.PENDING, State.SCHEDULED)
 
 
@@ -36,40 +37,40 @@ class OutboxMessageQuerySet(models.QuerySet["OutboxMessage"]):
     """Rows, and the changes of state that more than one module makes."""
 
     def mark_dead(self, reason: str, *, error: str = "", traceback: str = "") -> int:
-        """Keep the rows as dead letters, which keep no deduplication key; return how many there were."""
+        """Make the rows dead letters, without lease and deduplication key; return how many there were."""
         texts = {"reason": reason, "error": clean(error), "traceback": clean(traceback)}
         return self.update(state=State.DEAD, died_at=Now(), dedupe_key=None, **texts, **UNLEASED)
 
 
 class OutboxMessage(models.Model):
-    """One sending of one message. It has an id of its own: the same Dramatiq message may be sent twice."""
+    """One send of one Dramatiq message. It has an id of its own: the same message may be sent twice."""
 
     message_id = models.CharField(_("message id"), max_length=64)
     queue = models.CharField(_("queue"), max_length=100)
     actor = models.CharField(_("actor"), max_length=100)
     body = models.BinaryField(_("body"))
-    """The encoded message as it was sent; where it travels, its ticket (`envelope`) is added to its options."""
+    """The encoded message as it was sent; `envelope` adds the attempt reference when it is published."""
 
     state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.PENDING)
     attempt = models.PositiveIntegerField(_("attempt"), default=0)
-    """Raised by retries and replays only: a copy of an older attempt is superseded and is dropped."""
+    """Raised by retries and replays only; a copy of an older attempt is superseded, and is dropped."""
     first_attempt = models.PositiveIntegerField(_("first attempt"), default=0, db_default=0)
     """The attempt that the last replay began: retries are counted from it."""
     starts = models.PositiveIntegerField(_("starts"), default=0)
-    """How often it was begun where it may have killed a worker before: what keeps doing so is given up."""
+    """How often it began since it may have killed a worker; with `poison.MAX_STARTS` it is given up."""
     due_at = models.DateTimeField(_("due at"), db_default=Now())
 
     lease_token = models.UUIDField(_("lease"), null=True)
     lease_until = models.DateTimeField(_("leased until"), null=True)
     held_until = models.DateTimeField(_("held until"), null=True)
     held_by = models.UUIDField(_("held by"), null=True)
-    """The run that holds it: one run of one copy, in one worker's hands."""
+    """The execution that has the execution lease, which lasts until `held_until`."""
     claimed_at = models.DateTimeField(_("claimed at"), null=True)
-    """When a relay last took it up to publish it."""
+    """When a relay last claimed it, to publish it."""
     published_at = models.DateTimeField(_("published at"), null=True)
 
     reason = models.CharField(_("reason"), max_length=40, blank=True, default="", db_default="")
-    """Why it is dead: `retries exhausted`, `throws`, `unknown actor` …; empty for the living."""
+    """Why it is dead: `retries exhausted`, `throws`, `unknown actor` …; empty in any other state."""
     error = models.TextField(_("error"), blank=True, default="")
     traceback = models.TextField(_("traceback"), blank=True, default="")
     died_at = models.DateTimeField(_("died at"), null=True)
@@ -96,7 +97,7 @@ class OutboxMessage(models.Model):
             models.Index(fields=("subject",), condition=~Q(subject=""), name="outbox_subject"),
         )
         constraints = (
-            # Not of those without a key, which would be in the index too, three times in their short lives.
+            # Only of rows with a key: those without would be in the index too, three times in their short lives.
             models.UniqueConstraint(
                 fields=("dedupe_key",), condition=Q(dedupe_key__isnull=False), name="outbox_one_waits_of_a_key"
             ),
@@ -107,7 +108,7 @@ class OutboxMessage(models.Model):
 
 
 class Decision(models.TextChoices):
-    """What a person did with a dead letter."""
+    """What an operator did with a dead letter."""
 
     REPLAYED = "replayed", _("replayed")
     EDITED = "edited", _("edited and replayed")
@@ -115,10 +116,13 @@ class Decision(models.TextChoices):
 
 
 class DeadLetterDecision(models.Model):
-    """Who replayed or discarded a dead letter, when and why; kept after the row is gone. Written by `deadletters`."""
+    """Which operator replayed or discarded a dead letter, when and why; kept after the row is gone.
+
+    Written by `dead_letters.decisions`.
+    """
 
     row_id = models.BigIntegerField(_("row"))
-    """Of an `OutboxMessage` that may be gone: no foreign key."""
+    """The id of an `OutboxMessage`; no foreign key, because that may be gone."""
     message_id = models.CharField(_("message id"), max_length=64)
     queue = models.CharField(_("queue"), max_length=100)
     actor = models.CharField(_("actor"), max_length=100)
@@ -127,7 +131,7 @@ class DeadLetterDecision(models.Model):
     """Why the message was dead."""
     error = models.TextField(_("error"), blank=True, default="")
     body = models.BinaryField(_("body"))
-    """The message as it died: what was discarded can still be read, and what was edited compared."""
+    """The message as it died: a discarded one can still be read, an edited one compared."""
     edited_body = models.BinaryField(_("edited body"), null=True)
     """The message that was sent in its place, if it was edited."""
     decision = models.CharField(_("decision"), max_length=9, choices=Decision.choices)
@@ -146,11 +150,12 @@ class DeadLetterDecision(models.Model):
 
 
 class WatchedQueue(models.Model):
-    """What `repair` has seen of a queue, shared by all processes: one of them at a time looks."""
+    """What upkeep has seen of a queue, and the lease of the process that leads its upkeep."""
 
     name = models.CharField(max_length=100, primary_key=True)
     seen_empty_at = models.DateTimeField(null=True)
-    """What was published before and is still owed once a message's longest stay in a worker has passed, is lost."""
+    """When the queue was seen empty. A message published before is lost if it is still owed after the time that a
+    message may be in a worker (`worker.limits`)."""
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
 
@@ -163,24 +168,24 @@ class WatchedQueue(models.Model):
 
 
 def clean(text: str) -> str:
-    """Return what a database takes: no NUL, no half of a surrogate pair; and nobody reads megabytes."""
+    """Return a text that every database stores: without NUL or lone surrogates, cut at `MAX_TEXT_LENGTH`."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:MAX_TEXT_LENGTH]
 
 
 def log_fields(*, actor: str, subject: str, row: int, attempt: int, error: str = "") -> str:
-    """Return what log lines say of a message: `actor=send_mail subject=task:7 row=12 attempts=21 error='Timeout: …'`.
+    """Return a message's fields for log lines: `actor=send_mail subject=task:7 row=12 attempts=21 error='Timeout: …'`.
 
     Args:
         actor: the actor's name.
         subject: what the message is about, or empty.
         row: the id of its row.
         attempt: the number of its last attempt, the first being 0.
-        error: why that failed, or empty; its beginning is logged.
+        error: why that attempt failed, or empty; cut at `MAX_LOGGED_ERROR`.
     """
     line = f"actor={_word(actor)} subject={_word(subject)} row={row} attempts={attempt + 1}"
     return f"{line} error={error[:MAX_LOGGED_ERROR]!r}" if error else line
 
 
 def _word(text: str) -> str:
-    # Quoted where it would not be one field: a foreign message may say anything.
+    # Quoted unless it is one plain word: a foreign message could forge a field otherwise.
     return text if re.fullmatch(r"[\w.:@/-]+", text) else repr(text)

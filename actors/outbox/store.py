@@ -1,8 +1,8 @@
-"""What every message costs in the database, written by hand: an insert, its share of a claim, its share of a stamp.
+"""The statements that every message costs, written by hand: insert, claim, mark as published, lock, delete.
 
-Django's `create()` takes a core five times as long as the insert below, and a claim and a stamp two statements each.
-Used by `broker` and `relay`, each of which says what it promises; a new column of `OutboxMessage` that has no default
-in the database has to be named here too.
+Django's `create()` takes a core five times as long as the insert below, and would claim, and mark as published, in two
+statements each. `broker`, `relay` and `worker` call, and say what they guarantee. A new column of `OutboxMessage` that
+has no default in the database has to be named here too.
 """
 
 import json
@@ -22,7 +22,7 @@ LEASE_SECONDS = 30
 
 
 class UnsettledRow(NamedTuple):
-    """What settling needs of a row that is not dead."""
+    """The columns that an execution needs of a row that is neither settled nor dead."""
 
     id: int
 
@@ -49,7 +49,7 @@ class UnsettledRow(NamedTuple):
     published_at: datetime | None
 
 
-# Of two with one key the second says nothing new, as long as the first is on its way.
+# Of two messages with one key the second is not written while the first waits: it would say nothing new.
 INSERT = """
 INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt, starts, due_at, error, traceback,
                                   subject, sequence, dedupe_key, request_id, changed_by, changed_by_id)
@@ -57,10 +57,10 @@ VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, {state}, 0, 0, {due_at},
         %(subject)s, %(sequence)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
 ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
 """
-# It must not begin before what this transaction has changed can be seen. Others who send the same do not wait.
+# Locks the message that waits under the key: it must not begin before this transaction's changes can be seen. Other
+# senders under the same key do not wait for this lock.
 KEEP_WAITING = "SELECT id FROM outbox_outboxmessage WHERE dedupe_key = %(dedupe_key)s FOR KEY SHARE"
-# A row that somebody has locked is passed over, by a `WITH` because PostgreSQL may evaluate a mere subquery more than
-# once.
+# Locked rows are skipped. In a `WITH`, because PostgreSQL may evaluate a mere subquery more than once.
 CLAIMED = ("id", "message_id", "queue", "actor", "body", "attempt", "subject", "request_id")
 CLAIM = """
 WITH ready AS (
@@ -82,8 +82,8 @@ UPDATE outbox_outboxmessage
 SET state = 'published', published_at = {now}, lease_token = NULL, lease_until = NULL
 WHERE id IN (SELECT id FROM mine)
 """
-# In one order everywhere, so that two groups never wait for each other; and one round trip for all three. What rows and
-# follow-ups lock afterwards is waited for as usual.
+# Ordered by id, so that two groups never wait for each other; one round trip for all three. The timeout ends with them:
+# the locks that a group's rows and follow-ups take are waited for as usual.
 LOCK = """
 SET LOCAL lock_timeout TO {timeout_ms};
 SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead' ORDER BY id FOR UPDATE;
@@ -92,9 +92,9 @@ SET LOCAL lock_timeout TO DEFAULT
 UNSETTLED = "SELECT {columns} FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
 OWED = "SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
 DELETE = "DELETE FROM outbox_outboxmessage WHERE id IN ({ids})"
-# Both are numbers or texts of our own: a message with a delay waits for its time.
+# A message with a delay waits for its time.
 NEW_STATE = "CASE WHEN %(delay_ms)s > 0 THEN 'scheduled' ELSE 'pending' END"
-# To be embedded in statements about what messages are about: those whose sender counts them, whatever their state.
+# For other statements to embed: the messages that their sender numbers for each subject, in whatever state.
 NUMBERED = "SELECT subject, sequence, state, actor FROM outbox_outboxmessage WHERE sequence IS NOT NULL"
 POSTGRESQL = {
     "state": NEW_STATE,
@@ -105,8 +105,8 @@ POSTGRESQL = {
     "in_list": "= ANY(%s)",
     "skipping_locked": "FOR UPDATE SKIP LOCKED",
 }
-# SQLite has neither row locks nor skipping; there the statement itself is the lock. It compares times as texts, so they
-# need the six digits that Django stores: with its own three, what fell due in this millisecond would wait for a sweep.
+# SQLite has no row locks to skip: there the statement itself is the lock. It compares times as texts, so they need the
+# six digits that Django stores: with its own three, a row that fell due in this millisecond would wait for a sweep.
 SQLITE = {
     "state": NEW_STATE,
     "now": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')",
@@ -119,7 +119,10 @@ SQLITE = {
 
 
 def insert(**values: Any) -> None:
-    """Write a message down.
+    """Insert a message, unless it has a `dedupe_key` under which another one waits.
+
+    Args:
+        values: the parameters of `INSERT`, by name.
 
     Raises:
         DatabaseError: a value does not fit; as with `create()`, the transaction can only be rolled back then.
@@ -127,22 +130,33 @@ def insert(**values: Any) -> None:
     with transaction.mark_for_rollback_on_error(using=connection.alias), prepared_cursor() as cursor:
         cursor.execute(_in_dialect(INSERT), values)
         while not cursor.rowcount and not _keeps_waiting(cursor, values):
-            # The one that waited has begun meanwhile.
+            # The message that waited under the key has begun meanwhile.
             cursor.execute(_in_dialect(INSERT), values)
 
 
 def insert_many(rows: Sequence[dict[str, Any]]) -> None:
-    """Write messages down that have no `dedupe_key`, in one round trip.
+    """Insert messages that have no `dedupe_key`, in one round trip.
+
+    Args:
+        rows: for each message the parameters of `INSERT`, by name.
 
     Raises:
-        DatabaseError: a value does not fit, as above.
+        DatabaseError: a value does not fit; as with `create()`, the transaction can only be rolled back then.
     """
     with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
         cursor.executemany(_in_dialect(INSERT), rows)
 
 
 def claim(token: UUID, limit: int) -> list[OutboxMessage]:
-    """Lease up to `limit` rows that are due and nobody's, and return them with the columns that `CLAIMED` names."""
+    """Lease up to `limit` rows that are due and that no relay has leased.
+
+    Args:
+        token: identifies the lease; it lasts `LEASE_SECONDS`.
+        limit: how many rows at most.
+
+    Returns:
+        The rows, ordered by id, with the columns that `CLAIMED` names.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_in_dialect(CLAIM), [limit, _adapted(token)])
         found = sorted(cursor.fetchall())
@@ -150,7 +164,7 @@ def claim(token: UUID, limit: int) -> list[OutboxMessage]:
 
 
 def mark_published(token: UUID, ids: Collection[int]) -> int:
-    """Mark rows of a lease as published, but for those that are locked; return how many."""
+    """Mark pending rows of a lease as published, except locked ones; return how many were marked."""
     listed = list(ids) if skips_locked() else json.dumps(list(ids))
     with connection.cursor() as cursor:
         cursor.execute(_in_dialect(MARK_PUBLISHED), [listed, _adapted(token)])
@@ -158,13 +172,13 @@ def mark_published(token: UUID, ids: Collection[int]) -> int:
 
 
 def fetch_unsettled(ids: Sequence[int]) -> dict[int, UnsettledRow]:
-    """Return rows by id, without those that are dead."""
+    """Return those of the rows that are neither settled nor dead, by id."""
     if not ids:
         return {}
     if not skips_locked():
-        # Times are texts there, which Django's own query makes times of.
-        living = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*UnsettledRow._fields)
-        return {row[0]: UnsettledRow(*row) for row in living}
+        # SQLite stores times as texts; Django's own query converts them.
+        rows = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*UnsettledRow._fields)
+        return {row[0]: UnsettledRow(*row) for row in rows}
     with connection.cursor() as cursor:
         read_times_fast(cursor)
         cursor.execute(UNSETTLED.format(columns=", ".join(UnsettledRow._fields), ids=_listed(ids)))
@@ -172,10 +186,17 @@ def fetch_unsettled(ids: Sequence[int]) -> dict[int, UnsettledRow]:
 
 
 def lock(ids: Collection[int], *, timeout_ms: int) -> dict[int, int]:
-    """Lock the rows of the living for the rest of the transaction; return their attempts by id.
+    """Lock those of the rows that are neither settled nor dead, for the rest of the transaction.
+
+    Args:
+        ids: of the rows.
+        timeout_ms: how long to wait for a lock, in milliseconds.
+
+    Returns:
+        The attempts of the locked rows, by id.
 
     Raises:
-        OperationalError: one of them was locked by somebody else for as long as `timeout_ms`.
+        OperationalError: another transaction kept one of them locked for longer.
     """
     if not ids:
         return {}
@@ -197,28 +218,28 @@ def delete(ids: Collection[int]) -> None:
 
 def trail_of(row: OutboxMessage | UnsettledRow) -> Trail:
     """Return the trail of a row, as far as it is known."""
-    is_stamped = row.state == State.PUBLISHED
+    is_marked = row.state == State.PUBLISHED
     return Trail(
         sent_at=row.created_at,
-        published_at=row.published_at if is_stamped else row.claimed_at,
+        published_at=row.published_at if is_marked else row.claimed_at,
         attempts=row.attempt + 1,
     )
 
 
 def _keeps_waiting(cursor: Any, values: dict[str, Any]) -> bool:
-    """Have the message that waits under this key wait until the end of this transaction; say whether there is one."""
+    """Keep the message that waits under this key from beginning before this transaction ends; say if there is one."""
     if not skips_locked():
-        return True  # the only writer there can be
+        return True  # SQLite has one writer at a time: this transaction
     cursor.execute(KEEP_WAITING, values)
     return cursor.fetchone() is not None
 
 
 def _in_dialect(statement: str) -> str:
-    return _in_one_of_them(statement, is_postgresql=skips_locked())
+    return _in_dialect_of(statement, is_postgresql=skips_locked())
 
 
 @cache
-def _in_one_of_them(statement: str, *, is_postgresql: bool) -> str:
+def _in_dialect_of(statement: str, *, is_postgresql: bool) -> str:
     return statement.format_map(POSTGRESQL if is_postgresql else SQLITE)
 
 
