@@ -1,4 +1,4 @@
-"""Statements that every create executes are kept by PostgreSQL, and are like all others in everything else."""
+"""PostgreSQL prepares the statements of every create once; in all else they are like any other."""
 
 from typing import Any
 

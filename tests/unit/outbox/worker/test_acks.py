@@ -1,4 +1,4 @@
-"""What RabbitMQ is acks of messages: of each what was said of it, of several at once only where none lies between."""
+"""Each delivery is answered as was said; several at once only if every earlier one on the channel is answered."""
 
 import random
 
@@ -12,7 +12,7 @@ def add_all(buffer: AckBuffer, *tags: int, is_ack: bool = True) -> None:
         buffer.add(tag, is_ack=is_ack)
 
 
-def test_what_came_one_after_the_other_is_acknowledged_at_once() -> None:
+def test_deliveries_without_a_gap_are_acknowledged_at_once() -> None:
     buffer = AckBuffer()
     add_all(buffer, 2, 1, 3)
     assert buffer.take() == [Ack(3, is_ack=True, up_to=True)]
@@ -28,21 +28,21 @@ def test_an_unanswered_message_is_acknowledged_by_no_later_one() -> None:
     assert buffer.take() == [Ack(7, is_ack=True, up_to=True)]
 
 
-def test_what_is_rejected_is_so_before_a_later_one_is_acknowledged() -> None:
+def test_a_delivery_is_rejected_before_a_later_one_is_acknowledged() -> None:
     buffer = AckBuffer()
     add_all(buffer, 3, 1)
     add_all(buffer, 2, is_ack=False)
     assert buffer.take() == [Ack(2, is_ack=False), Ack(3, is_ack=True, up_to=True)]
 
 
-def test_only_the_first_answer_needs_somebody_to_take_them() -> None:
+def test_only_the_first_answer_calls_for_a_take() -> None:
     buffer = AckBuffer()
     assert [buffer.add(tag, is_ack=True) for tag in (1, 2)] == [True, False]
     buffer.take()
     assert buffer.add(3, is_ack=True)
 
 
-def test_nothing_given_is_nothing_told() -> None:
+def test_an_empty_buffer_sends_nothing() -> None:
     assert AckBuffer().take() == []
 
 
@@ -57,7 +57,7 @@ def test_whatever_the_order_each_message_ends_as_was_said_and_never_before(seed:
             said[tag] = chance.random() < 0.9
             buffer.add(tag, is_ack=said[tag])
         for answer in buffer.take():
-            # As RabbitMQ has it: an answer to what is answered is an error that closes the channel.
+            # In RabbitMQ a second answer to a delivery is an error that closes the channel.
             assert answer.tag not in ended
             last_tags = range(1, answer.tag + 1) if answer.up_to else [answer.tag]
             ended.update({tag: answer.is_ack for tag in last_tags if tag not in ended})

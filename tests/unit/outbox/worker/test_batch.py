@@ -1,4 +1,4 @@
-"""Messages that one worker thread settles together: each as if it were alone, in one transaction."""
+"""Messages of one batch are settled in one transaction, each as if it were alone."""
 
 import cProfile
 import logging
@@ -40,7 +40,7 @@ Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
 @dataclass
 class Pool:
-    """A worker thread, run by the test's own, and what its consumer heard."""
+    """A worker thread, run by the test's own, with a consumer that remembers how messages ended."""
 
     consumer: FakeConsumer
 
@@ -50,7 +50,7 @@ class Pool:
     """How many messages each transaction settled."""
 
     def take(self, row: OutboxMessage, **changes: Any) -> None:
-        """Have a copy of a row's message wait for the thread."""
+        """Put a copy of a row's message into the work queue."""
         proxy = MessageProxy(Message.decode(envelope.to_amqp(row).body))
         for name, value in changes.items():
             setattr(proxy, name, value)
@@ -61,7 +61,7 @@ class Pool:
             self.take(row)
 
     def work_once(self) -> None:
-        """Have the thread process the first that waits, and what it takes along."""
+        """Let the thread process the first message that waits, and those that it batches with it."""
         self.thread.process_message(self.thread.work_queue.get().message)
 
     def work(self) -> None:
@@ -90,7 +90,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
         monkeypatch.setattr(module, "settle_together", counted)
     yield Pool(consumer=consumer, thread=thread, groups=groups)
     state.stopping.clear()
-    # As many are done as were taken.
+    # Each message that was taken off the queue is done.
     assert thread.work_queue.unfinished_tasks == thread.work_queue.qsize()
 
 
@@ -115,7 +115,7 @@ def send_all(actor: dramatiq.Actor[Any, Any], *names: str) -> None:
         actor.send(name)
 
 
-def test_what_waits_is_settled_together(pool: Pool, quick: Declare) -> None:
+def test_messages_that_wait_are_settled_together(pool: Pool, quick: Declare) -> None:
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
     pool.work_once()
@@ -123,7 +123,7 @@ def test_what_waits_is_settled_together(pool: Pool, quick: Declare) -> None:
     assert not OutboxMessage.objects.exists()
 
 
-def test_nothing_of_them_is_left_to_the_garbage_collector(pool: Pool, quick: Declare) -> None:
+def test_nothing_of_a_batch_is_left_to_the_garbage_collector(pool: Pool, quick: Declare) -> None:
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
     with uncollected(execution.Execution) as found:
@@ -138,7 +138,7 @@ def test_an_actor_that_has_not_shown_how_long_it_takes_runs_alone_first(pool: Po
     assert (effects(), pool.groups) == (["a", "b", "c"], [1, 2])
 
 
-def test_an_actor_that_took_long_shares_no_more() -> None:
+def test_an_actor_that_took_long_is_no_longer_quick() -> None:
     pace = Pace()
     pace.note("one", QUICK_SECONDS / 2)
     assert pace.is_quick("one")
@@ -146,7 +146,7 @@ def test_an_actor_that_took_long_shares_no_more() -> None:
     assert not pace.is_quick("one")
 
 
-def test_no_more_are_taken_along_than_a_share_has(pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_has_a_greatest_size(pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "MAX_BATCH", 2)
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
@@ -176,7 +176,7 @@ def test_each_has_its_own_origin_trail_and_message(pool: Pool, quick: Declare) -
     }
 
 
-def test_what_one_sends_next_carries_its_own_origin(pool: Pool, quick: Declare, actor: Declare) -> None:
+def test_a_follow_up_has_the_origin_of_its_own_message(pool: Pool, quick: Declare, actor: Declare) -> None:
     done, following = quick(lambda: None), actor(lambda *_: None)
     for name in "ab":
         with sent_by(Context(request_id=name)):
@@ -236,7 +236,7 @@ def test_what_they_log_is_written_before_any_of_them_is_settled(
     assert (written, seen, effects()) == (["a b c"], [["a b c"]], ["a", "b", "c"])
 
 
-def test_what_ran_before_a_failure_is_settled_before_that_is_written_down(
+def test_what_ran_before_a_failure_is_settled_before_the_failure_is_written(
     pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
@@ -252,7 +252,7 @@ def test_what_ran_before_a_failure_is_settled_before_that_is_written_down(
     send_all(quick(fail_or_return), "a", "wrong", "b", "c")
     pool.take_all()
     pool.work()
-    # Neither waits for a lock on the row of the failed one.
+    # Neither waits for a lock on the failed message's row.
     assert seen == [["a", "2 wait"]]
     assert effects() == ["a", "b", "c"]
 
@@ -271,7 +271,7 @@ def test_what_was_settled_before_is_not_run(pool: Pool, quick: Declare) -> None:
     assert (runs, effects(), pool.consumer.ends) == (["a", "b"], ["a", "b"], ["ack"] * 3)
 
 
-def test_an_older_attempt_and_a_stranger_with_the_same_number_are_not_run(pool: Pool, quick: Declare) -> None:
+def test_an_older_attempt_and_another_message_with_the_same_row_id_are_not_run(pool: Pool, quick: Declare) -> None:
     send_all(quick(named), "a", "older", "stranger")
     first, older, stranger = OutboxMessage.objects.order_by("pk")
     pool.take_all()
@@ -283,7 +283,7 @@ def test_an_older_attempt_and_a_stranger_with_the_same_number_are_not_run(pool: 
     assert not OutboxMessage.objects.filter(pk=first.pk).exists()
 
 
-def test_two_copies_in_one_share_write_once(pool: Pool, quick: Declare) -> None:
+def test_two_copies_in_one_batch_write_once(pool: Pool, quick: Declare) -> None:
     quick(named).send("once")
     for _ in range(3):
         pool.take(only_row())
@@ -329,7 +329,7 @@ def test_one_with_a_key_is_begun_by_itself(pool: Pool, quick: Declare, options: 
     assert pool.groups == ([1, 1] if options else [2])
 
 
-def test_actors_of_other_kinds_take_nobody_along(pool: Pool, actor: Declare) -> None:
+def test_actors_of_other_kinds_run_in_no_batch(pool: Pool, actor: Declare) -> None:
     names: list[str] = []
     one = actor(names.append)
     outbox_middleware_of(dramatiq.get_broker()).engine.state.pace.note(one.actor_name, 0.0)
@@ -341,7 +341,7 @@ def test_actors_of_other_kinds_take_nobody_along(pool: Pool, actor: Declare) -> 
     pool.work()
 
 
-def test_what_is_not_begun_in_time_is_given_back_in_its_place(pool: Pool, quick: Declare) -> None:
+def test_a_message_that_does_not_begin_in_time_is_given_back_in_its_place(pool: Pool, quick: Declare) -> None:
     times = iter([0.0, 0.0, QUICK_SECONDS * 2])
     pool.thread.clock = lambda: next(times)
     send_all(quick(named), "a", "b", "c", "d")
@@ -436,7 +436,7 @@ def test_a_database_that_is_lost_at_the_commit_is_waited_for(
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
     pool.work()
-    # All together, the first of them alone, and it once more, retry_until_available.
+    # All together, the first of them alone, and it once more in `Batch.end`, which retries.
     assert lost == [3, 1, 1]
     assert (effects(), pool.consumer.ends, pool.consumer.errors) == (["a", "b", "c"], ["ack"] * 3, [])
 
@@ -458,7 +458,7 @@ def test_none_is_acknowledged_that_a_stopping_worker_could_not_settle(
     pool.work_once()
     assert [type(error) for error in pool.consumer.errors] == [LeaveForRedelivery] * 3
     assert (effects(), OutboxMessage.objects.filter(attempt=0).count()) == ([], 3)
-    # All together, one alone, and that once more; what it has waited for in vain, the others are not kept waiting for.
+    # All together, one alone, and that once more; the others do not wait again for the database that it waited for.
     assert tried[:3] == [3, 1, 1]
     assert len(tried) <= 4
 
@@ -482,22 +482,22 @@ def test_one_whose_row_is_locked_keeps_none_of_the_others_waiting(
     assert (effects(), pool.consumer.ends) == (["a", "b", "locked"], ["ack"] * 3)
 
 
-@pytest.mark.parametrize("strike", [end_all_deadlines, shut_all_down])
-def test_nothing_strikes_while_they_are_settled(
-    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch, strike: Callable[[], None]
+@pytest.mark.parametrize("interrupt", [end_all_deadlines, shut_all_down])
+def test_nothing_interrupts_while_a_batch_is_settled(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch, interrupt: Callable[[], None]
 ) -> None:
-    def struck(completions: list[Completion]) -> None:
-        strike()
+    def interrupted(completions: list[Completion]) -> None:
+        interrupt()
         settle_together(completions)
 
-    monkeypatch.setattr(group_commit, "settle_together", struck)
+    monkeypatch.setattr(group_commit, "settle_together", interrupted)
     send_all(quick(named, notify_shutdown=True), "a", "b")
     pool.take_all()
     pool.work()
     assert (effects(), pool.consumer.errors) == (["a", "b"], [])
 
 
-def test_a_deadline_strikes_only_the_one_that_exceeds_it(pool: Pool, quick: Declare) -> None:
+def test_a_time_limit_interrupts_only_the_message_that_exceeds_it(pool: Pool, quick: Declare) -> None:
     def last(name: str) -> Group:
         if name == "long":
             end_all_deadlines()
@@ -530,7 +530,7 @@ def test_none_is_acknowledged_whose_transaction_an_actor_has_left_open(pool: Poo
     send_all(quick(leave_open), "a", "b", "c")
     pool.take_all()
     pool.work()
-    connection.close()  # as whoever tends connections does with one that is left so
+    connection.close()  # as django_dramatiq's DbConnectionsMiddleware does with one that is left so
     assert (effects(), pool.consumer.ends) == (["a", "b", "c"], ["ack"] * 3)
     assert not OutboxMessage.objects.exists()
 

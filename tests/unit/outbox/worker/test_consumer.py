@@ -23,10 +23,10 @@ QUEUE = "activity"
 
 
 class Channel:
-    """A channel that delivers what it is given, with tags from 1 on, and notes what it is told."""
+    """A channel that delivers what it is given, with tags from 1 on, and records acks and nacks."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, int]] = []
+        self.answered: list[tuple[str, int]] = []
         self.bodies: deque[tuple[bytes, bool]] = deque()
         self.consumed: dict[str, Any] = {}
         self.declared: list[str] = []
@@ -55,11 +55,11 @@ class Channel:
             yield SimpleNamespace(delivery_tag=tag, redelivered=redelivered), None, body
 
     def basic_ack(self, tag: int, *, multiple: bool) -> None:
-        self.told.append(("ack up to" if multiple else "ack", tag))
+        self.answered.append(("ack up to" if multiple else "ack", tag))
 
     def basic_nack(self, tag: int, *, requeue: bool) -> None:
         assert not requeue
-        self.told.append(("nack", tag))
+        self.answered.append(("nack", tag))
 
     def close(self) -> None:
         if not self.is_open:
@@ -117,7 +117,7 @@ def test_it_acknowledges_and_rejects_what_it_took(consumer: OutboxConsumer) -> N
     first, second = deliver(consumer), deliver(consumer)
     consumer.nack(second)
     consumer.ack(first)
-    assert consumer.channel.told == [("nack", 2), ("ack", 1)]
+    assert consumer.channel.answered == [("nack", 2), ("ack", 1)]
     assert consumer.known_tags == set()
 
 
@@ -146,111 +146,111 @@ def test_a_queue_that_rabbitmq_refuses_says_what_to_do_and_leaves_no_connection_
     assert [one.is_open for one in opened] == [False]
 
 
-@pytest.mark.parametrize("settle", ["ack", "nack"])
-def test_what_is_unsettled_stays_rabbitmqs(consumer: OutboxConsumer, settle: str) -> None:
+@pytest.mark.parametrize("answer", ["ack", "nack"])
+def test_a_message_left_for_redelivery_is_not_answered(consumer: OutboxConsumer, answer: str) -> None:
     message = deliver(consumer)
     message.stuff_exception(LeaveForRedelivery())
-    getattr(consumer, settle)(message)
-    assert consumer.channel.told == []
+    getattr(consumer, answer)(message)
+    assert consumer.channel.answered == []
 
 
-@pytest.mark.parametrize("settle", ["ack", "nack"])
+@pytest.mark.parametrize("answer", ["ack", "nack"])
 def test_it_ignores_another_connections_message_that_has_the_same_tag(
-    connect: Callable[[], OutboxConsumer], settle: str
+    connect: Callable[[], OutboxConsumer], answer: str
 ) -> None:
     lost, present = connect(), connect()
     foreign, own = deliver(lost), deliver(present)
     assert foreign._tag == own._tag == 1
-    getattr(present, settle)(foreign)
-    assert present.channel.told == []
-    getattr(present, settle)(own)
-    assert present.channel.told == [(settle, 1)]
+    getattr(present, answer)(foreign)
+    assert present.channel.answered == []
+    getattr(present, answer)(own)
+    assert present.channel.answered == [(answer, 1)]
 
 
 def test_it_ignores_a_message_that_no_consumer_took(consumer: OutboxConsumer) -> None:
     deliver(consumer)
     consumer.ack(MessageProxy(Message.decode(body())))
-    assert consumer.channel.told == []
+    assert consumer.channel.answered == []
 
 
-@pytest.mark.parametrize("settle", ["ack", "nack"])
-def test_nobody_waits_to_settle_over_a_connection_that_is_lost(consumer: OutboxConsumer, settle: str) -> None:
+@pytest.mark.parametrize("answer", ["ack", "nack"])
+def test_an_answer_over_a_lost_connection_is_dropped_without_waiting(consumer: OutboxConsumer, answer: str) -> None:
     message = deliver(consumer)
     consumer.connection.is_open = False
-    getattr(consumer, settle)(message)
-    assert consumer.channel.told == []
+    getattr(consumer, answer)(message)
+    assert consumer.channel.answered == []
 
 
-def test_a_second_ack_of_a_message_tells_rabbitmq_nothing(consumer: OutboxConsumer) -> None:
+def test_a_second_ack_of_a_message_sends_nothing(consumer: OutboxConsumer) -> None:
     message = deliver(consumer)
     consumer.ack(message)
     consumer.ack(message)
-    assert consumer.channel.told == [("ack", 1)]
+    assert consumer.channel.answered == [("ack", 1)]
 
 
 @pytest.fixture
-def put_off(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
-    """What pika is asked to do in the consumer thread, which is not done until the test does it."""
+def scheduled(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """Callbacks for the consumer thread, which do not run until the test calls them."""
     asked: list[Callable[[], None]] = []
     monkeypatch.setattr(Connection, "add_callback_threadsafe", lambda _self, callback: asked.append(callback))
     return asked
 
 
-def test_what_is_answered_meanwhile_is_told_at_once(
-    put_off: list[Callable[[], None]], consumer: OutboxConsumer
+def test_answers_that_are_buffered_meanwhile_are_sent_together(
+    scheduled: list[Callable[[], None]], consumer: OutboxConsumer
 ) -> None:
     messages = [deliver(consumer) for _ in range(5)]
     for message in (messages[2], messages[0], messages[1], messages[4]):
         consumer.ack(message)
-    [tell] = put_off
-    tell()
-    assert consumer.channel.told == [("ack up to", 3), ("ack", 5)]
+    [flush] = scheduled
+    flush()
+    assert consumer.channel.answered == [("ack up to", 3), ("ack", 5)]
 
 
-def test_what_is_unsettled_is_acknowledged_by_no_later_message(
-    put_off: list[Callable[[], None]], consumer: OutboxConsumer
+def test_a_message_left_for_redelivery_is_acknowledged_by_no_later_one(
+    scheduled: list[Callable[[], None]], consumer: OutboxConsumer
 ) -> None:
-    first, unsettled, last = (deliver(consumer) for _ in range(3))
-    unsettled.stuff_exception(LeaveForRedelivery())
-    for message in (first, unsettled, last):
+    first, left, last = (deliver(consumer) for _ in range(3))
+    left.stuff_exception(LeaveForRedelivery())
+    for message in (first, left, last):
         consumer.ack(message)
-    put_off.pop()()
-    assert consumer.channel.told == [("ack", 1), ("ack", 3)]
+    scheduled.pop()()
+    assert consumer.channel.answered == [("ack", 1), ("ack", 3)]
 
 
 def test_what_is_no_message_is_rejected_before_a_later_one_is_acknowledged(
-    put_off: list[Callable[[], None]], consumer: OutboxConsumer
+    scheduled: list[Callable[[], None]], consumer: OutboxConsumer
 ) -> None:
     first = deliver(consumer)
     assert deliver(consumer, b"[]") is None
     assert deliver(consumer, body(options=None)) is None
     consumer.ack(first)
     consumer.ack(deliver(consumer))
-    put_off.pop()()
-    assert consumer.channel.told == [("nack", 2), ("nack", 3), ("ack up to", 4)]
+    scheduled.pop()()
+    assert consumer.channel.answered == [("nack", 2), ("nack", 3), ("ack up to", 4)]
 
 
-def test_answers_that_a_lost_connection_took_along_are_told_over_no_other(
-    put_off: list[Callable[[], None]], connect: Callable[[], OutboxConsumer]
+def test_answers_of_a_lost_connection_are_sent_over_no_other(
+    scheduled: list[Callable[[], None]], connect: Callable[[], OutboxConsumer]
 ) -> None:
     lost = connect()
     messages = [deliver(lost) for _ in range(3)]
     lost.ack(messages[0])
-    put_off.clear()  # the connection drops, and what pika was still to do with it
+    scheduled.clear()  # the connection drops, and what pika was still to do with it
     lost.connection.is_open = False
     present = connect()
     redelivered = deliver(present, redelivered=True)
     for message in messages[1:]:
         present.ack(message)
         lost.ack(message)
-    assert put_off == []
+    assert scheduled == []
     present.ack(redelivered)
-    put_off.pop()()
-    assert (lost.channel.told, present.channel.told) == ([], [("ack", 1)])
+    scheduled.pop()()
+    assert (lost.channel.answered, present.channel.answered) == ([], [("ack", 1)])
 
 
 @pytest.mark.parametrize("redelivered", [False, True])
-def test_a_message_says_whether_rabbitmq_handed_it_out_before(consumer: OutboxConsumer, redelivered: bool) -> None:
+def test_a_message_says_whether_rabbitmq_delivered_it_before(consumer: OutboxConsumer, redelivered: bool) -> None:
     message = deliver(consumer, redelivered=redelivered)
     assert isinstance(message, DeliveredMessage)
     assert message.redelivered is redelivered
@@ -271,7 +271,7 @@ def test_a_message_says_whether_rabbitmq_handed_it_out_before(consumer: OutboxCo
 )
 def test_what_is_no_message_is_rejected_once_and_the_next_one_is_taken(consumer: OutboxConsumer, raw: bytes) -> None:
     assert deliver(consumer, raw) is None
-    assert consumer.channel.told == [("nack", 1)]
+    assert consumer.channel.answered == [("nack", 1)]
     assert deliver(consumer).message_id == "m"
 
 

@@ -1,4 +1,4 @@
-"""A message's effect happens exactly once, and its outcome is always written down."""
+"""A message's effect happens exactly once, and its outcome is always written."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ def test_a_second_copy_of_a_settled_message_does_nothing(inline_worker: InlineWo
     assert effects() == ["one"]
 
 
-def test_the_same_message_sent_twice_is_two_works(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_the_same_message_sent_twice_runs_twice(inline_worker: InlineWorker, actor: Declare) -> None:
     calls: list[int] = []
     message = actor(lambda: calls.append(1)).message()
     for _ in range(2):
@@ -146,7 +146,7 @@ def test_a_group_is_sent_in_the_transaction_of_its_caller(inline_worker: InlineW
     assert not OutboxMessage.objects.exists()
 
 
-def test_a_database_that_is_away_burns_no_retry(
+def test_a_database_that_is_away_costs_no_retry(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock, failures = Delivery.locked_row, [1, 1]
@@ -176,7 +176,7 @@ def test_a_redelivery_that_ends_well_is_settled(inline_worker: InlineWorker, act
     assert (effects(), OutboxMessage.objects.count()) == (["one"], 0)
 
 
-def test_a_suspect_is_tried_away_from_those_it_was_seen_dying_with(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_a_suspect_runs_after_a_pause_of_its_own(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(add_effect).send("one")
     OutboxMessage.objects.update(starts=SUSPECT_STARTS, state=State.PUBLISHED)
     before = only_row()
@@ -199,7 +199,7 @@ def test_every_start_of_a_suspect_is_counted(
     assert starts == [SUSPECT_STARTS + 1]
 
 
-def test_what_was_interrupted_in_good_order_stays_rabbitmq_s_and_killed_nobody(
+def test_a_run_that_a_shutdown_interrupts_is_left_for_redelivery_with_its_starts_reset(
     inline_worker: InlineWorker, actor: Declare
 ) -> None:
     def stop() -> None:
@@ -213,7 +213,7 @@ def test_what_was_interrupted_in_good_order_stays_rabbitmq_s_and_killed_nobody(
     assert (only_row().starts, only_row().attempt, effects()) == (0, 0, [])
 
 
-def test_a_worker_that_stops_while_the_database_is_away_leaves_the_message_to_rabbitmq(
+def test_a_worker_that_stops_while_the_database_is_away_leaves_the_message_for_redelivery(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: Delivery) -> OutboxMessage:
@@ -230,7 +230,7 @@ def test_a_worker_that_stops_while_the_database_is_away_leaves_the_message_to_ra
     assert (only_row().attempt, effects()) == (0, [])
 
 
-def test_on_failure_is_told_of_every_failed_attempt(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_on_failure_is_sent_for_every_failed_attempt(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(lambda message, failure: add_effect(f"{failure['type']} {Group.objects.count()}"), actor_name="sigh")
     actor(fail, max_retries=1, on_failure="sigh").send()
     failing = only_row()
@@ -242,14 +242,14 @@ def test_on_failure_is_told_of_every_failed_attempt(inline_worker: InlineWorker,
 
 
 def test_a_failure_that_cannot_be_handled_is_kept_all_the_same(inline_worker: InlineWorker, actor: Declare) -> None:
-    actor(fail, on_failure="nobody").send()
+    actor(fail, on_failure="no_such_actor").send()
     assert inline_worker.deliver(only_row()) == "ack"
     assert (only_row().state, only_row().reason) == (State.DEAD, "failure not handled")
     assert only_row().error.startswith("ValueError: wrong")
-    assert "nobody" in only_row().error
+    assert "no_such_actor" in only_row().error
 
 
-def test_what_an_actor_sends_carries_on_whose_doing_it_was(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_what_an_actor_sends_has_the_origin_of_its_message(inline_worker: InlineWorker, actor: Declare) -> None:
     second = actor(add_effect)
     first = actor(lambda: second.send("later") and None)
     with sent_by(Context(request_id="r1", changed_by="user1", changed_by_id=7)):

@@ -1,4 +1,4 @@
-"""A held message runs nowhere else meanwhile, and is settled after it has succeeded."""
+"""A message under an execution lease runs nowhere else meanwhile, and is settled after it has succeeded."""
 
 import threading
 from collections.abc import Callable
@@ -37,12 +37,12 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
 
-def hold(row: OutboxMessage, *, seconds: float, by: UUID | None = None) -> None:
-    held = {"held_until": Now() + timedelta(seconds=seconds), "held_by": by or uuid4()}
-    OutboxMessage.objects.filter(pk=row.pk).update(**held)
+def lease(row: OutboxMessage, *, seconds: float, by: UUID | None = None) -> None:
+    leased = {"held_until": Now() + timedelta(seconds=seconds), "held_by": by or uuid4()}
+    OutboxMessage.objects.filter(pk=row.pk).update(**leased)
 
 
-def test_a_held_actor_runs_outside_any_transaction_and_holds_its_row(
+def test_an_actor_with_outside_effects_runs_outside_any_transaction_under_a_lease(
     inline_worker: InlineWorker, actor: Declare
 ) -> None:
     seen: list[Any] = []
@@ -54,26 +54,26 @@ def test_a_held_actor_runs_outside_any_transaction_and_holds_its_row(
 
 
 @pytest.mark.parametrize("redelivered", [False, True])
-def test_a_copy_of_a_held_message_is_put_off_until_the_hold_ends(
+def test_a_copy_of_a_leased_message_is_put_off_until_the_lease_ends(
     inline_worker: InlineWorker, actor: Declare, redelivered: bool
 ) -> None:
     runs: list[int] = []
     actor(lambda: runs.append(1), outside_effects=True).send()
-    hold(only_row(), seconds=60)
+    lease(only_row(), seconds=60)
     assert inline_worker.deliver(only_row(), redelivered=redelivered) == "ack"
     row = only_row()
     assert (runs, row.state, row.due_at, row.starts, row.attempt) == ([], State.SCHEDULED, row.held_until, 0, 0)
 
 
-def test_a_hold_whose_worker_died_ends_by_itself(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_a_lease_whose_worker_died_ends_by_itself(inline_worker: InlineWorker, actor: Declare) -> None:
     runs: list[int] = []
     actor(lambda: runs.append(1), outside_effects=True).send()
-    hold(only_row(), seconds=-1)
+    lease(only_row(), seconds=-1)
     inline_worker.deliver(only_row())
     assert (runs, OutboxMessage.objects.count()) == ([1], 0)
 
 
-def test_holds_are_extended_while_their_actors_run(
+def test_leases_are_renewed_while_their_actors_run(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution_lease, "RENEW_SECONDS", 0.01)
@@ -89,13 +89,13 @@ def test_holds_are_extended_while_their_actors_run(
     assert seen == [True]
 
 
-def test_a_hold_that_has_ended_is_not_taken_up_again(actor: Declare) -> None:
+def test_a_lease_that_was_released_is_not_renewed(actor: Declare) -> None:
     actor(lambda: None, outside_effects=True).send()
     row, run = only_row(), uuid4()
     mine = ExecutionLease(row.pk, run)
     execution_lease.renew({mine})
     assert only_row().held_until is None
-    hold(row, seconds=1, by=run)
+    lease(row, seconds=1, by=run)
     execution_lease.renew({ExecutionLease(row.pk, uuid4())})
     held_until = only_row().held_until
     execution_lease.renew({mine})
@@ -103,7 +103,9 @@ def test_a_hold_that_has_ended_is_not_taken_up_again(actor: Declare) -> None:
     assert only_row().held_until > held_until  # type: ignore[operator]
 
 
-def test_a_held_actor_that_fails_is_held_no_longer_and_retried(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_an_actor_that_fails_under_a_lease_releases_it_and_is_retried(
+    inline_worker: InlineWorker, actor: Declare
+) -> None:
     def fail() -> None:
         raise ValueError("no answer")
 
@@ -112,7 +114,7 @@ def test_a_held_actor_that_fails_is_held_no_longer_and_retried(inline_worker: In
     assert (only_row().state, only_row().attempt, only_row().held_until) == (State.SCHEDULED, 1, None)
 
 
-def test_what_comes_next_is_sent_when_it_is_settled(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_follow_ups_are_sent_when_it_is_settled(inline_worker: InlineWorker, actor: Declare) -> None:
     call, log = (
         actor(lambda: "answer", outside_effects=True),
         actor(lambda text: Group.objects.create(name=text) and None),
@@ -123,31 +125,31 @@ def test_what_comes_next_is_sent_when_it_is_settled(inline_worker: InlineWorker,
     assert not OutboxMessage.objects.exists()
 
 
-def test_what_is_held_and_kills_its_worker_is_given_up(
+def test_a_leased_message_that_kills_its_worker_is_given_up(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills: list[int] = []
 
-    def die(self: Execution, work: Callable[[], Any]) -> None:
+    def die(self: Execution, call_actor: Callable[[], Any]) -> None:
         self._counted(self.delivery.unsettled_row())
         kills.append(1)
-        raise LeaveForRedelivery  # stands for SIGKILL: nothing more is written, nothing is acknowledged
+        raise LeaveForRedelivery  # stands for SIGKILL: nothing more is written or acknowledged
 
     actor(lambda: None, outside_effects=True).send()
     monkeypatch.setattr(Execution, "_run_then_settle", die)
     while only_row().state != State.DEAD and len(kills) < 20:
         mark_claimed_published()
         inline_worker.deliver(only_row())
-        inline_worker.deliver(only_row(), redelivered=True)  # it meets the hold of the killed one
+        inline_worker.deliver(only_row(), redelivered=True)  # it meets the lease of the killed one
         let_hold_lapse()
     assert (only_row().reason, len(kills)) == ("starts exceeded", MAX_STARTS)
 
 
-def test_of_those_that_were_held_by_a_killed_worker_each_is_tried_alone(
+def test_a_suspect_whose_lease_has_not_ended_is_put_off_beyond_its_end(
     inline_worker: InlineWorker, actor: Declare
 ) -> None:
     actor(lambda: None, outside_effects=True).send()
-    hold(only_row(), seconds=60)
+    lease(only_row(), seconds=60)
     OutboxMessage.objects.update(starts=SUSPECT_STARTS)
     inline_worker.deliver(only_row(), redelivered=True)
     row = only_row()
@@ -155,7 +157,7 @@ def test_of_those_that_were_held_by_a_killed_worker_each_is_tried_alone(
     assert (row.state, row.due_at > row.held_until) == (State.SCHEDULED, True)
 
 
-def test_a_held_run_that_loses_its_database_goes_on_and_is_counted_once(
+def test_a_leased_run_that_loses_its_database_goes_on_and_is_counted_once(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: list[int] = []
@@ -171,18 +173,18 @@ def test_a_held_run_that_loses_its_database_goes_on_and_is_counted_once(
     assert (starts, OutboxMessage.objects.count()) == ([1] * 7, 0)
 
 
-def test_a_shutdown_lets_go_of_nobody_else_s_hold(
+def test_a_shutdown_releases_no_lease_of_another_execution(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[Any] = []
 
-    def strike(*arguments: Any) -> str:
+    def interrupt(*arguments: Any) -> str:
         raise Shutdown
 
     def work() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(poison, "_put_off_until_free", strike)
-            inline_worker.deliver(only_row(), redelivered=True)  # in a worker that is told to stop before it has begun
+            patch.setattr(poison, "_put_off_until_free", interrupt)
+            inline_worker.deliver(only_row(), redelivered=True)  # in a worker that has to stop before it has begun
         held.append(only_row().held_until)
 
     actor(work, outside_effects=True, notify_shutdown=True).send()
@@ -191,7 +193,7 @@ def test_a_shutdown_lets_go_of_nobody_else_s_hold(
     assert held != [None]
 
 
-def test_a_row_that_is_locked_lets_no_other_hold_lapse(actor: Declare, database: str) -> None:
+def test_a_row_that_is_locked_lets_no_other_lease_end(actor: Declare, database: str) -> None:
     if database != "postgresql":
         pytest.skip("SQLite has no row locks")
     one, run = actor(add_effect, outside_effects=True), uuid4()
@@ -199,7 +201,7 @@ def test_a_row_that_is_locked_lets_no_other_hold_lapse(actor: Declare, database:
         one.send(name)
     locked, other = OutboxMessage.objects.order_by("pk")
     for row in (locked, other):
-        hold(row, seconds=1, by=run)
+        lease(row, seconds=1, by=run)
     before = OutboxMessage.objects.get(pk=other.pk).held_until
     with locked_until(threading.Event(), locked):
         execution_lease.renew([ExecutionLease(row.pk, run) for row in (locked, other)])
@@ -209,7 +211,9 @@ def test_a_row_that_is_locked_lets_no_other_hold_lapse(actor: Declare, database:
     assert after > before
 
 
-def test_rows_that_take_long_do_not_die_of_lost_connections(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_a_long_run_that_returns_rows_is_not_given_up_over_lost_connections(
+    inline_worker: InlineWorker, actor: Declare
+) -> None:
     done, begun = threading.Event(), []
 
     def work() -> Group:
@@ -228,7 +232,7 @@ def test_rows_that_take_long_do_not_die_of_lost_connections(inline_worker: Inlin
     assert wait_until(lambda: len(begun) == 1, timeout_seconds=30)
     run(redelivered=True)
     assert wait_until(lambda: len(begun) == 2, timeout_seconds=30)
-    for _ in range(MAX_STARTS):  # the connection is lost again and again, and each time RabbitMQ hands it out again
+    for _ in range(MAX_STARTS):  # the connection is lost again and again, and each time RabbitMQ redelivers
         inline_worker.deliver(only_row(), redelivered=True)
         assert (only_row().state, only_row().starts) == (State.SCHEDULED, 1)
     done.set()

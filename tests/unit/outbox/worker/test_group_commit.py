@@ -1,4 +1,4 @@
-"""Rows that actors return are written for them: many messages in one transaction, and only the guilty one fails."""
+"""Group commit: the rows of many messages are written in one transaction, and only a message at fault fails."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +24,8 @@ def effects() -> list[str]:
 
 
 @pytest.fixture
-def work_of(actor: Declare) -> Callable[..., Completion]:
-    """What an actor has done for a message that was sent: rows of these names."""
+def completion_of(actor: Declare) -> Callable[..., Completion]:
+    """Send a message and return its completion, with rows of the given names."""
     one = actor(lambda: None)
 
     def make(*names: str, follow_up: Callable[[], Any] = lambda: None) -> Completion:
@@ -37,64 +37,64 @@ def work_of(actor: Declare) -> Callable[..., Completion]:
     return make
 
 
-WorkOf = Callable[..., Completion]
+CompletionOf = Callable[..., Completion]
 
 
-def test_rows_are_written_and_messages_settled_together(work_of: WorkOf) -> None:
-    settle_together([work_of("a"), work_of("b", "c"), work_of()])
+def test_rows_are_written_and_messages_settled_together(completion_of: CompletionOf) -> None:
+    settle_together([completion_of("a"), completion_of("b", "c"), completion_of()])
     assert (effects(), OutboxMessage.objects.count()) == (["a", "b", "c"], 0)
 
 
-def test_what_was_settled_before_writes_nothing(work_of: WorkOf) -> None:
-    gone, owed = work_of("gone"), work_of("owed")
+def test_what_was_settled_before_writes_nothing(completion_of: CompletionOf) -> None:
+    gone, owed = completion_of("gone"), completion_of("owed")
     OutboxMessage.objects.filter(pk=gone.ref.row_id).delete()
     settle_together([gone, owed])
     assert (effects(), gone.is_owed, owed.is_owed) == (["owed"], False, True)
 
 
-def test_two_copies_in_one_group_write_once(work_of: WorkOf) -> None:
-    first = work_of("once")
+def test_two_copies_in_one_group_write_once(completion_of: CompletionOf) -> None:
+    first = completion_of("once")
     second = Completion(ref=first.ref, rows=[Group(name="twice")], follow_up=lambda: None)
     settle_together([first, second])
     assert len(effects()) == 1
     assert [first.is_owed, second.is_owed].count(True) == 1
 
 
-def test_an_older_attempt_takes_nothing_from_a_newer_one(work_of: WorkOf) -> None:
-    old = work_of("old")
+def test_an_older_attempt_takes_nothing_from_a_newer_one(completion_of: CompletionOf) -> None:
+    old = completion_of("old")
     OutboxMessage.objects.update(attempt=1)
     new = Completion(ref=AttemptRef(row_id=old.ref.row_id, attempt=1), rows=[Group(name="new")], follow_up=lambda: None)
     settle_together([old, new])
     assert (effects(), old.is_owed, new.is_owed) == (["new"], False, True)
 
 
-def test_the_dead_stay_dead(work_of: WorkOf) -> None:
-    work = work_of("never")
+def test_a_dead_letter_stays_dead(completion_of: CompletionOf) -> None:
+    completion = completion_of("never")
     OutboxMessage.objects.update(state=State.DEAD)
     with pytest.raises(SkipMessage):
-        GroupCommit().settle(work)
+        GroupCommit().settle(completion)
     assert (effects(), OutboxMessage.objects.count()) == ([], 1)
 
 
-def test_one_poisoned_work_fails_alone(work_of: WorkOf) -> None:
+def test_one_whose_rows_do_not_fit_fails_alone(completion_of: CompletionOf) -> None:
     Group.objects.create(name="taken")
-    commit, good, poison, fine = GroupCommit(), work_of("good"), work_of("taken"), work_of("fine")
-    commit._waiting = [good, poison]  # two threads that wait while a third one commits
+    commit, good, misfit, fine = GroupCommit(), completion_of("good"), completion_of("taken"), completion_of("fine")
+    commit._waiting = [good, misfit]  # two threads that wait while a third one commits
     commit.settle(fine)
-    assert (effects(), good.must_be_alone, poison.must_be_alone) == (["fine", "taken"], True, True)
+    assert (effects(), good.must_be_alone, misfit.must_be_alone) == (["fine", "taken"], True, True)
     commit.settle(good)
     with pytest.raises(IntegrityError):
-        commit.settle(poison)
+        commit.settle(misfit)
     assert effects() == ["fine", "good", "taken"]
-    assert OutboxMessage.objects.get().pk == poison.ref.row_id
+    assert OutboxMessage.objects.get().pk == misfit.ref.row_id
 
 
-def test_a_follow_up_that_fails_undoes_the_rows(work_of: WorkOf) -> None:
+def test_a_follow_up_that_fails_undoes_the_rows(completion_of: CompletionOf) -> None:
     def fail() -> None:
         raise ValueError("no such actor")
 
     with pytest.raises(ValueError, match="no such actor"):
-        GroupCommit().settle(work_of("undone", follow_up=fail))
+        GroupCommit().settle(completion_of("undone", follow_up=fail))
     assert (effects(), OutboxMessage.objects.count()) == ([], 1)
 
 

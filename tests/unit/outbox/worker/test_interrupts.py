@@ -1,4 +1,4 @@
-"""Deadlines and shutdowns strike actors, and never what is written down of their outcome."""
+"""Time limits and shutdowns interrupt actors, and never the writing of an outcome."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,75 +27,77 @@ def end_all_deadlines() -> None:
     for thread_id, deadline in manager.deadlines.items():
         manager.deadlines[thread_id] = deadline and 1  # long ago
     manager._handle_deadlines()
-    give_it_time_to_strike()
+    let_interruptions_arrive()
 
 
 def shut_all_down() -> None:
     [shutdown] = [one for one in dramatiq.get_broker().middleware if isinstance(one, LiftableShutdown)]
     shutdown.manager.shutdown()
-    give_it_time_to_strike()
+    let_interruptions_arrive()
 
 
-def give_it_time_to_strike() -> None:
+def let_interruptions_arrive() -> None:
     """Run some bytecode: an exception that was raised from outside is delivered between two instructions."""
     for _ in range(100):
         pass
 
 
 however_it_settles = pytest.mark.parametrize("options", HOW_TO_SETTLE)
-whatever_strikes = pytest.mark.parametrize("strike", [end_all_deadlines, shut_all_down])
+however_interrupted = pytest.mark.parametrize("interrupt", [end_all_deadlines, shut_all_down])
 
 
 @however_it_settles
-@whatever_strikes
-def test_nothing_strikes_while_an_effect_is_settled(
+@however_interrupted
+def test_nothing_interrupts_the_settling_of_an_effect(
     inline_worker: InlineWorker,
     actor: Declare,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, bool],
-    strike: Callable[[], None],
+    interrupt: Callable[[], None],
 ) -> None:
-    def struck(delivery: Delivery, result: Any) -> None:
-        strike()
+    def interrupted(delivery: Delivery, result: Any) -> None:
+        interrupt()
         send_follow_ups(delivery, result)
 
-    monkeypatch.setattr(execution, "send_follow_ups", struck)
+    monkeypatch.setattr(execution, "send_follow_ups", interrupted)
     actor(lambda: None, notify_shutdown=True, **options).send()
     assert inline_worker.deliver(only_row()) == "ack"
     assert (inline_worker.consumer.errors, OutboxMessage.objects.count()) == ([], 0)
 
 
 @however_it_settles
-@whatever_strikes
-def test_nothing_strikes_while_a_failure_is_written_down(
+@however_interrupted
+def test_nothing_interrupts_the_writing_of_a_failure(
     inline_worker: InlineWorker,
     actor: Declare,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, bool],
-    strike: Callable[[], None],
+    interrupt: Callable[[], None],
 ) -> None:
-    def struck(*arguments: Any) -> None:
-        strike()
+    def interrupted(*arguments: Any) -> None:
+        interrupt()
         write_failure(*arguments)
 
     def fail() -> None:
         raise ValueError("wrong")
 
-    monkeypatch.setattr(execution, "write_failure", struck)
+    monkeypatch.setattr(execution, "write_failure", interrupted)
     actor(fail, notify_shutdown=True, **options).send()
     inline_worker.deliver(only_row())
     assert (only_row().state, only_row().error) == (State.SCHEDULED, "ValueError: wrong")
 
 
 @however_it_settles
-def test_a_deadline_strikes_the_actor(inline_worker: InlineWorker, actor: Declare, options: dict[str, bool]) -> None:
+def test_a_time_limit_interrupts_the_actor(
+    inline_worker: InlineWorker, actor: Declare, options: dict[str, bool]
+) -> None:
     actor(end_all_deadlines, **options).send()
     inline_worker.deliver(only_row())
     assert only_row().error.startswith("TimeLimitExceeded")
 
 
 @however_it_settles
-def test_a_shutdown_strikes_the_actor_that_asked_for_it(
+def test_a_shutdown_interrupts_the_actor_that_asked_for_it(
     inline_worker: InlineWorker, actor: Declare, options: dict[str, bool]
 ) -> None:
     actor(shut_all_down, notify_shutdown=True, **options).send()
@@ -104,7 +106,7 @@ def test_a_shutdown_strikes_the_actor_that_asked_for_it(
     assert (only_row().attempt, only_row().starts, only_row().held_until) == (0, 0, None)
 
 
-def test_a_shutdown_strikes_no_other_actor(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_a_shutdown_interrupts_no_other_actor(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(lambda: (shut_all_down(), add_effect())[1]).send()  # type: ignore[func-returns-value]
     inline_worker.deliver(only_row())
     assert effects() == ["effect"]

@@ -1,4 +1,4 @@
-"""Holes that a hostile reader found, each kept closed: late copies, foreign locks, errors at bad moments."""
+"""Races between copies, workers, locks and outages that once lost or repeated work, or could have."""
 
 import os
 import socket
@@ -56,7 +56,7 @@ def short_locks(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def locked_for(seconds: float, row: Any) -> Iterator[None]:
-    """Have a row locked by somebody else for so long, from now on."""
+    """Keep a row locked by another transaction for so many seconds from now on."""
     end = threading.Event()
     with locked_until(end, row) as locker:
         threading.Timer(seconds, end.set).start()
@@ -64,15 +64,15 @@ def locked_for(seconds: float, row: Any) -> Iterator[None]:
         locker.join()
 
 
-def test_a_message_of_an_older_database_does_not_settle_a_row_of_its_number(
+def test_a_message_of_an_older_database_does_not_settle_a_row_of_the_same_id(
     inline_worker: InlineWorker, actor: Declare
 ) -> None:
     one = actor(add_effect)
     one.send("new")
     row = only_row()
-    stranger = MessageProxy(one.message("old").copy(options={"outbox": f"{row.pk}:0"}))
+    older = MessageProxy(one.message("old").copy(options={"outbox": f"{row.pk}:0"}))
     inline_worker.worker.work_queue.put(None)  # type: ignore[arg-type]  # process_message says that it is done with one
-    inline_worker.worker.process_message(stranger)
+    inline_worker.worker.process_message(older)
     inline_worker.deliver(row)
     assert effects() == ["new"]
 
@@ -87,7 +87,7 @@ def test_an_actor_waits_for_its_own_locks_as_long_as_it_likes(inline_worker: Inl
 
 
 @pytest.mark.usefixtures("short_locks")
-def test_a_first_delivery_outwaits_a_stamp_that_takes_long(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_a_first_delivery_outwaits_a_relay_whose_mark_takes_long(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(add_effect).send("one")
     row = only_row()
     with locked_for(0.5, row):
@@ -131,7 +131,7 @@ def test_a_relay_waits_for_no_row_that_a_worker_has_locked(actor: Declare, datab
         assert done.wait(30)
 
 
-def test_an_error_without_a_text_is_written_down(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_an_error_without_a_text_is_written(inline_worker: InlineWorker, actor: Declare) -> None:
     class Mute(Exception):
         def __str__(self) -> str:
             raise KeyError("no text")
@@ -156,7 +156,9 @@ def test_an_actor_may_send_itself_again_under_its_key(inline_worker: InlineWorke
     assert Message.decode(bytes(only_row().body)).args == (0,)
 
 
-def test_what_is_held_is_not_cancelled_though_its_copy_was_put_off(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_a_leased_message_is_not_cancelled_though_its_copy_was_put_off(
+    inline_worker: InlineWorker, actor: Declare
+) -> None:
     seen: list[Any] = []
 
     def work() -> None:
@@ -177,13 +179,13 @@ def test_two_copies_that_fail_for_good_call_back_once(inline_worker: InlineWorke
             inline_worker.deliver(OutboxMessage.objects.get(actor="one"))
         raise ValueError
 
-    actor(lambda message, failure: None, actor_name="told")
-    actor(work, actor_name="one", returns_rows=True, max_retries=0, on_failure="told").send()
+    actor(lambda message, failure: None, actor_name="callback")
+    actor(work, actor_name="one", returns_rows=True, max_retries=0, on_failure="callback").send()
     inline_worker.deliver(only_row())
-    assert (len(runs), OutboxMessage.objects.filter(actor="told").count()) == (2, 1)
+    assert (len(runs), OutboxMessage.objects.filter(actor="callback").count()) == (2, 1)
 
 
-def test_the_dead_are_not_revived_by_a_late_failure(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_a_dead_letter_is_not_revived_by_a_late_failure(inline_worker: InlineWorker, actor: Declare) -> None:
     runs: list[int] = []
 
     def work() -> None:
@@ -198,7 +200,7 @@ def test_the_dead_are_not_revived_by_a_late_failure(inline_worker: InlineWorker,
     assert (only_row().state, only_row().attempt) == (State.DEAD, 0)
 
 
-def test_a_held_actor_begins_anew_after_an_outage_that_outlasted_its_hold(
+def test_a_leased_actor_begins_anew_after_an_outage_that_outlasted_its_lease(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[int] = []
@@ -217,11 +219,11 @@ def test_a_held_actor_begins_anew_after_an_outage_that_outlasted_its_hold(
     assert (runs, only_row().state, only_row().attempt) == ([1], State.SCHEDULED, 0)
 
 
-def test_what_a_group_s_leader_sends_for_another_carries_that_one_s_origin(
+def test_follow_ups_in_a_group_have_the_origins_of_their_own_messages(
     inline_worker: InlineWorker, actor: Declare
 ) -> None:
-    actor(lambda message, result: None, actor_name="told")
-    one = actor(lambda: None, returns_rows=True, on_success="told")
+    actor(lambda message, result: None, actor_name="callback")
+    one = actor(lambda: None, returns_rows=True, on_success="callback")
     for name in ("alice", "bob"):
         with sent_by(Context(changed_by=name)):
             one.send()
@@ -238,8 +240,8 @@ def test_what_a_group_s_leader_sends_for_another_carries_that_one_s_origin(
         assert wait_until(lambda: len(group._waiting) == 2, timeout_seconds=30)
     for thread in threads:
         thread.join()
-    told = OutboxMessage.objects.filter(actor="told").values_list("changed_by", flat=True)
-    assert sorted(told) == ["alice", "bob"]
+    senders = OutboxMessage.objects.filter(actor="callback").values_list("changed_by", flat=True)
+    assert sorted(senders) == ["alice", "bob"]
 
 
 @pytest.mark.parametrize("options", HOW_TO_SETTLE)
@@ -254,10 +256,10 @@ def test_an_actor_that_skips_has_nothing_to_do_which_is_then_done(
     assert not OutboxMessage.objects.exists()
 
 
-def test_holds_are_extended_whatever_went_wrong_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_are_renewed_whatever_went_wrong_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def fail(tickets: object) -> None:
+    def fail(leases: object) -> None:
         calls.append(1)
         raise InternalError("cannot execute UPDATE in a read-only transaction")
 
@@ -296,12 +298,12 @@ def test_nothing_is_acknowledged_on_a_standby(
     actor(lambda: None, **options).send()
     row = only_row()
     read_only()
-    inline_worker.stop()  # what would be waited for, is given back
+    inline_worker.stop()  # so that it leaves the message for redelivery instead of waiting
     inline_worker.deliver(row, redelivered=redelivered)
     assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
 
 
-def test_an_actor_whose_own_doing_it_is_that_the_connection_is_lost_fails(
+def test_an_actor_that_loses_the_connection_at_every_run_fails(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
     if database != "postgresql":
@@ -319,7 +321,7 @@ def test_an_actor_whose_own_doing_it_is_that_the_connection_is_lost_fails(
 
 
 @pytest.mark.parametrize("options", HOW_TO_SETTLE)
-def test_a_connection_of_an_actor_s_own_that_is_lost_is_its_failure(
+def test_a_closed_cursor_is_the_actor_s_failure(
     inline_worker: InlineWorker, actor: Declare, options: dict[str, bool]
 ) -> None:
     runs: list[int] = []
@@ -335,7 +337,9 @@ def test_a_connection_of_an_actor_s_own_that_is_lost_is_its_failure(
     assert (len(runs), only_row().state, only_row().attempt) == (1, State.SCHEDULED, 1)
 
 
-def test_a_leader_that_is_struck_leaves_nobody_waiting(actor: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_is_interrupted_while_it_commits_leaves_no_other_waiting(
+    actor: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = actor(lambda: None, returns_rows=True)
     for _ in range(2):
         one.send()
@@ -344,23 +348,23 @@ def test_a_leader_that_is_struck_leaves_nobody_waiting(actor: Declare, monkeypat
         Completion(ref=envelope.AttemptRef(row_id=row.pk, attempt=0), rows=[], follow_up=lambda: None) for row in rows
     ]
     group, commit = GroupCommit(), GroupCommit._commit
-    struck: list[int] = []
+    interrupted: list[int] = []
 
-    def strike_once(self: GroupCommit, taken: list[Completion]) -> None:
-        if not struck:
-            struck.append(1)
+    def interrupt_once(self: GroupCommit, taken: list[Completion]) -> None:
+        if not interrupted:
+            interrupted.append(1)
             raise Shutdown
         commit(self, taken)
 
-    def settle(work: Completion) -> None:
+    def settle(completion: Completion) -> None:
         try:
-            group.settle(work)
+            group.settle(completion)
         except Shutdown:
-            group.settle(work)
+            group.settle(completion)
 
-    monkeypatch.setattr(GroupCommit, "_commit", strike_once)
+    monkeypatch.setattr(GroupCommit, "_commit", interrupt_once)
     with group._committing:
-        threads = [in_another_thread(partial(settle, work)) for work in completions]
+        threads = [in_another_thread(partial(settle, completion)) for completion in completions]
         assert wait_until(lambda: len(group._waiting) == 2, timeout_seconds=30)
     for thread in threads:
         thread.join(30)
@@ -387,9 +391,7 @@ def test_a_redelivered_copy_outwaits_a_lock_of_a_worker_that_was_killed(
 
 
 @pytest.mark.usefixtures("short_locks")
-def test_a_copy_that_waits_for_a_worker_that_gives_up_does_the_work(
-    inline_worker: InlineWorker, actor: Declare
-) -> None:
+def test_a_copy_that_waits_for_a_worker_that_stops_does_the_work(inline_worker: InlineWorker, actor: Declare) -> None:
     other: list[threading.Thread] = []
 
     def work() -> None:
@@ -428,18 +430,18 @@ def test_a_transaction_that_an_actor_leaves_open_takes_no_outcome_with_it(
     assert list(OutboxMessage.objects.values_list("state", flat=True)) == ([State.DEAD] if fails else [])
 
 
-def test_an_interruption_that_strikes_within_a_commit_is_written_down(
+def test_an_interruption_within_a_commit_is_written_as_a_failure(
     inline_worker: InlineWorker, actor: Declare, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if database != "postgresql":
         pytest.skip("an in-memory database cannot be closed")
     with monkeypatch.context() as patch:
 
-        def strike() -> None:
+        def interrupt() -> None:
             patch.undo()
             raise Shutdown
 
-        actor(lambda: patch.setattr(connection, "_commit", strike)).send()
+        actor(lambda: patch.setattr(connection, "_commit", interrupt)).send()
         inline_worker.deliver(only_row())
     connection.close()
     assert (only_row().state, only_row().attempt) == (State.SCHEDULED, 1)

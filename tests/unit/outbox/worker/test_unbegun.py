@@ -1,4 +1,4 @@
-"""Messages whose actor is never begun, and those that came from elsewhere: their end is written down all the same."""
+"""Messages whose actor never runs, and foreign messages: their outcome is written all the same."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class SkipAll(Middleware):
 
 
 def deliver_foreign(inline_worker: InlineWorker, message: Message[Any]) -> str:
-    """Deliver what no outbox has sent."""
+    """Deliver a message that no outbox has sent."""
     proxy = MessageProxy(message)
     inline_worker.worker.work_queue.put(None)  # type: ignore[arg-type]  # process_message says that it is done with one
     inline_worker.worker.process_message(proxy)
@@ -57,7 +57,7 @@ def test_what_a_middleware_skips_is_done(inline_worker: InlineWorker, actor: Dec
     assert (effects(), OutboxMessage.objects.count()) == ([], 0)
 
 
-def test_what_follows_a_skipped_message_is_settled_as_ever(inline_worker: InlineWorker, actor: Declare) -> None:
+def test_a_message_after_a_skipped_one_is_settled_as_ever(inline_worker: InlineWorker, actor: Declare) -> None:
     one, skip_all = actor(add_effect), SkipAll()
     one.send("skipped")
     dramatiq.get_broker().middleware.append(skip_all)
@@ -70,7 +70,7 @@ def test_what_follows_a_skipped_message_is_settled_as_ever(inline_worker: Inline
     assert effects() == ["done"]
 
 
-def test_an_end_that_cannot_be_written_before_the_worker_stops_leaves_the_message_to_rabbitmq(
+def test_an_outcome_that_cannot_be_written_before_the_worker_stops_leaves_the_message_for_redelivery(
     inline_worker: InlineWorker, actor: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actor(lambda **kwargs: None).send_with_options(kwargs=HOPELESS)
