@@ -18,18 +18,18 @@ class TaskAdmin(admin.ModelAdmin[Task]):
     search_fields = ("title", "description", "owner__username")
     raw_id_fields = ("owner",)
     readonly_fields = ("created_at", "updated_at")
-    # What is not shown need not be counted, and what is shown comes from the ledger.
+    # The count comes from the ledger; the unfiltered count beside a filtered list is not shown, and costs no query.
     paginator = CountingPaginator
     show_full_result_count = False
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
-        """Search for a text of a title's length at most: of thousands of words a database makes no query any more."""
+        """Search for at most `MAX_SEARCH_LENGTH` characters: a database refuses a query of thousands of words."""
         return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow what the filters ask for; not for a year, which may be beyond the calendar."""
+        """Allow the lookups that Django allows, except by year: the value may lie beyond the calendar."""
         return "year" not in lookup.split("__") and super().lookup_allowed(lookup, value, request)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Proves that every version of every task is logged exactly once: tasks, activity and outbox against each other.
+"""Proves that every version of every task is logged exactly once, by comparing tasks, outbox and activity log.
 
-Guarantee: each range of ids is judged by one statement, and so by one state of the database, while everything goes on.
-What that finds is looked at again, one task at a time, with the task locked. Driven by `manage.py activity verify`.
+Guarantee: each range of ids is judged by one statement, so on one snapshot of the database, while changes go on. Each
+suspect task is then examined again on its own, under a lock. Driven by `manage.py activity verify`.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ from tasks.signals import send_event
 RANGE = 50_000
 REPAIRER = Context(changed_by="activity verify")
 
-# A task is suspect if what is known of it is not one unbroken row of versions, from the first, or the first that was
-# kept, to its own; or, if it is gone, to its deletion.
+# A task is suspect unless its known versions, each logged once or on its way, form one unbroken sequence: from the
+# first version, or the first that pruning has kept, to the task's own; or to its deletion, if the task is gone.
 JUDGE = """
 WITH known AS (
     SELECT task_id, version, 1 AS logged, 0 AS waiting, 0 AS dead,
@@ -77,17 +77,17 @@ TASK_ID = {
 
 @dataclass(kw_only=True)
 class Totals:
-    """What was looked at."""
+    """Counts over the tasks that were judged."""
 
     tasks: int = 0
 
     logged: int = 0
 
     waiting: int = 0
-    """Events that are on their way to a worker."""
+    """Events whose messages are pending, published or scheduled."""
 
     dead: int = 0
-    """Events whose messages were given up, and wait for a person."""
+    """Events whose messages are dead letters, awaiting an operator's decision."""
 
 
 @dataclass(kw_only=True)
@@ -97,7 +97,7 @@ class Finding:
     task_id: int
 
     missing: list[int] = field(default_factory=list)
-    """Versions that are neither logged nor on their way."""
+    """Versions that are neither in the log nor in the outbox."""
 
     dead: list[int] = field(default_factory=list)
     """Versions whose messages are dead letters."""
@@ -105,10 +105,10 @@ class Finding:
     doubled: list[int] = field(default_factory=list)
 
     stray: list[int] = field(default_factory=list)
-    """Versions that are logged, and that the task has not reached."""
+    """Versions that are logged or sent, and beyond the task's own."""
 
     is_deletion_missing: bool = False
-    """Whether the last of the missing is the deletion of a task that is gone."""
+    """Whether the last missing version is the deletion of a task that is gone."""
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.dead or self.doubled or self.stray)
@@ -116,12 +116,12 @@ class Finding:
     def __str__(self) -> str:
         parts = [("not logged", self.missing), ("dead letters", self.dead), ("logged twice", self.doubled)]
         parts.append(("beyond the task's version", self.stray))
-        told = "; ".join(f"{what}: {_listed(versions)}" for what, versions in parts if versions)
-        return f"task {self.task_id}: {told}{' (the deletion)' if self.is_deletion_missing else ''}"
+        problems = "; ".join(f"{what}: {_listed(versions)}" for what, versions in parts if versions)
+        return f"task {self.task_id}: {problems}{' (the deletion)' if self.is_deletion_missing else ''}"
 
 
 def ranges() -> Iterator[tuple[int, int]]:
-    """Yield ranges of ids, first and last, in which something is known; together they hold all that is."""
+    """Yield ranges of ids, as (first, last), that together cover every task that is known anywhere."""
     last = 0
     while (first := _next_known(last + 1)) is not None:
         last = first + RANGE - 1
@@ -140,7 +140,7 @@ def _in_dialect(statement: str) -> str:
 
 
 def judge(first: int, last: int, totals: Totals) -> list[int]:
-    """Return the ids of suspect tasks among those from `first` to `last`, and add what was seen to `totals`."""
+    """Return the ids of suspect tasks from `first` to `last`, and add the counts of all of them to `totals`."""
     horizon = _horizon()
     values = {"first": first, "last": last, "horizon": _adapted(horizon), "is_pruned": horizon is not None}
     with connection.cursor() as cursor:
@@ -163,10 +163,13 @@ def examine(task_id: int) -> Finding:
 
 
 def repair(task_id: int) -> tuple[list[int], Finding]:
-    """Send again what can be; return which versions that were, and what is wrong beside.
+    """Send again the missing events that can be restored.
 
-    A discarded message is sent as it was. Of a single missing version the change follows from its neighbours: what the
-    task was before it, and what it was after. Who made the change, when and in which request is not known any more.
+    A discarded message is sent as it was. If a single version is missing and was not discarded, its change is derived
+    from the task's states before and after it; who made it, when and in which request cannot be recovered.
+
+    Returns:
+        The versions that were sent, and what is still wrong.
     """
     with transaction.atomic(), sent_by(REPAIRER):
         history = _History(task_id)
@@ -180,14 +183,14 @@ def repair(task_id: int) -> tuple[list[int], Finding]:
 
 
 class _History:
-    """What is known of one task, read in a transaction in which it does not change."""
+    """All that is known of one task, read in the caller's transaction, under locks that keep it from changing."""
 
     def __init__(self, task_id: int) -> None:
         self.task_id = task_id
         task = TaskQuerySet(Task).locked(task_id)
         lock_history(task_id)
-        self.task = task or TaskQuerySet(Task).locked(task_id)  # which may have been made anew meanwhile
-        # The outbox first: what is settled meanwhile is found in the log.
+        self.task = task or TaskQuerySet(Task).locked(task_id)  # which may have been created anew meanwhile
+        # The outbox first: a message that settles between the two reads is then found in the log.
         self.owed = {row.sequence or 0: row for row in owed([task_id]).order_by("state")}
         self.logged = list(Activity.objects.filter(task_id=task_id).order_by("version"))
         self.events = {version: as_pending(row) for version, row in self.owed.items()}
@@ -204,7 +207,7 @@ class _History:
         return finding
 
     def send_derived(self, version: int) -> bool:
-        """Send the one missing event, as it follows from all others; return False if it does not."""
+        """Send the one missing event, derived from all others; return False if it cannot be derived."""
         before, after = self._state_before(version), self._state_after(version)
         if before is None or after is None:
             return False
@@ -224,7 +227,7 @@ class _History:
         return highest + 1
 
     def _first(self, last: int) -> int:
-        """Return the first version that must be there: those before may have been pruned."""
+        """Return the first version that must exist: those before it may have been pruned."""
         horizon = _horizon()
         if horizon is None or (self.task and self.task.created_at >= horizon):
             return 1
@@ -247,14 +250,14 @@ class _History:
 
 
 def _moved(state: dict[str, Any] | None, event: Activity | None, *, to: int) -> dict[str, Any] | None:
-    """Return a state after an event (`to=1`), or before it (`to=0`); of a task that is not there, nothing.
+    """Return a task's state after an event (`to=1`) or before it (`to=0`); {} where the task does not exist.
 
-    None if it does not follow: the event is not known, tells of no change, or of one of another state.
+    None if the event does not lead there: it is unknown, records no change, or contradicts the given state.
     """
     if state is None or event is None or not event.changes:
         return None
     if any(state.get(name) != pair[1 - to] for name, pair in event.changes.items() if name != "owner"):
-        return None  # a name may have changed by itself
+        return None  # but for the owner's username, which may change without an event
     moved = {**state, **{name: pair[to] for name, pair in event.changes.items()}}
     ends = event.event == (Event.TASK_DELETED if to else Event.TASK_CREATED)
     if ends != (moved.get("title") is None):
@@ -292,7 +295,7 @@ def _runs(versions: list[int]) -> Iterator[str]:
 
 
 def _horizon() -> datetime | None:
-    """Return until when the log was pruned."""
+    """Return the time up to which the log was pruned."""
     last: datetime | None = ActivityHorizon.objects.aggregate(last=Max("before"))["last"]
     return last
 

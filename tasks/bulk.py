@@ -10,10 +10,10 @@ MAX_TASKS = 500
 
 
 def validated(data: Any, serializer: BaseSerializer[Any]) -> list[dict[str, Any]]:
-    """Return what tasks are to be made of.
+    """Return the valid values of each task to create.
 
     Raises:
-        ValidationError: its detail has the errors of each task that has any, by its index in the list.
+        ValidationError: its detail has the errors of each invalid task, by its index in the list.
     """
     if not isinstance(data, list):
         raise ValidationError({"detail": _("Send a list of tasks.")})

@@ -1,6 +1,6 @@
-"""Conditional reads and writes: an `ETag` on every task, 304 for who has it already, 412 for who would overwrite more.
+"""Conditional reads and writes: every task has an `ETag`. A client that has the task gets 304, a lost update gets 412.
 
-Guarantee: a write compares and changes under a lock on the task's row, so of two that saw the same task one is refused.
+Guarantee: a write compares and changes under a lock on the task's row, so of two writes with one `ETag` one is refused.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ TAG_LISTS = {"If-Match": "HTTP_IF_MATCH", "If-None-Match": "HTTP_IF_NONE_MATCH"}
 
 
 class PreconditionFailed(APIException):
-    """Raised when the task is not the one that the client has seen; nothing was changed."""
+    """Raised when the task is not in the state that the client names; nothing was changed."""
 
     status_code = status.HTTP_412_PRECONDITION_FAILED
     default_detail = gettext_lazy("The task has changed since you read it. Read it again, then decide.")
@@ -37,7 +37,7 @@ class PreconditionFailed(APIException):
 
 
 class PreconditionRequired(APIException):
-    """Raised when a write has to say which state of the task it means (`REQUIRE_IF_MATCH`)."""
+    """Raised when a write does not name the state of the task it means, and has to (`REQUIRE_IF_MATCH`)."""
 
     status_code = status.HTTP_428_PRECONDITION_REQUIRED
     default_detail = gettext_lazy("Say which state of the task you mean: send its ETag as If-Match.")
@@ -45,19 +45,19 @@ class PreconditionRequired(APIException):
 
 
 def etag_of(data: Mapping[str, Any]) -> str:
-    """Return the entity tag of a task's representation: its version and a digest of all that is shown."""
+    """Return the entity tag of a task's representation: the version and a digest of all fields."""
     digest = sha256(orjson.dumps(data)).hexdigest()[:16]
     return f'"{data["version"]}-{digest}"'
 
 
 class ConditionalRequests(ModelViewSet[Task]):
-    """Views of single tasks that heed the client's conditions (RFC 9110, section 13)."""
+    """Views of single tasks that apply the client's conditions (RFC 9110, section 13)."""
 
     is_writing = False
 
     def get_queryset(self) -> QuerySet[Task]:
         tasks = super().get_queryset()
-        # Alone, as in `TaskQuerySet.locked`.
+        # Without the join on owners, for the reason in `VersionedQuerySet.locked`.
         return tasks.select_related(None).select_for_update(of=("self",), no_key=True) if self.is_writing else tasks
 
     def get_object(self) -> Task:
@@ -68,7 +68,7 @@ class ConditionalRequests(ModelViewSet[Task]):
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         if request.accepted_renderer.format != "json":
-            # A page with a form in it needs more than what is shown.
+            # The browsable API's form needs an instance.
             response = super().retrieve(request, *args, **kwargs)
             response.headers["ETag"] = etag_of(response.data)
             return response
@@ -85,7 +85,7 @@ class ConditionalRequests(ModelViewSet[Task]):
     def _read(self) -> dict[str, Any]:
         try:
             found = read(self.filter_queryset(self.get_queryset()).filter(pk=self.kwargs["pk"]), 0, 1)
-        except ValueError:  # no number
+        except ValueError:  # not a number
             found = []
         if not found:
             raise NotFound
@@ -118,13 +118,13 @@ def _require_match(request: Request, etag: str) -> None:
 
 
 def _answer_to_conditions(request: Request, etag: str) -> HttpResponseBase | None:
-    # Tasks have no Last-Modified: a condition on it is to be ignored (RFC 9110, 13.1.4); Django takes it for unmet.
+    # Tasks have no Last-Modified. A condition on it must be ignored (RFC 9110, 13.1.4); Django takes it for unmet.
     request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
     return get_conditional_response(request._request, etag=etag)
 
 
 def _refuse_garbage(request: Request) -> None:
-    """Refuse a condition that Django would take for none, and so let pass."""
+    """Refuse a malformed condition: Django would ignore it, and let the request pass."""
     for name in TAG_LISTS:
         if name in request.headers and not parse_etags(request.headers[name]):
             detail = _("%(header)s takes entity tags as they were sent, in quotes, or *.") % {"header": name}

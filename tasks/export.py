@@ -1,4 +1,4 @@
-"""Tasks as a file: a stream, however many there are, in memory that does not grow with them."""
+"""Exports tasks as a file: a streamed response, whose memory does not grow with the number of tasks."""
 
 import csv
 import json
@@ -12,12 +12,12 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.utils.encoders import JSONEncoder
 
 CHUNK = 500
-# A spreadsheet takes a cell that begins so for a formula, and a title may be a stranger's.
+# A spreadsheet runs a cell that begins with one of these as a formula, and titles are untrusted.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class CsvRenderer(BaseRenderer):
-    """One line of comma-separated values a task, after a line of names; for spreadsheets."""
+    """A line of comma-separated values for each task, after a header line; for spreadsheets."""
 
     media_type = "text/csv"
     format = "csv"
@@ -31,7 +31,7 @@ class CsvRenderer(BaseRenderer):
 
 
 class JsonLinesRenderer(BaseRenderer):
-    """One JSON object a line; exactly what the API shows."""
+    """A JSON object on each line, exactly as the API shows the task."""
 
     media_type = "application/x-ndjson"
     format = "jsonl"
@@ -43,12 +43,14 @@ class JsonLinesRenderer(BaseRenderer):
 
 
 def stream(rows: Iterator[dict[str, Any]], renderer: Any, fields: list[str]) -> StreamingHttpResponse:
-    """Answer with a file of rows. The first is read before anything is answered: a database away is a 503 then.
+    """Return a response that streams rows as a file.
+
+    The first row is read before the response begins, so that an unavailable database is still answered with a 503.
 
     Args:
         rows: tasks as the API shows them.
         renderer: a `CsvRenderer` or a `JsonLinesRenderer`.
-        fields: the names of what is shown, in order.
+        fields: the names of the columns, in order.
     """
     first = list(_first(rows))
     name = f"tasks-{timezone.localdate().isoformat()}.{renderer.format}"
@@ -72,7 +74,7 @@ def _cell(value: Any) -> Any:
 
 
 class _Echo:
-    """Where `csv` writes: it hands back what it is given."""
+    """A file for `csv.writer`, whose `writerow()` then returns the line instead of storing it."""
 
     def write(self, line: str) -> str:
         return line

@@ -1,4 +1,4 @@
-"""Which tasks a list shows, and in what order. A value that means nothing is a 400, never a silently wider list."""
+"""Which tasks a list shows, and in what order. An invalid value is a 400, never a silently wider list."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -46,7 +46,7 @@ class StrictBooleanFilter(django_filters.Filter):
 
 
 class UsernameFilter(django_filters.CharFilter):
-    """The name of an owner, who is looked up first: an index of tasks by owner knows ids."""
+    """Filters by the owner's username, which a subquery turns into an id: the indexes of tasks by owner have ids."""
 
     def filter(self, tasks: QuerySet[Task], value: str | None) -> QuerySet[Task]:
         owner = get_user_model()._default_manager.filter(username=value).values("pk")[:1]
@@ -64,7 +64,7 @@ class TaskFilter(django_filters.FilterSet):
 
 
 class FilterBackend(DjangoFilterBackend):
-    """django-filter's, which builds a form for every request, also for those that ask for nothing."""
+    """django-filter's backend, which would build a form even for requests that filter by nothing."""
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
         asked = request.query_params.keys() & view.filterset_class.base_filters.keys()
@@ -72,7 +72,7 @@ class FilterBackend(DjangoFilterBackend):
 
 
 class BoundedSearchFilter(SearchFilter):
-    """Searches for a text of a title's length at most: of more words a database makes no query any more."""
+    """Searches for at most `MAX_SEARCH_LENGTH` characters: a database refuses a query of thousands of words."""
 
     def get_search_terms(self, request: Request) -> list[str]:
         text = request.query_params.get(self.search_param, "")
@@ -86,7 +86,7 @@ class BoundedSearchFilter(SearchFilter):
 
 
 class StableOrderingFilter(OrderingFilter):
-    """Orders by what was asked for and then by id, so that no task is on two pages or on none."""
+    """Orders by the requested fields and then by id, so that no task is on two pages or on none."""
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: APIView) -> tuple[str, ...]:
         ordering = super().get_ordering(request, queryset, view) or ()

@@ -1,7 +1,8 @@
-"""Creates that are safe to repeat: what has an `Idempotency-Key` is carried out once, and answered alike each time.
+"""Creates that are safe to repeat: a request with an `Idempotency-Key` is executed once, its response is replayed.
 
-Guarantee: the key and what was created are one transaction, so a client that got no answer, whatever died, asks again
-with the same key and creates nothing twice. Keys are each user's own, and are kept for `IDEMPOTENCY_HOURS`.
+Guarantee: the key commits in one transaction with what the request creates. A client without a response, whatever has
+failed, repeats the request with the same key and creates nothing twice. Keys belong to a user, and are kept for
+`IDEMPOTENCY_HOURS`.
 """
 
 import json
@@ -35,7 +36,7 @@ KEPT_HEADERS = ("ETag", "Location")
 
 
 class StillRunning(APIException):
-    """Raised when another request with this key is being carried out."""
+    """Raised while another request with this key is being executed."""
 
     status_code = status.HTTP_409_CONFLICT
     default_detail = gettext_lazy("A request with this Idempotency-Key is still being carried out. Repeat it later.")
@@ -44,7 +45,7 @@ class StillRunning(APIException):
 
 
 class KeyReused(APIException):
-    """Raised when a key comes again with another request."""
+    """Raised when a key is used again for a different request."""
 
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_detail = gettext_lazy(
@@ -54,18 +55,18 @@ class KeyReused(APIException):
 
 
 def once(request: Request, do: Callable[[], Response]) -> Response:
-    """Carry out a request that creates something, or replay the answer that its key got before.
+    """Execute a request that creates something, or replay the response that its key got before.
 
-    What is refused is not kept: it created nothing, and the mended request may have the same key.
+    A refused request is not kept: it created nothing, and the corrected one may use the same key.
 
     Args:
         request: of a signed-in user.
-        do: carries it out; it raises for whatever is refused.
+        do: executes it, and raises if it is refused.
 
     Raises:
         KeyReused: the key was used for another request.
-        ParseError: it is no key.
-        StillRunning: another one with this key is being carried out.
+        ParseError: the key is malformed.
+        StillRunning: another request with this key is being executed.
     """
     if VARIABLE not in request.META:
         return do()
@@ -92,7 +93,7 @@ def once(request: Request, do: Callable[[], Response]) -> Response:
 
 
 def expired() -> QuerySet[IdempotencyKey]:
-    """Return the keys that mean nothing any more."""
+    """Return the keys that are older than `IDEMPOTENCY_HOURS`, and replay nothing any more."""
     return IdempotencyKey.objects.filter(created_at__lt=timezone.now() - timedelta(hours=settings.IDEMPOTENCY_HOURS))
 
 
@@ -111,7 +112,7 @@ def _key(request: Request) -> str:
 
 
 def _fingerprint(request: Request) -> str:
-    """Return a digest of what is asked for: not of its bytes, which differ in forms with each new boundary."""
+    """Return a digest of method, path and parsed body; a form's bytes differ with each new boundary."""
     data: Any = request.data
     content = dict(data.lists()) if isinstance(data, QueryDict) else data
     asked = [request.method, request.path, content]

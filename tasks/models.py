@@ -1,4 +1,4 @@
-"""What a task is."""
+"""Tasks, and the idempotency keys of requests that created some."""
 
 from django.conf import settings
 from django.db import models
@@ -8,11 +8,11 @@ from tasks.history.versioning import VersionedModel, VersionedQuerySet
 
 
 class TaskQuerySet(VersionedQuerySet["Task"]):
-    """Tasks; what changes many of them is as versioned as what changes one."""
+    """Tasks; a bulk change is versioned like a change of one task."""
 
 
 class Task(VersionedModel):
-    """Something to be done, and whose it is."""
+    """Something to be done, and its owner."""
 
     title = models.CharField(_("title"), max_length=200)
     description = models.TextField(_("description"), blank=True, default="")
@@ -22,20 +22,20 @@ class Task(VersionedModel):
         on_delete=models.CASCADE,
         related_name="tasks",
         verbose_name=_("owner"),
-        db_index=False,  # there are three that begin with it
+        db_index=False,  # three of the indexes below begin with it
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
     objects = TaskQuerySet.as_manager()
 
     class Meta:
-        # Django's own changes of many, such as `user.tasks.add(task)`, are told of too.
+        # So that Django's own bulk changes, such as `user.tasks.add(task)`, are versioned and send signals too.
         base_manager_name = "objects"
         verbose_name = _("task")
         verbose_name_plural = _("tasks")
         ordering = ("created_at", "id")
-        # Every order that a list may have after every filter. Those of the search are PostgreSQL's alone, and in a
-        # migration (0007).
+        # One for each order of a list under each filter. Those of the search exist on PostgreSQL only, by migration
+        # 0007.
         indexes = (
             models.Index(fields=("created_at", "id"), name="task_by_age"),
             models.Index(fields=("completed", "id"), name="task_by_completion"),
@@ -51,16 +51,16 @@ class Task(VersionedModel):
 
 
 class IdempotencyKey(models.Model):
-    """A request that was carried out, and the answer to give when it comes again. Written by `idempotency`."""
+    """A request that was executed, and the response to replay when it is repeated. Written by `idempotency`."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
     fingerprint = models.CharField(max_length=64)
-    """A digest of what was asked for."""
+    """A digest of the request."""
     status = models.PositiveSmallIntegerField()
     headers = models.JSONField(default=dict)
     body = models.TextField()
-    """JSON, as it was answered."""
+    """The response's JSON."""
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:

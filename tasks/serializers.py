@@ -1,7 +1,7 @@
 """Tasks as JSON.
 
-What is done for every task of every list is written by hand here: DRF's own way costs ten times as much. A test holds
-the two together.
+What runs for every task of a list is written by hand: DRF's own serialization costs ten times as much. A test checks
+that both give the same.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class TextField(serializers.CharField):
 
 
 class DeclaredTaskSerializer(serializers.ModelSerializer[Task]):
-    """What a task looks like, as DRF is told."""
+    """A task's fields, as DRF builds them."""
 
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
         models.CharField: TextField,
@@ -41,12 +41,12 @@ class DeclaredTaskSerializer(serializers.ModelSerializer[Task]):
         model = Task
         fields = ("id", "title", "description", "completed", "owner", "owner_id", "version", "created_at", "updated_at")
         read_only_fields = ("version", "created_at", "updated_at")
-        # None beside those of the fields; DRF would look through the model for them at each request.
+        # The fields have theirs. Without this line DRF would search the model for more at each request.
         validators = ()
 
 
 class TaskSerializer(DeclaredTaskSerializer):
-    """The same, with fields that are made once a process, not once a request: they keep nothing of one."""
+    """A task. Its fields are built once a process, not once a request: they keep no state of a request."""
 
     @cached_property
     def fields(self) -> BindingDict:
@@ -60,7 +60,7 @@ class TaskSerializer(DeclaredTaskSerializer):
 
 
 def representation_of(task: Task) -> dict[str, Any]:
-    """Return a task as the API shows it; its owner should have been read with it."""
+    """Return a task as the API shows it; its owner should have been read with it (`select_related`)."""
     zone = get_current_timezone()
     return {
         "id": task.pk,
@@ -77,5 +77,5 @@ def representation_of(task: Task) -> dict[str, Any]:
 
 @cache
 def _fields(*, partial: bool) -> BindingDict:
-    # Fields ask the serializer that they are bound to whether it is a partial one.
+    # Two sets: a field reads `partial` from the serializer that it is bound to.
     return DeclaredTaskSerializer(partial=partial).fields

@@ -1,8 +1,7 @@
-"""Tells of every change of a task, wherever it was made: REST, admin, shell or command.
+"""Sends every change of a task to the actors, wherever it was made: REST, admin, shell or command.
 
-Guarantee: each version of a task is one message to the actors, sent in the transaction of the change; nothing is told
-of a change that was rolled back. A creation's line is a worker's; the lines of an update and a deletion are written
-here, on commit.
+Guarantee: each version of a task is one message, sent in the transaction of its change; a change that is rolled back
+sends none. The worker logs the line of a creation; the lines of updates and deletions are logged here, on commit.
 """
 
 import logging
@@ -26,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @receiver(post_save, sender=Task)
 def send_on_save(instance: Task, created: bool, raw: bool, **kwargs: Any) -> None:
-    if raw:  # a fixture restores history, it makes none
+    if raw:  # loaddata restores rows, and changes none
         return
     if created:
         send_change(log_task_creation, instance, creation_of(instance))
@@ -38,7 +37,7 @@ def send_on_save(instance: Task, created: bool, raw: bool, **kwargs: Any) -> Non
 
 @receiver(pre_delete, sender=Task)
 def lock_before_deletion(instance: Task, using: str, **kwargs: Any) -> None:
-    # As it is, not as it was when somebody read it; and nobody may change it any more.
+    # The event describes the row as it is now, not as it was when the instance was loaded: lock it, and read it again.
     instance.deleted = Task.objects.using(using).locked(instance.pk)
     lock_history(instance.pk)
 
@@ -46,7 +45,7 @@ def lock_before_deletion(instance: Task, using: str, **kwargs: Any) -> None:
 @receiver(post_delete, sender=Task)
 def send_on_deletion(instance: Task, **kwargs: Any) -> None:
     task, instance.deleted = instance.deleted, None
-    if task is None:  # somebody else was faster, and told of it
+    if task is None:  # another transaction deleted the task first, and sent the event
         return
     task.version += 1
     send_change(log_task_deletion, task, deletion_of(task))
@@ -54,13 +53,13 @@ def send_on_deletion(instance: Task, **kwargs: Any) -> None:
 
 
 def send_change(actor: dramatiq.Actor[..., Any], task: Task, changes: Changes) -> None:
-    """Tell an actor of the change that made a task what it is."""
+    """Send an actor the change that brought a task to its present state."""
     details = Details(owner_id=task.owner_id, version=task.version, changes=changes)
     send_event(actor, task.pk, task.title, task.owner.get_username(), details)
 
 
 def send_event(actor: dramatiq.Actor[..., Any], task_id: int, title: str, owner: str, details: Details) -> None:
-    """Tell an actor of a change, in plain values: its task may be gone."""
+    """Send an actor a change as plain values: by the time it runs, the task may be gone."""
     actor.send_with_options(
         args=(task_id, title, owner),
         kwargs={"details": details},
@@ -70,6 +69,6 @@ def send_event(actor: dramatiq.Actor[..., Any], task_id: int, title: str, owner:
 
 
 def _log_on_commit(event: Literal["updated", "deleted"], task: Task) -> None:
-    # The line is made now: after a commit the deleted task has no id any more, and its owner may be gone with it.
+    # The line is built now: after the commit a deleted task has no id any more, and its owner may be gone too.
     line = task_line(event, task_id=task.pk, title=task.title, owner=task.owner.get_username())
     transaction.on_commit(partial(logger.info, "%s", line))

@@ -1,4 +1,4 @@
-"""The routes of tasks and of what happened to them, mounted at the root."""
+"""The routes of tasks and of their history, mounted at the root."""
 
 from django.urls import path, register_converter
 from django.urls.converters import IntConverter
@@ -9,7 +9,7 @@ from tasks.views import TaskHistoryView, TaskViewSet
 
 
 class IdConverter(IntConverter):
-    """An id that a database could have."""
+    """An id that a database column can hold."""
 
     regex = "[0-9]{1,19}"
 

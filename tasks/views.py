@@ -106,8 +106,8 @@ class TaskViewSet(JsonErrors, ConditionalRequests):
 
 
 class TaskHistoryView(TaskActivityView):
-    """What happened to one task, the latest first, and what of it is not logged yet; also after its deletion."""
+    """The history of one task, the latest event first, with events that are not logged yet; also after its deletion."""
 
     def exists(self, task_id: int) -> bool:
-        # One that was loaded from a fixture has no history.
+        # A task that was loaded from a fixture has no history.
         return super().exists(task_id) or Task.objects.filter(pk=task_id).exists()

@@ -1,6 +1,6 @@
-"""What a change of a task changes, in plain values that outlive it.
+"""The difference between two states of a task, as plain values that outlive the task.
 
-Bookkeeping is no change: neither the version, which counts changes, nor the time of the last one.
+Bookkeeping fields are not compared: the version, which counts changes, and the time of the last one.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Any
 from django.db import models
 
 Changes = dict[str, list[Any]]
-"""`{field: [old, new]}`; an owner is told by name (`owner`) and by id (`owner_id`)."""
+"""`{field: [old, new]}`; an owner is given by name (`owner`) and by id (`owner_id`)."""
 
 BOOKKEEPING = ("id", "version", "updated_at")
 
@@ -25,13 +25,13 @@ def changes_between(before: models.Model, after: models.Model, fields: Iterable[
     changes: Changes = {}
     for name in fields:
         if _attribute(before, name) != _attribute(after, name):
-            old, new = _values(before, name), _values(after, name)  # an owner's name is asked for only where it matters
+            old, new = _values(before, name), _values(after, name)  # reads the owners only if they differ
             changes |= {key: [old[key], new[key]] for key in old}
     return changes
 
 
 def state_of(task: models.Model) -> dict[str, Any]:
-    """Return everything about a task that is tracked, as JSON takes it."""
+    """Return the tracked values of a task, in types that JSON has."""
     state: dict[str, Any] = {}
     for name in tracked_fields(task):
         state |= _values(task, name)
@@ -39,12 +39,12 @@ def state_of(task: models.Model) -> dict[str, Any]:
 
 
 def creation_of(task: models.Model) -> Changes:
-    """Return the changes that made a task of nothing."""
+    """Return a creation as changes: every value, from None."""
     return {name: [None, value] for name, value in state_of(task).items()}
 
 
 def deletion_of(task: models.Model) -> Changes:
-    """Return the changes that made nothing of a task."""
+    """Return a deletion as changes: every value, to None."""
     return {name: [value, None] for name, value in state_of(task).items()}
 
 

@@ -1,4 +1,7 @@
-"""Locks on names, until the end of the transaction; on SQLite a transaction that writes is itself the lock."""
+"""Advisory locks on names, held until the end of the transaction.
+
+On SQLite they do nothing: a transaction that writes already has the database to itself.
+"""
 
 from hashlib import sha256
 
@@ -6,14 +9,14 @@ from django.db import connection
 
 
 def lock(name: str) -> None:
-    """Wait for a name."""
+    """Lock a name; wait while another transaction has it."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_number(name)])
 
 
 def try_lock(name: str) -> bool:
-    """Lock a name, unless somebody else has it; on SQLite, where it has been waited for, always."""
+    """Lock a name, or return False if another transaction has it; on SQLite, whose write lock waits, always True."""
     if connection.vendor != "postgresql":
         return True
     with connection.cursor() as cursor:
@@ -22,7 +25,7 @@ def try_lock(name: str) -> bool:
 
 
 def lock_history(task_id: int) -> None:
-    """Wait until nobody else ends or begins a task of this id; to be called after its row was locked, if it has one."""
+    """Wait until no other transaction creates or deletes a task of this id. Lock the task's row first, if it exists."""
     lock(f"history of task:{task_id}")
 
 

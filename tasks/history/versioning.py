@@ -1,7 +1,7 @@
-"""Rows whose changes are numbered events, one at a time and many at once.
+"""Models whose changes are numbered events, whether one row changes or many.
 
 Guarantee: each change of a row that the ORM makes is one version, in one transaction with what the receivers of its
-signals send; a change whose event could not be truthful is refused. `signals` sends, `changes` says what differs.
+signals send; a change whose event could not be truthful is refused. `tasks.signals` sends, `changes` compares.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from actors.timeline import last_versions
 from tasks.history.changes import Changes, changes_between, tracked_fields
 from tasks.history.locks import lock_history
 
-# Tasks in memory at a time, and parameters of a query, of which a database takes some ten thousands.
+# Rows in memory at a time, and ids in a query: a database takes some ten thousands of parameters.
 CHUNK = 500
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ M = TypeVar("M", bound="VersionedModel")
 
 
 class VersionedQuerySet(models.QuerySet[M]):
-    """Sends `post_save` for every row that it writes; deletions of many send `post_delete` as they always do."""
+    """Sends `post_save` for every row that it writes; for deletions Django itself sends `post_delete`."""
 
     def bulk_create(  # noqa: PLR0913, PLR0917 – Django's signature
         self,
@@ -38,10 +38,10 @@ class VersionedQuerySet(models.QuerySet[M]):
         update_fields: Collection[str] | None = None,
         unique_fields: Collection[str] | None = None,
     ) -> list[M]:
-        """Create the tasks, and tell of each.
+        """Create rows, and send `post_save` for each.
 
         Raises:
-            NotSupportedError: conflicts are to be ignored or to update, so nobody could say what was created.
+            NotSupportedError: with `ignore_conflicts` or `update_conflicts`, which hide what was created.
         """
         if ignore_conflicts or update_conflicts:
             raise NotSupportedError("bulk_create() of tasks takes no conflicts: it could not tell what was created.")
@@ -56,19 +56,19 @@ class VersionedQuerySet(models.QuerySet[M]):
         return created
 
     def update(self, **values: Any) -> int:
-        """Update the tasks that match, and tell of each that changes; return how many match.
+        """Update the rows that match, and send `post_save` for each that changes; return how many match.
 
         Raises:
-            NotSupportedError: ids or versions are to change, or many annotated tasks so that others match meanwhile.
+            NotSupportedError: for a change of ids or versions, or of annotated rows so that fewer of them match.
         """
         if values.keys() & {"pk", "id"}:
             raise NotSupportedError("update() of tasks does not change ids: it could not tell which tasks changed.")
         if "version" in values:
             raise NotSupportedError("update() of tasks takes no version: it counts what is changed.")
         self._for_write = True
-        super(VersionedQuerySet, self.none()).update(**values)  # raises what Django refuses, also where nothing matches
+        super(VersionedQuerySet, self.none()).update(**values)  # raises what Django refuses, even if nothing matches
         with transaction.atomic(using=self.db):
-            # Which rows match is settled before any of them changes: an update may change what the filter finds.
+            # The rows are chosen before any of them changes: an update may change what the filter finds.
             matching = self._lock_matching()
             for chunk in _chunks(matching):
                 self._update_chunk(chunk, values)
@@ -76,13 +76,13 @@ class VersionedQuerySet(models.QuerySet[M]):
         return len(matching)
 
     def locked(self, pk: int | None) -> M | None:
-        """Return a task, locked until the end of the transaction; None if there is no such task."""
-        # Alone: PostgreSQL judges a row that had to be waited for by the owner that it was joined with before, and one
-        # that was handed over meanwhile would not be found.
+        """Return a row, locked until the end of the transaction; None if it does not exist."""
+        # Without joins: after waiting for a lock, PostgreSQL checks the row against the owner that it was joined with
+        # before, and does not find a task that was given to another owner meanwhile.
         return None if pk is None else self._rows().select_for_update(no_key=True).filter(pk=pk).first()
 
     def number_new(self, tasks: Sequence[M]) -> None:
-        """Give tasks that are to be created their first version: 1, or the next, if their id has a history."""
+        """Set the first version of rows that are to be created: 1, or the next one if the id has a history."""
         chosen = sorted(task.pk for task in tasks if task.pk is not None)
         for pk in chosen:
             lock_history(pk)
@@ -91,7 +91,7 @@ class VersionedQuerySet(models.QuerySet[M]):
             task.version = last.get(task.pk, 0) + 1
 
     def _insert(self, objs: Sequence[M], **options: Any) -> list[tuple[Any, ...]]:
-        """Insert what `save()` and `bulk_create()` are about to; one task alone by a prepared statement."""
+        """Insert rows for `save()` and `bulk_create()`; a single row by a prepared statement."""
         returned = options.get("returning_fields")
         if len(objs) == 1 and returned and not options.get("raw"):
             columns = [field.column for field in returned]
@@ -102,20 +102,20 @@ class VersionedQuerySet(models.QuerySet[M]):
         return rows
 
     def _lock_matching(self) -> list[int]:
-        # In the order of ids, so that two updates never wait for each other. From outside this query, because a
-        # query with DISTINCT or groups locks nothing.
+        # In the order of ids, so that two updates never wait for each other. With this query as a subquery, because a
+        # query with DISTINCT or GROUP BY cannot lock rows.
         candidates = self._rows().filter(pk__in=self.values("pk")).select_for_update(no_key=True)
         locked = list(candidates.order_by("pk").values_list("pk", flat=True))
         if not connections[self.db].features.has_select_for_update:
             return locked
-        # What had to be waited for may have ceased to match.
+        # A row whose lock was waited for may no longer match.
         return [pk for chunk in _chunks(locked) for pk in self._still_matching(chunk)]
 
     def _still_matching(self, pks: Sequence[int]) -> list[int]:
         return sorted(set(self.filter(pk__in=pks).values_list("pk", flat=True)))
 
     def _update_chunk(self, pks: Sequence[int], values: dict[str, Any]) -> None:
-        # What is assigned may refer to an annotation, which only this query has.
+        # An assigned expression may refer to an annotation, which only this query has.
         rows = self if self.query.annotations else self._rows()
         before = {task.pk: task for task in self._read(pks)}
         if super(VersionedQuerySet, rows.filter(pk__in=pks)).update(**values) != len(pks):
@@ -150,20 +150,20 @@ class VersionedModel(models.Model):
     """A row each of whose changes is a version, numbered without gap or repeat.
 
     Receivers of its signals send the events. A change and what they send are one transaction, wherever the change is
-    made; the row is locked first, so that two changes never get one number.
+    made; the row is locked first, so that no two changes get the same number.
     """
 
     version = models.PositiveIntegerField(_("version"), default=1, db_default=1, editable=False)
-    """The number of its changes, its creation included. Each version is the event of that number."""
+    """How many changes the row has had, its creation included. Each version is the event of that number."""
 
     changes: Changes = {}
     """What the last `save()` of this instance changed."""
 
     saved_state: "Self | None" = None
-    """What the last `save()` of this instance made of the row, where that was not all of the instance."""
+    """The row as the last `save()` left it: with `update_fields` or deferred fields it differs from the instance."""
 
     deleted: "Self | None" = None
-    """What is being deleted: the row, locked, as it is."""
+    """During a deletion: the row as it is now, locked."""
 
     class Meta:
         abstract = True
@@ -192,7 +192,7 @@ class VersionedModel(models.Model):
             return super().delete(*args, **kwargs)
 
     def _number_change(self, before: Self, update_fields: Iterable[str] | None) -> bool:
-        """Note what changes and give it its number; return False if nothing does."""
+        """Record the changes and the new version; return False if nothing changes."""
         wanted = set(tracked_fields(self)) - self.get_deferred_fields()
         if update_fields is not None:
             wanted &= {self._meta.get_field(name).name for name in update_fields}
@@ -209,7 +209,7 @@ class VersionedModel(models.Model):
         return before
 
     def _evaluate(self, names: Iterable[str], before: Self) -> None:
-        """Put values in the place of expressions such as `F("title")`: what they come to is what changes."""
+        """Replace expressions such as `F("title")` by their values, which can be compared."""
         expressions = {
             f"value_of_{name}": getattr(self, name) for name in names if hasattr(self.__dict__.get(name), "as_sql")
         }

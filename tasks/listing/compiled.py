@@ -1,7 +1,7 @@
-"""Reads tasks for answers: rows, not instances, by statements that the ORM has compiled once for each shape of a list.
+"""Reads tasks for responses: rows, not instances, by statements that the ORM compiles once for each shape of a list.
 
-Guarantee: what is read is what the queryset says. A shape is which columns it compares and how it orders; what it
-compares with are a statement's parameters. A queryset of any other kind, a search for one, is compiled as usual.
+Guarantee: the rows are those of the queryset. A shape is which columns a queryset compares and how it orders; the
+values that it compares with are the statement's parameters. Any other queryset, such as a search, is compiled as usual.
 """
 
 from datetime import datetime
@@ -26,17 +26,17 @@ TIMES = ("created_at", "updated_at")
 
 Shape = tuple[Any, ...]
 
-# Shapes come from the API's few filters and orders, not from clients: there are some dozens.
+# Bounded: shapes come from the API's few filters and orders, some dozens, not from the values that clients send.
 _statements: dict[Shape, str | None] = {}
 
 
 def read(tasks: QuerySet[Task], start: int, stop: int) -> list[dict[str, Any]]:
-    """Return some of the tasks, as `TaskSerializer` would.
+    """Return a slice of a list of tasks, as `TaskSerializer` would represent them.
 
     Args:
-        tasks: in their order.
-        start: the first one's place in it, from 0.
-        stop: the place after the last one's.
+        tasks: an ordered queryset.
+        start: the first task's place in it, from 0.
+        stop: the place after the last task's.
     """
     zone = get_current_timezone()
     found = []
@@ -75,15 +75,15 @@ def _prepared(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
     if shape not in _statements:
         try:
             sql, parameters = tasks.values_list(*COLUMNS).query.get_compiler(tasks.db).as_sql()
-        except EmptyResultSet:  # of this value, not of this shape
+        except EmptyResultSet:  # for this value, not for every one of this shape
             return None, ()
-        # Not what was taken for the parameters: this shape is compiled each time.
+        # If the parameters are not just the compared values, this shape is compiled each time.
         _statements[shape] = f"{sql} LIMIT %s OFFSET %s" if tuple(parameters) == values else None
     return _statements[shape], values
 
 
 def _describe(tasks: QuerySet[Task]) -> tuple[Shape, tuple[Any, ...]] | None:
-    """Return a queryset's shape and what it compares with; None if it is more than columns that equal values."""
+    """Return a queryset's shape and the values that it compares with; None if it does more than equal columns."""
     query = tasks.query
     equalities = equalities_of(query)
     if equalities is None:
@@ -93,10 +93,10 @@ def _describe(tasks: QuerySet[Task]) -> tuple[Shape, tuple[Any, ...]] | None:
     for each in equalities:
         if not isinstance(each.rhs, bool | int | str):
             return None
-        # A truth is no parameter to PostgreSQL: it is part of the statement.
+        # For PostgreSQL the ORM writes a boolean into the statement, not into its parameters.
         truth = each.rhs if isinstance(each.rhs, bool) else None
         if isinstance(each.rhs, int) and abs(each.rhs) > MAX_ID:
-            return None  # no id, which the ORM knows and no index does
+            return None  # beyond any id: the ORM knows that nothing matches; PostgreSQL would not use the index
         compared.append((each.lhs.alias, each.lhs.target.column, truth))
         if truth is None:
             values.append(each.rhs)

@@ -1,8 +1,8 @@
-"""Counts tasks at a cost that does not grow with their number, on PostgreSQL, by the ledger that triggers keep.
+"""Counts tasks on PostgreSQL at a cost that does not grow with their number, from a ledger that triggers keep.
 
-Guarantee: a count is what `COUNT(*)` would say in the same transaction, whoever changed the tasks and how: what a
-change adds to the ledger is committed with it (`migrations/0005_ledger_of_counts.py`). The ledger knows owners and
-whether a task is completed; where more is asked for, and on SQLite, rows are counted.
+Guarantee: a count equals `COUNT(*)` in the same transaction, however the tasks were changed: triggers write to the
+ledger in the transaction of the change (`migrations/0005_ledger_of_counts.py`). The ledger knows owners and whether a
+task is completed; for any other condition, and on SQLite, rows are counted.
 """
 
 from typing import Any
@@ -20,7 +20,8 @@ from tasks.listing.equality import equalities_of
 from tasks.models import Task
 
 COUNTED = ("completed", "owner_id")
-# Rows without an owner are of all owners together. A change is of one owner, and counts for all as well.
+# In `tasks_count` a row without an owner is the sum of all owners; a row of `tasks_count_change` has an owner, and
+# counts for all owners as well.
 OF_OWNER = """
 SELECT coalesce(sum(change), 0)::bigint FROM (
     SELECT completed, owner_id, change FROM tasks_count
@@ -36,7 +37,7 @@ SELECT coalesce(sum(change), 0)::bigint FROM (
 
 
 class CountingPaginator(Paginator[Task]):
-    """Pages of tasks, whose number is read from the ledger."""
+    """Pages of tasks, counted by the ledger."""
 
     @cached_property
     def count(self) -> int:
@@ -45,13 +46,13 @@ class CountingPaginator(Paginator[Task]):
 
 
 def count(tasks: QuerySet[Task, Any]) -> int:
-    """Return how many tasks a queryset has, from the ledger if that knows."""
+    """Return how many tasks a queryset has, from the ledger where that is possible."""
     conditions = _conditions(tasks) if connections[tasks.db].vendor == "postgresql" else None
     return tasks.count() if conditions is None else _from_ledger(tasks.db, conditions)
 
 
 def is_in_ledger(tasks: QuerySet[Task, Any]) -> bool:
-    """Say whether a queryset asks for nothing that the ledger does not know: for no search."""
+    """Return whether the ledger knows all of a queryset's conditions; a search is one that it does not know."""
     return _conditions(tasks) is not None
 
 
@@ -66,7 +67,7 @@ def _from_ledger(using: str, conditions: dict[str, list[tuple[str, Any]]]) -> in
 
 
 def _conditions(tasks: QuerySet[Task, Any]) -> dict[str, list[tuple[str, Any]]] | None:
-    """Return what the columns of the ledger have to be equal to, as SQL; None if more is asked for than that."""
+    """Return what each column of the ledger has to equal, as SQL; None if the queryset has any other condition."""
     query = tasks.query
     lookups = equalities_of(query)
     if lookups is None or not all(map(_compares_what_is_counted, lookups)):
@@ -83,6 +84,6 @@ def _conditions(tasks: QuerySet[Task, Any]) -> dict[str, list[tuple[str, Any]]] 
 
 
 def _compares_what_is_counted(lookup: Exact) -> bool:
-    # With a value, or with what a query of its own finds.
+    # The right side is a value or a subquery.
     is_ours = lookup.lhs.alias == Task._meta.db_table and lookup.lhs.target.column in COUNTED
     return is_ours and isinstance(lookup.rhs, bool | int | Query)

@@ -1,4 +1,4 @@
-"""Tells the lists that only compare columns with values, which can be answered in a shorter way, from all others."""
+"""Recognizes queries that only compare columns with values: `compiled` and `count_ledger` answer them faster."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from django.db.models.sql import Query
 
 
 def equalities_of(query: Query) -> list[Exact] | None:
-    """Return the conditions of a query, all of which have to hold, each on a column; None if it asks for anything else.
+    """Return a query's conditions, if they are equalities of columns joined by AND; None if it has anything else.
 
-    What a column is compared with may be a value, or a query of its own.
+    The right side of an equality may be a value or a subquery.
     """
     where = query.where
     is_narrowed = query.is_sliced or query.distinct or query.combinator or query.extra or query.extra_tables

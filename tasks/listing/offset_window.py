@@ -1,7 +1,7 @@
-"""Reads a stretch of a list by its place in the order, with as few rows passed over as can be.
+"""Reads a slice of an ordered list by its offset, passing over as few rows as possible.
 
-A database finds the 500,000th row by passing over 499,999. So they are passed over from the nearer end, and in an
-index alone: rows are read for what is shown.
+A database finds the 500,000th row by passing over 499,999. So it is made to start from the nearer end, and to pass over
+entries of an index alone: whole rows are read only for the slice.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from tasks.listing.count_ledger import count, is_in_ledger
 from tasks.models import Task
 
 NEAR = 100
-"""So many rows are passed over as they are."""
+"""Up to this offset, whole rows are passed over."""
 FEW = 1000
-"""Among so many that match, PostgreSQL need not guess whether to look for matches in the order wanted."""
+"""Up to so many matches of a search are found first, and ordered then."""
 
 
 def window(tasks: QuerySet[Task], start: int, stop: int, *, total: int, read: Read) -> Sequence[Any]:
-    """Return some of the tasks.
+    """Return a slice of a list of tasks.
 
     Args:
-        tasks: in an order that leaves nothing open.
-        start: the place of the first, from 0.
-        stop: the place after the last.
-        total: how many there are.
-        read: returns some of the tasks, as they are to be.
+        tasks: a queryset in a total order.
+        start: the first task's place in it, from 0.
+        stop: the place after the last task's.
+        total: how many tasks the queryset has.
+        read: returns a slice of a queryset, in the form that is wanted.
     """
     if start >= stop:
         return []
@@ -52,10 +52,10 @@ def _stretch(tasks: QuerySet[Task], start: int, stop: int, total: int, read: Rea
 
 
 def _found_first(tasks: QuerySet[Task], total: int) -> QuerySet[Task]:
-    """Return few tasks that a search has left so that they are found before they are ordered.
+    """Have PostgreSQL find a search's few matches before it orders them.
 
-    A planner that takes a rare word for a common one reads all tasks in their order to meet the first of them.
+    A planner that takes a rare word for a common one reads all tasks in their order until it meets the first match.
     """
     if total > FEW or is_in_ledger(tasks):
         return tasks
-    return tasks.filter(pk__in=tasks.order_by().values("pk")[: 2 * FEW])  # the limit is what keeps them apart
+    return tasks.filter(pk__in=tasks.order_by().values("pk")[: 2 * FEW])  # LIMIT keeps the planner from merging the two

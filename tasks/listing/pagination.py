@@ -1,4 +1,4 @@
-"""Pages of tasks: numbered, or by cursor if that is asked for."""
+"""Pages of tasks: numbered, or by cursor on request."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ KINDS = ("page", "cursor")
 
 
 class NumberedPages(CountingPaginator):
-    """Pages that are read by their place in the list."""
+    """Numbered pages, read by their offset in the list."""
 
     def __init__(self, tasks: QuerySet[Task], size: int, *, read: Read) -> None:
         super().__init__(tasks, size)
@@ -38,16 +38,16 @@ class NumberedPages(CountingPaginator):
 
 
 class CursorPages(KeysetPagination):
-    """Pages that begin after a task: nothing is counted, and none costs more for being deep."""
+    """Keyset pages: nothing is counted, and a deep page costs no more than the first."""
 
     page_size = SIZE
     max_page_size = MAX_PAGE_SIZE
 
 
 class TaskPagination(PageNumberPagination):
-    """Pages of 5; `page_size` asks for another number, and never gets more than 100.
+    """Pages of 5 tasks; `page_size` asks for another number, up to 100.
 
-    They are numbered, and say how many tasks there are; with `pagination=cursor` they are not.
+    Pages are numbered and report the number of tasks; with `pagination=cursor` they have cursors and no count.
     """
 
     page_size = SIZE
@@ -57,7 +57,7 @@ class TaskPagination(PageNumberPagination):
     kind_query_description = gettext_lazy("Whether pages are numbered, and counted, or have cursors.")
 
     def __init__(self, *, read: Read = instances) -> None:
-        """Make a paginator of tasks as `read` returns them: as instances, or by the names of their fields."""
+        """Paginate tasks in the form that `read` returns: instances, or dictionaries by field."""
         self.read = read
         self.cursors: CursorPages | None = None
 

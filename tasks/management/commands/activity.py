@@ -47,7 +47,7 @@ class Command(BaseCommand):
     def _findings(
         self, task: int | None, totals: audit.Totals, *, repair: bool
     ) -> Iterable[tuple[audit.Finding, list[int]]]:
-        # Shown where somebody looks: not in a log, and not once it is over.
+        # The bar is for a terminal: not written to a log, and removed at the end.
         with tqdm(total=Task.objects.count(), desc="verify", unit="task", disable=None, leave=False) as bar:
             for first, last in [(task, task)] if task else audit.ranges():
                 suspects = audit.judge(first, last, totals)

@@ -1,4 +1,4 @@
-"""`manage.py clean_idempotency_keys`: forgets the answers that nobody may ask for any more."""
+"""`manage.py clean_idempotency_keys`: deletes expired idempotency keys, whose responses are replayed no more."""
 
 from typing import Any
 

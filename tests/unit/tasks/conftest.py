@@ -1,4 +1,4 @@
-"""Clients that miss nothing: a 500 is an answer to them, and an undocumented status a failure."""
+"""Clients for the tests of the API: a 500 is returned as a response, and an undocumented status fails the test."""
 
 import pytest
 from django.contrib.auth.models import User

@@ -1,4 +1,4 @@
-"""Tasks in the admin: usable by a person, and told like any other."""
+"""Tasks in the admin: usable, and changes made there send the same events as any others."""
 
 import logging
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Sent = Callable[[], list[tuple[Any, ...]]]
 
 @pytest.fixture
 def browser(admin_client: Client) -> Client:
-    """A superuser's browser, to which a 500 is an answer."""
+    """A superuser's client, to which a 500 is returned as a response."""
     admin_client.raise_request_exception = False
     return admin_client
 

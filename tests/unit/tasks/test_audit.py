@@ -88,8 +88,8 @@ def test_one_missing_version_is_found_and_follows_from_the_others(
 
     assert COMPLETE in verify()
     sent_again = next(row for row in logged() if row[0] == version)
-    told = Message.decode(body)
-    assert sent_again[2:] == (told.args[1], told.kwargs["details"]["changes"])
+    original = Message.decode(body)
+    assert sent_again[2:] == (original.args[1], original.kwargs["details"]["changes"])
     assert Activity.objects.get(version=version).changed_by == "activity verify"
 
 
@@ -115,9 +115,7 @@ def test_a_missing_update_of_a_deleted_task_follows_from_the_others(task: Task, 
     assert logged()[1] == (2, "task.updated", "Ikki", {"title": ["Bir", "Ikki"]})
 
 
-def test_of_several_missing_versions_nobody_can_tell_which_changed_what(
-    task: Task, inline_worker: InlineWorker
-) -> None:
+def test_of_several_missing_versions_none_can_be_derived(task: Task, inline_worker: InlineWorker) -> None:
     lose(2)
     lose(3)
     inline_worker.deliver_all()
@@ -178,13 +176,13 @@ def test_what_was_pruned_is_not_missing_and_what_is_lost_since_is(task: Task, in
     assert COMPLETE in verify()
     lose(4)
     inline_worker.deliver_all()
-    assert COMPLETE in verify()  # nobody can tell it from one that was pruned
+    assert COMPLETE in verify()  # it cannot be distinguished from one that was pruned
     Task.objects.filter(pk=task.pk).update(completed=True)
     lose(6)
     assert f"task {task.pk}: not logged: 6" in verify()
 
 
-def test_subjects_of_others_are_nobodys_versions(task: Task) -> None:
+def test_subjects_of_others_are_no_versions_of_tasks(task: Task) -> None:
     OutboxMessage.objects.filter(sequence=1).update(actor="log_task_creation")
     row = OutboxMessage.objects.get(sequence=3)
     for subject in ("task:", "task:abc", "task:99999999999999999999", "letter:1"):

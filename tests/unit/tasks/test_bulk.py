@@ -1,4 +1,4 @@
-"""Many tasks in one request: all of them or none, each told of, and never more queries for more tasks."""
+"""Many tasks in one request: all of them or none, an event for each, and no more queries for more tasks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +41,7 @@ def test_tasks_are_created_in_the_order_of_the_request(client1: APIClient, user1
     assert [task["id"] for task in tasks] == list(Task.objects.order_by("pk").values_list("pk", flat=True))
 
 
-def test_each_created_task_is_told_of_once(client1: APIClient, sent: Sent) -> None:
+def test_each_created_task_is_sent_once(client1: APIClient, sent: Sent) -> None:
     tasks = create(client1, bodies(MAX_TASKS)).json()
 
     assert sent() == [(task["id"], task["title"], "user1") for task in tasks]
@@ -171,7 +171,7 @@ def test_refused_tasks_may_be_mended_under_the_same_key(client1: APIClient) -> N
     assert create(client1, bodies(1), **{"Idempotency-Key": "bir"}).status_code == 201
 
 
-def test_nobody_unsigned_gets_in(user1: User) -> None:
+def test_an_unsigned_client_is_refused(user1: User) -> None:
     assert create(APIClient(), bodies(1)).status_code == 401
     assert not Task.objects.exists()
 

@@ -1,4 +1,4 @@
-"""Conditional reads and writes: whoever has a task's ETag downloads it once and overwrites nothing he has not seen."""
+"""Conditional reads and writes: a client with a task's ETag downloads it once and overwrites no unseen change."""
 
 import threading
 from collections.abc import Callable
@@ -38,12 +38,12 @@ def crowd(database: str) -> Crowd:
     """Have something done by 8 at once, each over a connection of its own; return what each comes to."""
     if database == "sqlite":
         pytest.skip("an in-memory database has one connection")
-    everybody = threading.Barrier(CROWD, timeout=30)
+    all_ready = threading.Barrier(CROWD, timeout=30)
 
     def at_once(do: Callable[[int], Any]) -> list[Any]:
         def join_in(number: int) -> Any:
             try:
-                everybody.wait()
+                all_ready.wait()
                 return do(number)
             finally:
                 connection.close()
@@ -63,7 +63,7 @@ def write(client: APIClient, method: str, address: str, body: Body, **headers: s
     return getattr(client, method)(address, body, format="json", headers=headers)
 
 
-def told_versions(task: Task) -> list[int | None]:
+def sent_versions(task: Task) -> list[int | None]:
     """Return the versions of which the outbox has messages, in order."""
     messages = OutboxMessage.objects.filter(subject=subject_of(task.pk))
     return list(messages.order_by("sequence").values_list("sequence", flat=True))
@@ -71,7 +71,7 @@ def told_versions(task: Task) -> list[int | None]:
 
 def is_untouched(task: Task) -> bool:
     state = {"title": task.title, "completed": task.completed, "version": task.version, "updated_at": task.updated_at}
-    return Task.objects.filter(pk=task.pk, **state).exists() and told_versions(task) == [1]
+    return Task.objects.filter(pk=task.pk, **state).exists() and sent_versions(task) == [1]
 
 
 class TestTags:
@@ -85,7 +85,7 @@ class TestTags:
     def test_it_stays_as_long_as_the_task(self, client1: APIClient, address: str, method: str) -> None:
         assert getattr(client1, method)(address)["ETag"] == client1.get(address)["ETag"]
 
-    def test_it_is_the_same_for_everybody(self, client1: APIClient, client2: APIClient, address: str) -> None:
+    def test_it_is_the_same_for_all_users(self, client1: APIClient, client2: APIClient, address: str) -> None:
         assert client1.get(address)["ETag"] == client2.get(address)["ETag"]
 
     def test_a_created_task_has_the_one_that_it_is_read_with(self, client1: APIClient) -> None:
@@ -213,7 +213,7 @@ class TestConditionalWrites:
         answer = write(client1, method, address, body, **{"If-Match": seen.format(etag=etag)})
 
         assert answer.status_code == (204 if method == "delete" else 200)
-        assert told_versions(task) == [1, 2]
+        assert sent_versions(task) == [1, 2]
 
     def test_an_answers_tag_is_good_for_the_next_change(
         self, client1: APIClient, address: str, task: Task, method: str, body: Body
@@ -242,9 +242,9 @@ class TestConditionalWrites:
 
         assert write(client1, method, address, body, **{"If-Match": etag}).status_code == 412
         assert Task.objects.get().description == "Birinchi"
-        assert told_versions(task) == [1, 2]
+        assert sent_versions(task) == [1, 2]
 
-    def test_whoever_wants_there_to_be_none_changes_nothing(
+    def test_a_write_that_wants_there_to_be_none_changes_nothing(
         self, client1: APIClient, address: str, task: Task, method: str, body: Body
     ) -> None:
         assert write(client1, method, address, body, **{"If-None-Match": "*"}).status_code == 412
@@ -266,13 +266,13 @@ class TestConditionalWrites:
         headers = {"If-Unmodified-Since": "Sat, 01 Jan 2000 00:00:00 GMT"}
 
         assert write(client1, method, address, body, **headers).status_code in (200, 204)
-        assert told_versions(task) == [1, 2]
+        assert sent_versions(task) == [1, 2]
 
     def test_no_condition_is_needed(
         self, client1: APIClient, address: str, task: Task, method: str, body: Body
     ) -> None:
         assert write(client1, method, address, body).status_code in (200, 204)
-        assert told_versions(task) == [1, 2]
+        assert sent_versions(task) == [1, 2]
 
     def test_a_condition_is_needed_where_the_operator_says_so(
         self, client1: APIClient, address: str, task: Task, method: str, body: Body, settings: Settings
@@ -302,7 +302,7 @@ class TestConditionalWrites:
         assert write(client1, method, address, body, **{"If-Match": etag}).status_code in (200, 204)
 
     @pytest.mark.parametrize("headers", [{"If-Match": STALE}, {"If-Match": "*"}, {"If-Match": "garbage"}, {}])
-    def test_somebody_elses_task_is_somebody_elses_whatever_the_condition(
+    def test_another_users_task_is_refused_whatever_the_condition(
         self,
         client2: APIClient,
         address: str,
@@ -363,10 +363,10 @@ def test_no_mark_is_lost_by_many_who_write_only_what_they_have_seen(
     assert [written.description.count(mark) for mark in marks] == [1] * CROWD * MARKS_OF_EACH
     assert len(written.description) == len(task.description + "".join(marks))
     assert written.version == 1 + len(marks)
-    assert told_versions(task) == list(range(1, written.version + 1))
+    assert sent_versions(task) == list(range(1, written.version + 1))
 
 
-def test_many_who_write_at_once_are_told_of_without_gap_or_repeat(
+def test_many_concurrent_writes_are_sent_without_gap_or_repeat(
     crowd: Crowd, client_of: ClientOf, user1: User, task: Task, address: str
 ) -> None:
     def change_some(number: int) -> list[int]:
@@ -382,7 +382,7 @@ def test_many_who_write_at_once_are_told_of_without_gap_or_repeat(
 
     last = 1 + CROWD * MARKS_OF_EACH
     assert sorted(answered) == list(range(2, last + 1))
-    assert told_versions(task) == list(range(1, last + 1))
+    assert sent_versions(task) == list(range(1, last + 1))
     assert Task.objects.get().version == last
 
 
@@ -396,7 +396,7 @@ def test_of_many_who_saw_the_same_one_is_let_through(
         return int(answer.status_code)
 
     assert sorted(crowd(retitle)) == [200] + [412] * (CROWD - 1)
-    assert told_versions(task) == [1, 2]
+    assert sent_versions(task) == [1, 2]
 
 
 def test_of_many_who_delete_one_is_let_through(
@@ -408,4 +408,4 @@ def test_of_many_who_delete_one_is_let_through(
         return int(write(client_of(user1), "delete", address, None, **{"If-Match": etag}).status_code)
 
     assert sorted(crowd(delete)) == [204] + [404] * (CROWD - 1)
-    assert told_versions(task) == [1, 2]
+    assert sent_versions(task) == [1, 2]

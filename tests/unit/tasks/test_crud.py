@@ -174,13 +174,13 @@ def test_times_are_those_of_tashkent(owner: APIClient, task: Task) -> None:
         assert time.utcoffset() == timedelta(hours=5)
 
 
-def test_somebody_else_reads_a_task(other: APIClient, task: Task) -> None:
+def test_another_user_reads_a_task(other: APIClient, task: Task) -> None:
     assert other.get(f"/tasks/{task.pk}/").json()["owner"] == "user1"
     assert [found["id"] for found in other.get("/tasks/").json()["results"]] == [task.pk]
 
 
 @pytest.mark.parametrize(("method", "body"), WRITES)
-def test_somebody_else_may_not_write_a_task(
+def test_another_user_may_not_write_a_task(
     other: APIClient, task: Task, method: str, body: dict[str, object] | None
 ) -> None:
     answer = getattr(other, method)(f"/tasks/{task.pk}/", body, format="json")
@@ -191,9 +191,7 @@ def test_somebody_else_may_not_write_a_task(
 
 
 @pytest.mark.parametrize("method", ["put", "patch"])
-def test_a_bad_body_for_somebody_elses_task_is_still_somebody_elses_task(
-    other: APIClient, task: Task, method: str
-) -> None:
+def test_a_bad_body_for_another_users_task_is_still_refused_as_such(other: APIClient, task: Task, method: str) -> None:
     assert getattr(other, method)(f"/tasks/{task.pk}/", {"title": ""}, format="json").status_code == 403
 
 
@@ -205,7 +203,7 @@ def test_a_superuser_is_no_owner(admin_user: User, task: Task) -> None:
 
 
 @pytest.mark.parametrize(("method", "address"), REQUESTS)
-def test_nobody_unsigned_gets_in(visitor: APIClient, task: Task, method: str, address: str) -> None:
+def test_an_unsigned_client_is_refused(visitor: APIClient, task: Task, method: str, address: str) -> None:
     answer = getattr(visitor, method)(address.format(id=task.pk))
 
     assert answer.status_code == 401
@@ -213,7 +211,7 @@ def test_nobody_unsigned_gets_in(visitor: APIClient, task: Task, method: str, ad
     assert answer["WWW-Authenticate"] == 'Bearer realm="api"'
 
 
-def test_whether_a_task_exists_is_not_told_to_the_unsigned(visitor: APIClient) -> None:
+def test_whether_a_task_exists_is_not_shown_to_the_unsigned(visitor: APIClient) -> None:
     assert visitor.get("/tasks/999999/").status_code == 401
 
 

@@ -115,7 +115,7 @@ class TestContent:
     def test_it_is_all_tasks_and_not_a_page(self, client1: APIClient) -> None:
         assert len(rows_of(export(client1, format="csv", page=2, page_size=3))) == 12
 
-    def test_it_is_everybodys_tasks(self, client1: APIClient, client2: APIClient) -> None:
+    def test_it_has_the_tasks_of_all_users(self, client1: APIClient, client2: APIClient) -> None:
         assert text_of(export(client1)) == text_of(export(client2))
 
     def test_jsonl_names_things_in_the_order_of_the_api(self, client1: APIClient) -> None:
@@ -191,7 +191,7 @@ class TestRefusals:
         assert response.json() == client1.get("/tasks/", parameters).json()
         assert list(response.json()) == list(parameters)
 
-    def test_nobody_unsigned_gets_in(self, client1: APIClient, name: str) -> None:
+    def test_an_unsigned_client_is_refused(self, client1: APIClient, name: str) -> None:
         response = export(APIClient(), format=name)
 
         assert (response.status_code, response["Content-Type"]) == (401, "application/json")
@@ -203,7 +203,7 @@ class TestRefusals:
 
         assert (response.status_code, response["Content-Type"]) == (405, "application/json")
 
-    def test_a_database_away_is_told_before_a_file_begins(
+    def test_a_database_away_is_answered_before_a_file_begins(
         self, client1: APIClient, database_away: None, name: str
     ) -> None:
         response = export(client1, format=name)
@@ -219,7 +219,7 @@ def test_an_unknown_format_is_not_found(client1: APIClient, name: str) -> None:
     assert response.json() == {"detail": "Not found."}
 
 
-def test_a_format_that_nobody_makes_is_not_acceptable(client1: APIClient) -> None:
+def test_an_unknown_format_is_not_acceptable(client1: APIClient) -> None:
     response = client1.get(EXPORT, headers={"Accept": "image/png"})
 
     assert (response.status_code, response["Content-Type"]) == (406, "application/json")

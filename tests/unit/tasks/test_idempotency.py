@@ -1,4 +1,4 @@
-"""Creates with an Idempotency-Key: carried out once however often they are sent, and answered alike each time."""
+"""Creates with an Idempotency-Key: executed once however often they are sent, with the same response each time."""
 
 import json
 import threading
@@ -48,7 +48,7 @@ def create(client: APIClient, body: Any = TASK, *, key: str = KEY, address: str 
 
 
 def is_replay_of(again: Any, first: Any) -> bool:
-    """Say whether an answer is the first one once more, and says so."""
+    """Return whether a response is the first one replayed, and marked as such."""
     same = (again.status_code, again.content, again.get("ETag")) == (
         first.status_code,
         first.content,
@@ -169,7 +169,7 @@ class TestAnotherRequest:
         assert create(client1, body, address=other).status_code == 422
         assert made() == (1, 1)
 
-    def test_the_key_of_somebody_else_is_another(self, client1: APIClient, client2: APIClient) -> None:
+    def test_the_key_of_another_user_is_another(self, client1: APIClient, client2: APIClient) -> None:
         mine, others = create(client1), create(client2)
 
         assert (mine.status_code, others.status_code) == (201, 201)
@@ -186,7 +186,7 @@ class TestAnotherRequest:
         assert answer.json() == {"detail": "Idempotency-Key takes 1 to 255 visible ASCII characters, such as a UUID."}
         assert made() == (0, 0)
 
-    def test_nobody_unsigned_has_a_key(self, client1: APIClient) -> None:
+    def test_an_unsigned_client_has_no_key(self, client1: APIClient) -> None:
         create(client1)
 
         assert create(APIClient()).status_code == 401
@@ -306,7 +306,7 @@ def clean() -> str:
 
 
 class Unfinished:
-    """A request with the key, sent in_another_thread, that has created its task and commits nothing until it is let."""
+    """A request with the key, sent in_another_thread, that has created its task and waits before its commit."""
 
     def __init__(self, client: APIClient) -> None:
         self.client = client
@@ -320,7 +320,7 @@ class Unfinished:
             assert self.has_created.wait(30)
 
     def end(self, *, cut: bool = False) -> list[int]:
-        """Let it commit, or lose its connection; return the status that it was answered with, if it was."""
+        """Let the request commit, or lose its connection; return the status of the response, if there was one."""
         self.is_cut = cut
         self.may_end.set()
         self.thread.join()
@@ -368,7 +368,7 @@ class TestAtOnce:
         assert create(client2).status_code == 201
         assert client1.post("/tasks/", TASK, format="json").status_code == 201
 
-    def test_a_connection_that_is_cut_has_created_nothing_and_puts_off_nobody(
+    def test_a_connection_that_is_cut_has_created_nothing_and_blocks_no_repeat(
         self, unfinished: Unfinished, client1: APIClient
     ) -> None:
         assert create(client1).status_code == 409
@@ -399,11 +399,11 @@ class TestAtOnce:
     def test_of_many_at_once_one_creates_and_the_others_are_put_off_or_answered_alike(
         self, concurrent: None, client_of: ClientOf, user1: User
     ) -> None:
-        everybody = threading.Barrier(CROWD, timeout=30)
+        all_ready = threading.Barrier(CROWD, timeout=30)
 
         def send(_number: int) -> Any:
             try:
-                everybody.wait()
+                all_ready.wait()
                 return create(client_of(user1))
             finally:
                 connection.close()

@@ -1,4 +1,4 @@
-"""Every change of a task is told once it is committed, wherever it was made."""
+"""Every change of a task sends its event once it is committed, wherever it was made."""
 
 import logging
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def test_a_creation_over_rest_is_sent_to_the_actor(client1: APIClient, sent: Sen
     assert sent() == [(task["id"], "Yangi vazifa", "user1")]
 
 
-def test_a_creation_that_is_rolled_back_is_told_to_nobody(user1: User, sent: Sent) -> None:
+def test_a_creation_that_is_rolled_back_sends_nothing(user1: User, sent: Sent) -> None:
     with transaction.atomic():
         make_task(user1)
         transaction.set_rollback(True)
@@ -90,9 +90,7 @@ def test_a_deletion_is_logged_word_for_word(user1: User, lines: Callable[[], lis
     assert lines() == [f"Vazifa o'chirildi: Yangi vazifa (ID: {task_id}, Owner: user1)"]
 
 
-def test_an_update_that_is_rolled_back_is_told_to_nobody(
-    user1: User, sent: Sent, lines: Callable[[], list[str]]
-) -> None:
+def test_an_update_that_is_rolled_back_sends_nothing(user1: User, sent: Sent, lines: Callable[[], list[str]]) -> None:
     task = make_task(user1)
     with transaction.atomic():
         task.completed = True
@@ -133,7 +131,7 @@ def test_loading_a_fixture_tells_of_nothing(user1: User, sent: Sent, lines: Call
     assert lines() == []
 
 
-def test_what_is_not_saved_is_not_told(user1: User, user2: User, sent: Sent, lines: Callable[[], list[str]]) -> None:
+def test_what_is_not_saved_is_not_sent(user1: User, user2: User, sent: Sent, lines: Callable[[], list[str]]) -> None:
     task = make_task(user1)
     task.title, task.owner, task.completed = "Saqlanmagan", user2, True
     task.save(update_fields=["completed"])

@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order, the activity log says what happened to each task."""
+"""The activity log records what happened to each task, in whatever order changes, failures and deliveries come."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ Event = tuple[str, Any]
 
 
 class Histories(RuleBasedStateMachine):
-    """Tasks and their changes, the relay, RabbitMQ's liberties, a worker; and what should have been logged."""
+    """Tasks and their changes, the relay, a RabbitMQ that reorders and repeats, a worker; and the expected log."""
 
     tasks: Bundle[int] = Bundle("tasks")
 

@@ -1,4 +1,4 @@
-"""Two at one task at the same time: whoever waits for the other acts on what the other has left."""
+"""Two concurrent changes of one task: the transaction that waits acts on what the other one has committed."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -53,11 +53,11 @@ def meanwhile(task: Task) -> Iterator[Meanwhile]:
 
 @pytest.fixture
 def handed_over(task: Task, user2: User, meanwhile: Meanwhile) -> None:
-    """Somebody gives the task to user2 at this moment."""
+    """Another transaction gives the task to user2 at this moment."""
     meanwhile(lambda: Task.objects.filter(pk=task.pk).update(owner=user2))
 
 
-def told() -> list[tuple[int | None, str, list[str]]]:
+def sent_events() -> list[tuple[int | None, str, list[str]]]:
     """Return number, actor and changed fields of each event."""
     rows = OutboxMessage.objects.order_by("sequence")
     bodies = [(row.sequence, row.actor, Message.decode(bytes(row.body)).kwargs["details"]["changes"]) for row in rows]
@@ -65,23 +65,23 @@ def told() -> list[tuple[int | None, str, list[str]]]:
 
 
 @pytest.mark.usefixtures("handed_over")
-def test_a_task_that_is_handed_over_is_deleted_and_told_of(task: Task) -> None:
+def test_a_task_that_is_handed_over_is_deleted_and_its_event_is_sent(task: Task) -> None:
     Task.objects.get(pk=task.pk).delete()
-    assert [(number, kind) for number, kind, _changes in told()] == [(2, "update"), (3, "deletion")]
+    assert [(number, kind) for number, kind, _changes in sent_events()] == [(2, "update"), (3, "deletion")]
     assert not Task.objects.exists()
 
 
 @pytest.mark.usefixtures("handed_over")
-def test_the_tasks_of_a_user_who_is_deleted_are_told_of(task: Task, user1: User) -> None:
+def test_the_tasks_of_a_user_who_is_deleted_send_their_events(task: Task, user1: User) -> None:
     user1.delete()
-    assert [(number, kind) for number, kind, _changes in told()] == [(2, "update"), (3, "deletion")]
+    assert [(number, kind) for number, kind, _changes in sent_events()] == [(2, "update"), (3, "deletion")]
 
 
 @pytest.mark.usefixtures("handed_over")
-def test_a_task_that_is_handed_over_is_changed_and_told_of(task: Task) -> None:
+def test_a_task_that_is_handed_over_is_changed_and_its_event_is_sent(task: Task) -> None:
     task.title = "Ikki"
     task.save(update_fields=["title"])
-    assert told() == [(2, "update", ["owner", "owner_id"]), (3, "update", ["title"])]
+    assert sent_events() == [(2, "update", ["owner", "owner_id"]), (3, "update", ["title"])]
 
 
 @pytest.mark.usefixtures("handed_over")
@@ -110,11 +110,11 @@ def test_a_missing_version_is_sent_again_by_one_of_two(task: Task, meanwhile: Me
     meanwhile(lambda: audit.repair(pk))
     sent, finding = audit.repair(pk)
     assert (sent, bool(finding)) == ([], False)
-    assert told() == [(2, "update", ["title"]), (3, "deletion", told()[1][2])]
+    assert sent_events() == [(2, "update", ["title"]), (3, "deletion", sent_events()[1][2])]
 
 
 def test_an_id_that_is_being_freed_goes_on_counting(task: Task, user1: User, meanwhile: Meanwhile) -> None:
     pk = task.pk
     meanwhile(task.delete)
     Task.objects.create(pk=pk, title="Yana", owner=user1)
-    assert [(number, kind) for number, kind, _changes in told()] == [(2, "deletion"), (3, "creation")]
+    assert [(number, kind) for number, kind, _changes in sent_events()] == [(2, "deletion"), (3, "creation")]

@@ -1,4 +1,4 @@
-"""Changes of many tasks at once are told of, each like a change of one."""
+"""Bulk changes of tasks send an event for each task, like changes of one task."""
 
 import logging
 import threading
@@ -33,14 +33,14 @@ def lines(caplog: pytest.LogCaptureFixture) -> Lines:
 
 @pytest.fixture
 def three(user1: User) -> list[Task]:
-    """Three tasks of user1, of whose creation nothing is left to tell."""
+    """Three tasks of user1, the messages of whose creation are gone."""
     tasks = Task.objects.bulk_create(Task(title=f"Vazifa {number}", owner=user1) for number in range(3))
     OutboxMessage.objects.all().delete()
     return tasks
 
 
 def updated(*tasks: Task, title: str | None = None) -> list[str]:
-    """Return the lines that tell of updates of these tasks of user1."""
+    """Return the expected lines for updates of these tasks of user1."""
     return [f"Vazifa yangilandi: {title or task.title} (ID: {task.pk}, Owner: user1)" for task in tasks]
 
 
@@ -62,7 +62,7 @@ def test_owners_named_by_id_cost_one_query_for_all(
         Task.objects.bulk_create(tasks)
 
 
-def test_many_that_cannot_all_be_created_are_told_to_nobody(user1: User, sent: Sent) -> None:
+def test_many_that_cannot_all_be_created_send_nothing(user1: User, sent: Sent) -> None:
     with pytest.raises(IntegrityError):
         Task.objects.bulk_create([Task(title="Bir", owner=user1), Task(title="", owner=user1)])
     assert sent() == []
@@ -214,7 +214,7 @@ def test_an_update_in_chunks_is_one_transaction(
     assert not Task.objects.filter(completed=True).exists()
 
 
-def test_many_more_than_a_chunk_are_all_updated_and_told_of_in_order(
+def test_many_more_than_a_chunk_are_all_updated_and_sent_in_order(
     user1: User, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.history.versioning.CHUNK", 7)
@@ -224,17 +224,17 @@ def test_many_more_than_a_chunk_are_all_updated_and_told_of_in_order(
 
 
 def test_an_update_says_which_fields(three: list[Task]) -> None:
-    told: list[Any] = []
+    received: list[Any] = []
 
     def remember(update_fields: Any, **kwargs: Any) -> None:
-        told.append(update_fields)
+        received.append(update_fields)
 
     post_save.connect(remember, sender=Task)
     try:
         Task.objects.filter(pk=three[0].pk).update(completed=True, description="x")
     finally:
         post_save.disconnect(remember, sender=Task)
-    assert told == [frozenset({"completed", "description"})]
+    assert received == [frozenset({"completed", "description"})]
 
 
 @pytest.mark.parametrize("batch_size", [None, 2])
@@ -245,7 +245,7 @@ def test_each_of_a_bulk_update_is_logged_once(three: list[Task], lines: Lines, b
     assert lines() == updated(*three)
 
 
-def test_a_saved_task_is_told_of_once(user1: User, sent: Sent, lines: Lines) -> None:
+def test_a_saved_task_is_sent_once(user1: User, sent: Sent, lines: Lines) -> None:
     task = Task.objects.create(title="Bir", owner=user1)
     task.completed = True
     task.save()
@@ -288,14 +288,14 @@ def test_creating_costs_postgresql_no_planning(database: str, user1: User) -> No
     assert kept == ['"tasks_task"', "outbox_outboxmessage"]
 
 
-def test_what_is_got_or_created_is_told_of_if_it_is_created(user1: User, sent: Sent, lines: Lines) -> None:
+def test_what_is_got_or_created_is_sent_if_it_is_created(user1: User, sent: Sent, lines: Lines) -> None:
     task, _created = Task.objects.get_or_create(title="Bir", owner=user1)
     Task.objects.get_or_create(title="Bir", owner=user1)
     assert sent() == [(task.pk, "Bir", "user1")]
     assert lines() == []
 
 
-def test_what_is_updated_or_created_is_told_of_once_each_time(user1: User, sent: Sent, lines: Lines) -> None:
+def test_what_is_updated_or_created_is_sent_once_each_time(user1: User, sent: Sent, lines: Lines) -> None:
     for completed in (False, True):
         task, _created = Task.objects.update_or_create({"completed": completed}, title="Bir", owner=user1)
     assert sent() == [(task.pk, "Bir", "user1")] * 2
@@ -317,7 +317,7 @@ def test_deleting_many_and_what_tells_of_them_are_one_transaction(
     assert lines() == []
 
 
-def test_the_same_update_by_two_at_once_is_told_of_once(database: str, three: list[Task], lines: Lines) -> None:
+def test_the_same_update_by_two_at_once_is_sent_once(database: str, three: list[Task], lines: Lines) -> None:
     if database == "sqlite":
         pytest.skip("an in-memory database has one connection")
     counts: list[int] = []

@@ -92,7 +92,7 @@ def test_what_is_more_than_equalities_is_read_as_well(tasks: list[Task], narrow:
 
 
 @pytest.mark.parametrize("pk", [2**31, 2**63 - 1, 2**63, 10**30])
-def test_an_id_beyond_all_ids_is_nobodys(tasks: list[Task], pk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_id_beyond_all_ids_finds_nothing(tasks: list[Task], pk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "_statements", {})
     everything = Task.objects.select_related("owner").order_by("id")
 
@@ -106,7 +106,7 @@ def test_values_are_no_part_of_a_statement(tasks: list[Task], user1: User, user2
             for start in range(3):
                 read(Task.objects.filter(owner=owner.pk, completed=completed).order_by("id"), start, start + 2)
 
-    # Two, because a truth is no parameter; on SQLite none, where statements are compiled each time.
+    # Two, because a boolean is no parameter; on SQLite none, where statements are compiled each time.
     assert len(compiled._statements.keys() - before.keys()) <= 2
 
 

@@ -1,4 +1,4 @@
-"""The ledger of counts: what PostgreSQL's triggers keep is what COUNT(*) says, whoever changes tasks and however."""
+"""The ledger of counts: what PostgreSQL's triggers keep equals COUNT(*), however tasks are changed."""
 
 import random
 import threading
@@ -247,7 +247,7 @@ class TestLedger:
             assert wrong() == []
 
     def test_writers_fold_now_and_then(self, user1: User) -> None:
-        # Each does with a chance of 1 in 128: that none of 10,000 does is what nobody will see.
+        # Each does with a chance of 1 in 128: that none of 10,000 does has a chance of 1 in 10^34.
         with transaction.atomic():
             for _ in range(10_000 // 500):
                 execute("DO $$ BEGIN FOR number IN 1..500 LOOP " + INSERT % (user1.pk, 1) + "; END LOOP; END $$")
@@ -269,7 +269,7 @@ class TestLedger:
         fold()
         assert (rows_of("tasks_count"), rows_of("tasks_count_change")) == (0, 0)
 
-    def test_nobody_waits_for_one_who_folds(self, user1: User, user2: User) -> None:
+    def test_a_transaction_that_folds_blocks_no_other(self, user1: User, user2: User) -> None:
         insert([user1])
         with transaction.atomic():
             insert([user1])
@@ -321,7 +321,7 @@ class TestLedger:
 
 
 def write(*owners: User) -> None:
-    """Change tasks of one's own, of owners that all have in common, in transactions of which some are rolled back."""
+    """Change tasks of this thread's own, whose owners all threads share, in transactions of which some roll back."""
     for round_number in range(25):
         try:
             with transaction.atomic():

@@ -212,7 +212,7 @@ NOW = '"2026-01-01T12:00:00+00:00"'
 IN_ORDER = '["created_at","id"]'
 
 
-def test_a_cursor_that_somebody_made_up_well_is_taken(owner: APIClient, task: Task) -> None:
+def test_a_well_formed_cursor_of_the_clients_own_is_taken(owner: APIClient, task: Task) -> None:
     for made_up in (f"[false,{IN_ORDER},{NOW},5]", f'[false,{IN_ORDER},"0001-01-01T00:00:00+00:00",0]'):
         assert ids(owner.get(f"{LIST}&cursor={spelt(made_up)}").json()) == [task.pk]
     late = f'[true,{IN_ORDER},"9999-12-31T23:59:59.999999+00:00",{2**63 - 1}]'

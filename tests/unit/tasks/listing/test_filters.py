@@ -1,4 +1,4 @@
-"""Lists of tasks: filtered, searched, ordered; and what means nothing is refused, not ignored."""
+"""Lists of tasks: filtered, searched, ordered; invalid values are refused, not ignored."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,9 +52,9 @@ class TestFilters:
     def test_a_username_is_matched_whole(self, titles: Titles) -> None:
         assert titles(owner_username="user") == []
 
-    @pytest.mark.parametrize("nobody", [999_999_999, 2**63 - 1])
-    def test_nobody_has_no_tasks(self, titles: Titles, nobody: int) -> None:
-        assert titles(owner=nobody) == []
+    @pytest.mark.parametrize("unknown", [999_999_999, 2**63 - 1])
+    def test_an_unknown_owner_has_no_tasks(self, titles: Titles, unknown: int) -> None:
+        assert titles(owner=unknown) == []
 
     @pytest.mark.parametrize("name", ["completed", "owner", "owner_username", "search", "ordering"])
     def test_an_empty_value_asks_for_nothing(self, titles: Titles, name: str) -> None:
@@ -67,7 +67,7 @@ class TestFilters:
     def test_filters_search_and_order_go_together(self, titles: Titles) -> None:
         assert titles(owner_username="user2", ordering="-completed") == ["d", "c"]
 
-    def test_a_parameter_that_nobody_knows_is_ignored(self, titles: Titles) -> None:
+    def test_an_unknown_parameter_is_ignored(self, titles: Titles) -> None:
         assert titles(color="red") == ["a", "b", "c", "d"]
 
 
