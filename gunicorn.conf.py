@@ -19,13 +19,13 @@ logconfig_dict = LOGGING
 graceful_timeout = 5  # seconds for requests in flight once asked to stop
 control_socket_disable = True
 
-# Django sets its workers' clock to this zone; the lines of gunicorn's master tell the same time.
+# Django sets this time zone in the workers; set here, the lines of gunicorn's master have it too.
 time_zone = os.environ["TZ"] = env.str("TIME_ZONE", "Asia/Tashkent")
 time.tzset()
 
 
-# Seconds that a thread waits for a client that stopped in the middle of a request, or that reads nothing more of its
-# answer (a stream's or an export's): without an end, as many of those as there are threads would stop the service.
+# Seconds that a thread waits for a client that stopped in the middle of a request, or that reads no more of its
+# response (a stream or an export): without a limit, as many such clients as there are threads would stop the service.
 CLIENT_TIMEOUT_SECONDS = 10
 
 
@@ -38,10 +38,10 @@ def when_ready(arbiter: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the relay with the process: one that replaced another may not wait for a request, with messages owed."""
+    """Start the relay with the process: a process that replaced another must not wait for a request to publish."""
     from actors.api.stream import process_tail
     from actors.outbox.background import background_threads
 
-    # Whoever follows the activity would otherwise keep a process that is to end until it is killed.
+    # A client that follows the activity would otherwise keep a process that is to end until it is killed.
     process_tail.is_stopping = lambda: not worker.alive
     background_threads.start()

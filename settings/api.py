@@ -19,15 +19,15 @@ def _or_off(rate: str) -> str | None:
     return None if rate == "off" else rate
 
 
-# A client behind a proxy is told apart by the address which that many trusted proxies report; 0 trusts none of them,
-# because whoever may choose the address also chooses whose limit is spent.
+# A client behind a proxy is identified by the address that so many trusted proxies report; 0 trusts none of them,
+# because a client that can choose its address also chooses whose limit it spends.
 NUM_PROXIES = env.int("NUM_PROXIES", 0)
 
 # The largest request body, in bytes. Task titles and descriptions are text: a mebibyte is a long book chapter.
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
-# Whether a change or deletion of a task has to say, by If-Match, which state of it is meant.
+# Whether a change or deletion of a task has to name the state that it means, by If-Match.
 REQUIRE_IF_MATCH = env.bool("REQUIRE_IF_MATCH", False)
 
 # How long a create with an Idempotency-Key is remembered, in hours.
@@ -36,7 +36,7 @@ IDEMPOTENCY_HOURS = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min
 # How many clients may follow the activity in each web process; each has a thread there.
 STREAM_CLIENTS = env.int("STREAM_CLIENTS", 16, validate=validate.Range(min=0))
 
-# How long a token's user is taken for what he was, in seconds; 0 asks the database at every request.
+# How long a token's user is cached, in seconds; 0 reads the user from the database at every request.
 USER_CACHE_SECONDS = env.float("USER_CACHE_SECONDS", 5.0, validate=validate.Range(min=0))
 
 REST_FRAMEWORK: dict[str, Any] = {

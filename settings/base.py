@@ -86,9 +86,9 @@ SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL",
 }
 
-# Whoever vanishes must not keep its row locks: a client that is silent in the middle of a transaction keeps them no
-# longer than an actor may run; one whose machine is gone, for half a minute; one that was killed, which PostgreSQL
-# would notice by itself only at the end of its statement, for five seconds.
+# A client that vanishes must not keep its row locks. One that is silent in the middle of a transaction keeps them for
+# half a minute longer than an actor may run; one whose machine is gone, for half a minute; one that was killed, for
+# five seconds: PostgreSQL by itself would notice only at the end of its statement.
 POSTGRESQL_SESSION = {
     "idle_in_transaction_session_timeout": f"{OUTBOX_TIME_LIMIT_MS + 30_000}ms",
     "client_connection_check_interval": "5s",
@@ -105,8 +105,8 @@ DATABASES: dict[str, Any] = {
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    # A server that cannot be reached may hang nobody, health probes least of all; one that vanishes is noticed within
-    # half a minute.
+    # A server that cannot be reached must not hang a request, least of all a health probe; one that vanishes is noticed
+    # within half a minute.
     POSTGRESQL_OPTIONS = {
         "connect_timeout": 5,  # seconds, as are the next two
         "keepalives_idle": 15,

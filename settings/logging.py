@@ -37,7 +37,7 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["terminal", "file"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # What a client did wrong is its own affair, and the access line's. ERROR is what we did wrong.
+        # A client's error is only a line of the access log. ERROR means an error of the service.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         # gunicorn gives its loggers handlers and formats of its own; here they are like all others.
@@ -48,7 +48,7 @@ LOGGING: dict[str, Any] = {
             "filters": ["quiet_addresses"],
             "propagate": True,
         },
-        # pika tells of every connection step; what matters of it reaches the log through the code that asked for it.
+        # pika logs every step of a connection; what matters of that is logged by the code that uses pika.
         "pika": {"level": "CRITICAL"},
         "httpx": {"level": "WARNING"},
     },

@@ -27,8 +27,8 @@ OUTBOX_MIN_BACKOFF_MS = env.int("MIN_BACKOFF_MS", 1_000)
 OUTBOX_MAX_BACKOFF_MS = env.int("MAX_BACKOFF_MS", 600_000)
 
 # The whole list, in the order in which `before` hooks run; `after` hooks run from its end to its start. TimeLimit
-# is last so that its deadline is lifted before the others do their work; database connections are tended around all.
-# Pipelines and callbacks are missing on purpose: they are part of the effect, and the outbox sends them.
+# is last so that its deadline is lifted before the others' `after` hooks; database connections are checked around all.
+# Pipelines and callbacks are missing on purpose: follow-ups are part of the effect, and the outbox sends them.
 DRAMATIQ_MIDDLEWARE = [
     "actors.parent_watch.EndWithMaster",
     "django_dramatiq.middleware.DbConnectionsMiddleware",
@@ -50,12 +50,12 @@ OUTBOX_RELAY_THREAD = env.bool("OUTBOX_RELAY_THREAD", True)
 OUTBOX_QUEUE_TYPE = env.str("QUEUE_TYPE", "quorum", validate=validate.OneOf(["quorum", "classic"]))
 
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
-# Seconds. How often somebody looks for what RabbitMQ has lost or given up.
+# Seconds. How often upkeep looks for messages that RabbitMQ has lost or dead-lettered.
 OUTBOX_UPKEEP_SECONDS = env.float("UPKEEP_SECONDS", 5.0, validate=_POSITIVE)
-# Seconds from one sighting of an empty queue to the next after which what is still owed is taken for lost; None is a
-# minute more than a message may sit in a worker (`actors.outbox.worker.limits`).
+# Seconds between two sightings of an empty queue after which its unsettled messages are taken for lost; None is a
+# minute more than a message may be in a worker unacknowledged (`actors.outbox.worker.limits`).
 OUTBOX_REPAIR_AFTER_SECONDS = env.float("REPAIR_AFTER_SECONDS", None, validate=_POSITIVE)
-# Seconds. RabbitMQ's `consumer_timeout`: after so long it takes back what a worker has not acknowledged.
+# Seconds. RabbitMQ's `consumer_timeout`: after so long it takes back a delivery that was not acknowledged.
 OUTBOX_CONSUMER_TIMEOUT_SECONDS = env.int("CONSUMER_TIMEOUT_SECONDS", 1_800, validate=_POSITIVE)
 
 DRAMATIQ_BROKER: dict[str, Any] = {

@@ -17,7 +17,7 @@ STORAGES = {
 STATIC_ROOT = env.path("STATIC_ROOT", VAR / "static")
 
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", True)
-# Only behind a proxy that always sets (or strips) this header may it be believed.
+# This header can be trusted only behind a proxy that always sets (or strips) it.
 if env.bool("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 31_536_000)

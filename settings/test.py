@@ -25,5 +25,5 @@ REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] = {"anon": None, "user": None}
 # Tests step a relay themselves.
 OUTBOX_RELAY_THREAD = False
 
-# A test that is about remembered users says so.
+# A test of the cache of users sets its own.
 USER_CACHE_SECONDS = 0
