@@ -4,7 +4,7 @@ import os
 
 from django.core.asgi import get_asgi_application
 
-# Whoever forgets to say which settings gets those that refuse to start with too little.
+# Without a choice of settings, those that refuse to start with less than they need.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.production")
 
 application = get_asgi_application()

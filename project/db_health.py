@@ -1,8 +1,8 @@
-"""When a kept database connection is tried before it is used: once it was idle, not before every request.
+"""Checks a persistent database connection once it was idle, not before every request.
 
 Django's `conn_health_checks` costs each request a round trip. A connection whose last request ended well, less than
-a second ago, is as good without: a database that restarts is away for longer, and one that fails in between may do so
-after a check too. The request that meets it is answered with a 503, and the connection is closed.
+a second ago, is used without a check: a database that restarts is unavailable for longer, and a connection that breaks
+in between could as well break after a check. Such a request is answered with a 503, and the connection is closed.
 """
 
 import time
@@ -15,15 +15,15 @@ TRUSTED_SECONDS = 1.0
 
 
 def note_use(**_signal: Any) -> None:
-    """Remember when this thread's connections were last good."""
+    """Record when this thread's connections last worked."""
     now = time.monotonic()
     for each in connections.all(initialized_only=True):
-        # Django forgets a connection on which something failed, and asks before the next use.
+        # Django closes a connection after an error, or checks it before the next use.
         each.good_at = now if each.connection is not None and not each.errors_occurred else 0.0  # type: ignore[attr-defined]
 
 
 def trust_recent(**_signal: Any) -> None:
-    """Spare this thread's connections the check that Django has just ordered, if they were good a moment ago."""
+    """Skip the check that Django has just ordered for this thread's connections, if they worked a moment ago."""
     now = time.monotonic()
     for each in connections.all(initialized_only=True):
         if now - getattr(each, "good_at", 0.0) < TRUSTED_SECONDS:
@@ -31,6 +31,6 @@ def trust_recent(**_signal: Any) -> None:
 
 
 def connect_signals() -> None:
-    """Hear of each request, after Django's own receivers."""
+    """Run at the start and the end of each request, after Django's own receivers."""
     request_started.connect(trust_recent, dispatch_uid="project.db_health")
     request_finished.connect(note_use, dispatch_uid="project.db_health")

@@ -1,4 +1,4 @@
-"""How log lines are written: one event, one line, whole, whoever else writes to the same file."""
+"""How log lines are written: one event is one line, written whole even if several processes write to one file."""
 
 import logging
 import os
@@ -10,20 +10,21 @@ from typing import Any
 from actors.outbox.context import current_request_id
 from actors.outbox.worker.log_buffer import Line, buffer_line, flush_lines
 
-# What a terminal or a reader of lines would take for the end of a line or a command of its own.
+# Characters that a terminal would take for a command, or a reader of lines for the end of one.
 ESCAPES = {
     code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))
 }
 
 
 class LineFormatter(logging.Formatter):
-    """Escapes control characters, so that no title can forge a line or steer a terminal. Tracebacks stay readable.
+    """Escapes control characters, so that no title can forge a line or control a terminal. Tracebacks stay readable.
 
-    What goes wrong tells in which request it did, or because of which request, where a worker does its work.
+    A warning or error ends with the id of the request in which it happened; in a worker, of the one that caused the
+    work.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        # Terminal and file have the same line: it is made once.
+        # Terminal and file get the same line: it is formatted once.
         made: dict[LineFormatter, str] = record.__dict__.setdefault("made_lines", {})
         if self not in made:
             made[self] = super().format(record)
@@ -36,13 +37,13 @@ class LineFormatter(logging.Formatter):
 
 
 def _request_id(record: logging.LogRecord) -> str:
-    # Django tells of an answer of 5xx once its middleware is done; such a record has the request with it.
+    # Django logs a 5xx response after its middleware is done; such a record carries the request.
     request = getattr(record, "request", None)
     return getattr(request, "request_id", "") or current_request_id()
 
 
 class QuietAddresses(logging.Filter):
-    """Leaves out the access lines, `METHOD /address …`, of addresses that would drown all others."""
+    """Drops the access lines, `METHOD /address …`, of addresses whose lines would bury all others."""
 
     def __init__(self, prefixes: Sequence[str]) -> None:
         super().__init__()
@@ -54,15 +55,18 @@ class QuietAddresses(logging.Filter):
 
 
 class WithoutTraceback(logging.Filter):
-    """Makes an event one line whose message says all there is to know."""
+    """Drops the traceback of an event whose message is enough."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.exc_info = None
         return True
 
 
-class GatheringHandler(logging.Handler):
-    """Mixed into a handler, to write many lines at once where a thread gathers them. A warning never waits."""
+class BufferedHandler(logging.Handler):
+    """Mixin for a handler: lines that a thread buffers (`actors.outbox.worker.log_buffer`) are written together.
+
+    A warning is written at once, after the lines that were buffered before it.
+    """
 
     terminator = "\n"
 
@@ -73,7 +77,7 @@ class GatheringHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = record, self.format(record) + self.terminator
-        except Exception:  # logging's own contract: a record that cannot be written ends nobody's work
+        except Exception:  # logging's own contract: a record that cannot be written interrupts no work
             self.handleError(record)
             return
         if record.levelno >= logging.WARNING or not buffer_line(self._write_lines, line):
@@ -81,7 +85,7 @@ class GatheringHandler(logging.Handler):
             self._write_lines([line])
 
     def _write_lines(self, lines: list[Line]) -> None:
-        self.acquire()  # gathered lines are written outside `emit`
+        self.acquire()  # buffered lines are written outside `handle`, which locks
         try:
             self.write("".join(text for _record, text in lines))
         except Exception:
@@ -90,7 +94,7 @@ class GatheringHandler(logging.Handler):
             self.release()
 
 
-class TerminalHandler(GatheringHandler, logging.StreamHandler[Any]):
+class TerminalHandler(BufferedHandler, logging.StreamHandler[Any]):
     """Writes to the process's standard error, whole lines at a time."""
 
     def write(self, text: str) -> None:
@@ -98,14 +102,14 @@ class TerminalHandler(GatheringHandler, logging.StreamHandler[Any]):
         self.flush()
 
 
-class WholeLineFileHandler(GatheringHandler, WatchedFileHandler):
-    """Appends each record, or those that were gathered, with one `write(2)`: lines of several processes never mix.
+class WholeLineFileHandler(BufferedHandler, WatchedFileHandler):
+    """Appends each record, or those that were buffered, with one `write(2)`: lines of several processes never mix.
 
     Follows the file when it is moved away (logrotate) and makes its folder if there is none.
     """
 
     def __init__(self, filename: str) -> None:
-        """Open the file, or end the process: it would serve, or work, without the log that it was told to keep.
+        """Open the file, or end the process: it would run without the log that its configuration asks for.
 
         Raises:
             SystemExit: the file cannot be written; one line says what to do.
@@ -114,7 +118,7 @@ class WholeLineFileHandler(GatheringHandler, WatchedFileHandler):
             Path(filename).parent.mkdir(parents=True, exist_ok=True)
             super().__init__(filename, encoding="utf-8")
         except OSError as error:
-            # No Exception: logging's configuration would wrap it, and hide which file it is about.
+            # Not an Exception: logging's configuration would wrap it, and hide which file it is about.
             raise SystemExit(
                 f"LOG_FILE, {filename}, cannot be written: {error.strerror}: {error.filename}. "
                 "Set it to a file that this user may write, or to nothing to log to the terminal only."
@@ -125,6 +129,6 @@ class WholeLineFileHandler(GatheringHandler, WatchedFileHandler):
         os.write(self._descriptor(), text.encode("utf-8", "backslashreplace"))
 
     def _descriptor(self) -> int:
-        # FileHandler opens late where `delay` was asked for, and after a failed reopening.
+        # The file is not open yet with `delay`, and after a failed reopening.
         self.stream = self.stream or self._open()
         return self.stream.fileno()

@@ -1,4 +1,4 @@
-"""Every route of the service, but for `health/`, which a middleware of that name answers before all others."""
+"""Every route of the service, except `health/`, which `middleware.health` answers before all others."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -1,7 +1,7 @@
-"""Who sends a request: the user of its token, who is asked of the database only every few seconds.
+"""Authenticates a request by its token, whose user is read from the database only every few seconds.
 
-Guarantee: a token is believed for no longer than it is valid, and a user who was deactivated, deleted or renamed is
-seen as such within `USER_CACHE_SECONDS`; in the process that saved or deleted him, from the commit on.
+Guarantee: a token is accepted for no longer than it is valid, and a user who was deactivated, deleted or renamed is
+seen as such within `USER_CACHE_SECONDS`; in the process that saved or deleted them, from the commit on.
 """
 
 import copy
@@ -20,24 +20,24 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.tokens import Token
 
-# With more tokens than these in so few seconds, most requests ask the database as if there were no cache.
+# With more tokens than this in `USER_CACHE_SECONDS`, most requests read from the database as without a cache.
 MAX_REMEMBERED = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """What a token was found to mean."""
+    """An examined token and its user."""
 
     user: Any
 
     token: Token
 
     until: float
-    """By the monotonic clock."""
+    """When it has to be examined again, by the monotonic clock."""
 
 
 class KnownTokens:
-    """The tokens that this process has seen in the last seconds. Safe from any thread."""
+    """The tokens that this process has examined in the last seconds. Thread-safe."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._known: dict[bytes, Known] = {}
@@ -45,8 +45,8 @@ class KnownTokens:
         self._wall = wall
 
     def find(self, raw: bytes, examine: Callable[[bytes], tuple[Any, Token]]) -> tuple[Any, Token]:
-        """Return the user and the token, from memory or by examination; each caller has a user of its own."""
-        # Whoever is examining an old user while this is emptied remembers him where nobody looks any more.
+        """Return the user and the token, from memory or by `examine`; each caller gets a user of its own."""
+        # `forget` replaces the dictionary: a thread that has read a user before the change stores it in the old one.
         known = self._known
         found = known.get(raw)
         if found is not None and found.until > self._clock() and found.token["exp"] > self._wall():
@@ -58,11 +58,11 @@ class KnownTokens:
         return user, token
 
     def forget(self) -> None:
-        """Believe nobody without asking."""
+        """Have every token examined again."""
         self._known = {}
 
     def on_change(self, using: str, **_signal: Any) -> None:
-        """Forget all, because some user has changed; and again when others can see that."""
+        """Forget all tokens because a user has changed; and again on commit, when the change is visible."""
         self.forget()
         transaction.on_commit(self.forget, using=using, robust=True)
 
@@ -73,7 +73,7 @@ for changed in (post_save, post_delete):
 
 
 def _copy(user: Any) -> Any:
-    """Return the same as `copy.copy`, for a quarter of the time: every request has it done."""
+    """Return the same as `copy.copy`, in a quarter of its time: every request makes a copy."""
     made = user.__class__.__new__(user.__class__)
     made.__dict__.update(user.__dict__)
     made._state = copy.copy(user._state)
@@ -82,13 +82,13 @@ def _copy(user: Any) -> Any:
 
 
 class TokenAuthentication(JWTAuthentication):
-    """simplejwt's, which checks the signature and asks for the user, once every `USER_CACHE_SECONDS` a token."""
+    """simplejwt's check of the signature and read of the user, once every `USER_CACHE_SECONDS` for each token."""
 
     def authenticate(self, request: Request) -> tuple[Any, Token] | None:
         """Return the user and the token; None if the request has no token.
 
         Raises:
-            AuthenticationFailed, InvalidToken: the token is none, or nobody's any more.
+            AuthenticationFailed, InvalidToken: the token is invalid, or its user is inactive or gone.
         """
         header = self.get_header(request)
         raw = self.get_raw_token(header) if header is not None else None
@@ -102,7 +102,7 @@ class TokenAuthentication(JWTAuthentication):
 
 
 def gone(request: Request) -> AuthenticationFailed | None:
-    """Return what to answer if the user of a request has been deleted since he was last asked for."""
+    """Return the error to answer with if the request's user was deleted after the last read of them, else None."""
     user = request.user
     if not user.is_authenticated or get_user_model().objects.filter(pk=user.pk).exists():
         return None

@@ -1,4 +1,4 @@
-"""Errors as clients see them: JSON with a `detail`, in their language, and never a traceback."""
+"""Errors as clients see them: JSON with a `detail`, in the client's language, and never a traceback."""
 
 import logging
 from typing import Any
@@ -30,15 +30,15 @@ class DatabaseUnavailable(APIException):
 
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer `error` as DRF does, and a database that is away with 503."""
+    """Answer `error` as DRF does, and an unavailable database with 503."""
     if isinstance(error, Http404):
         error = NotFound()  # Django's own text names the model, in English
     if isinstance(error, UnreadablePostError):
-        error = ParseError()  # the client stopped in the middle: no fault of ours
+        error = ParseError()  # the client broke off its request: not an error of the service
     if isinstance(error, (InterfaceError, OperationalError)):
         logger.error("database unavailable", exc_info=error)
         error = DatabaseUnavailable()
-        # The page that browsers get asks the database for its user again.
+        # The browsable API would read the user from the database again.
         request: Request = context["request"]
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     if isinstance(error, IntegrityError) and (refusal := gone(context["request"])) is not None:
@@ -48,12 +48,12 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
-    """Answer what Django itself refuses: a host it does not serve, more fields than any form has."""
+    """Answer a request that Django itself refuses: for an unknown host, or with more fields than any form has."""
     return JsonResponse({"detail": ParseError.default_detail}, status=400)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    """Answer an address that leads nowhere, perhaps for want of its last slash."""
+    """Answer an unknown address; say so if only its last slash is missing."""
     detail = _("Not found.")
     if request.resolver_match is None and is_valid_path(f"{request.path_info}/"):
         detail = _("Not found. The address ends with a slash: %(address)s.") % {"address": f"{request.path}/"}
@@ -61,5 +61,5 @@ def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    """Answer an error of our own, which the log tells of."""
+    """Answer an error of the service, whose traceback is in the log."""
     return JsonResponse({"detail": APIException.default_detail}, status=500)

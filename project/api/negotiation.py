@@ -11,7 +11,7 @@ ANYTHING = "*/*"
 
 
 class Negotiation(DefaultContentNegotiation):
-    """DRF's, which takes media types apart, also for clients that take anything or ask for what comes first anyway."""
+    """DRF's negotiation, without its parsing of media types if a client accepts anything or just the first one."""
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
@@ -24,7 +24,7 @@ class Negotiation(DefaultContentNegotiation):
 
     def _takes(self, renderer: Any, request: Request) -> bool:
         accepted = request.META.get("HTTP_ACCEPT", ANYTHING)
-        # Most requests have no query, which need not be taken apart then.
+        # Most requests have no query string, and need no parsing of it.
         is_overridden = bool(request.META.get("QUERY_STRING")) and (
             self.settings.URL_FORMAT_OVERRIDE in request.query_params
         )

@@ -9,7 +9,7 @@ from rest_framework.parsers import JSONParser
 
 
 class SafeJSONParser(JSONParser):
-    """JSON, with nesting too deep to read answered as bad input: Python reports it as no ValueError."""
+    """JSON. Nesting too deep to parse is bad input too, though Python does not raise a ValueError for it."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None

@@ -22,7 +22,7 @@ LIST, TASK, BULK, STREAM = "/tasks/", "/tasks/{id}/", "/tasks/bulk/", "/activity
 
 
 class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]  # drf-spectacular finds it by being made
-    """Our way to check a token, documented as simplejwt's: to a client it is the same."""
+    """Documents `TokenAuthentication` as simplejwt's own: to a client it is the same."""
 
     target_class = "project.api.authentication.TokenAuthentication"
 

@@ -1,6 +1,7 @@
-"""How much a client may ask for.
+"""How many requests a client may make.
 
-Guarantee: a cache that is away costs the limits, never the service. Requests are let through uncounted, and logged.
+Guarantee: while the cache is unavailable there are no limits, but the service goes on: each request is let through
+uncounted, and a warning is logged.
 """
 
 import logging
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class LenientThrottle(throttling.SimpleRateThrottle):
-    """Throttle that lets a request through when there is no cache to count it in."""
+    """Throttle that lets a request through while the cache that would count it is unavailable."""
 
     def allow_request(self, request: Request, view: "APIView") -> bool:
         try:
@@ -35,5 +36,5 @@ class UserRateThrottle(LenientThrottle, throttling.UserRateThrottle):
     """Counts signed-in users, by user."""
 
     def get_cache_key(self, request: Request, view: "APIView") -> str | None:
-        # DRF's own counts everybody else too, by address: a limit for users would then keep people from signing in.
+        # DRF's own counts unsigned clients too, by address: a limit for users would then keep people from signing in.
         return super().get_cache_key(request, view) if request.user.is_authenticated else None

@@ -1,4 +1,4 @@
-"""Tokens, where simplejwt alone would answer 500."""
+"""The refresh of tokens, where simplejwt alone would answer 500."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 
 class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
-    """Refuses the token of a user who is no more as it does that of an inactive one."""
+    """Refuses the token of a deleted user as it does that of an inactive one."""
 
     refresh = serializers.CharField(write_only=True)
 

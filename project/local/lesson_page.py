@@ -1,6 +1,6 @@
 """Runs the commands of docs/uz/dars-14.md as they stand there, against a running stack.
 
-Guarantee: what a reader of the page pastes is what the demo has run; only address and task id are another's.
+Guarantee: the demo runs what a reader of the page pastes; only the address and the task's id differ.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The whole service on this machine: a private RabbitMQ node, the web server and the workers, all supervised.
 
-`manage.py up` runs it for a person, `manage.py demo` walks through it, the integration tests lean on it.
+`manage.py up`, `manage.py demo` and the integration tests run it.
 Guarantee: a stack that failed to start, and one that was stopped, leaves no process behind.
 """
 
@@ -37,16 +37,16 @@ Report = Callable[[str], None]
 
 @dataclass(kw_only=True)
 class Stack(StartedWithin):
-    """Everything that answers a request and does its background work, on loopback."""
+    """RabbitMQ, the web server and the workers, on loopback."""
 
     directory: Path
-    """Where the logs of what runs are kept."""
+    """Where the programs' logs are kept."""
 
     port: int
     """The web server's."""
 
     rabbitmq: PrivateRabbitmq | None = None
-    """The node to run; without one, `rabbitmq_url` says whose is used."""
+    """The node to run; if None, the broker at `rabbitmq_url` is used."""
 
     rabbitmq_url: str = ""
 
@@ -90,7 +90,7 @@ class Stack(StartedWithin):
             raise
 
     def stop(self) -> None:
-        """Stop everything, the workers with what they have begun done."""
+        """Stop everything; the workers finish what they have begun."""
         self.supervisor.stop()
 
     def manage(self, *arguments: str) -> str:
@@ -125,7 +125,7 @@ class Stack(StartedWithin):
         console_log.unlink(missing_ok=True)
         self.supervisor.start_program("epmd")
         self.supervisor.start_program("rabbitmq")
-        # A node that ends is started again, by supervisord: that it runs does not mean that it got anywhere.
+        # supervisord restarts a node that ends: only the same process id means that this start goes on.
         pid = self.supervisor.pid("rabbitmq")
         rabbitmq.wait_until_ready(still_running=lambda: self.supervisor.pid("rabbitmq") == pid, console_log=console_log)
 

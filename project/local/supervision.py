@@ -56,8 +56,8 @@ password = {password}
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
 
-# Started when told to, and started again whenever it ends: supervisord would give up after a few quick ends, such as
-# those of a worker that is killed as it boots. Each makes it wait a second longer.
+# Started on request, and restarted whenever it ends: supervisord would give up after a few quick ends, such as those of
+# a worker that is killed as it boots. Each end makes it wait a second longer.
 PROGRAM_SECTION = """
 [program:{program.name}]
 command = {command}
@@ -93,11 +93,11 @@ class SupervisedProgram:
     stop_timeout_seconds: float
 
     log: Path | None = None
-    """Where its output goes; with what is worth showing to whoever watches, if None."""
+    """The file for its output; if None, the `Supervisor.output` that the user is shown."""
 
 
 class Supervisor:
-    """supervisord, in a session of its own, spoken to over a private socket."""
+    """supervisord, in a session of its own, controlled over a private socket."""
 
     def __init__(
         self, groups: Mapping[str, Sequence[SupervisedProgram]], *, directory: Path, environment: Mapping[str, str]
@@ -105,7 +105,7 @@ class Supervisor:
         """Prepare to run programs in named groups, the last of which is stopped first; logs go to `directory`.
 
         Raises:
-            ServerFailedToStart: a path or an argument is one that supervisord cannot be told.
+            ServerFailedToStart: supervisord's configuration cannot hold a path or an argument.
         """
         require_plain_words(
             str(directory), *itertools.chain.from_iterable(map(_words, itertools.chain(*groups.values())))
@@ -118,7 +118,7 @@ class Supervisor:
 
     @property
     def output(self) -> Path:
-        """The file that everything worth showing is appended to."""
+        """The file to which supervisord and the programs without a log of their own write."""
         return self.directory / "output.log"
 
     def start(self) -> None:
@@ -231,7 +231,7 @@ def require_plain_words(*words: str) -> None:
 
 
 def wait_for_predecessor(directory: Path) -> None:
-    """Wait until the programs of an earlier supervisor with this directory have ended, which `kill -9` leaves to them.
+    """Wait until the programs of an earlier supervisor in this directory have ended: `kill -9` leaves that to them.
 
     Raises:
         ServerFailedToStart: they do not end.
@@ -241,7 +241,7 @@ def wait_for_predecessor(directory: Path) -> None:
     except (FileNotFoundError, ValueError):
         return
     if booted_at != f"{psutil.boot_time():.0f}":
-        return  # whatever has that number now is something else
+        return  # since a reboot that number belongs to other processes
     if not wait_until(lambda: not session_members(int(session)), timeout_seconds=PREDECESSOR_TIMEOUT_SECONDS):
         raise ServerFailedToStart(f"Programs of the last run are still there (ps -s {session}): end them first.")
 

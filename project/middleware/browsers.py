@@ -1,6 +1,6 @@
-"""What only browsers need: sessions, the user of one, messages. Who comes to the API with a token is spared it.
+"""Sessions, the user of a session, and messages: for browsers only. API requests with a token skip them.
 
-Guarantee: such a request is its token's or nobody's: authentication never falls back to a session.
+Guarantee: a request with a token is authenticated by that token or not at all, never by a session.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def has_token(request: HttpRequest) -> bool:
 
 
 class ForBrowsers(MiddlewareMixin):
-    """Mixed into a middleware that is to act where there is no token."""
+    """Mixin for a middleware: requests with a token skip it."""
 
     def __call__(self, request: HttpRequest) -> Any:
         return self.get_response(request) if has_token(request) else super().__call__(request)

@@ -1,4 +1,4 @@
-"""HEAD: the headers that GET would have, Content-Length among them, and no body for the web server to throw away."""
+"""HEAD: the headers of GET, Content-Length among them, and no body that the web server would have to discard."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 
 class BodilessHead:
-    """Middleware, the first of all, so that what any other answers goes through it."""
+    """Middleware, the first of all, so that it sees the responses of all others."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -21,7 +21,7 @@ class BodilessHead:
 
 def _empty(response: HttpResponseBase) -> None:
     if isinstance(response, StreamingHttpResponse):
-        response.streaming_content = ()  # what it would have streamed is closed with the response
+        response.streaming_content = ()  # the original stream is closed with the response
     elif isinstance(response, HttpResponse):
         response.headers.setdefault("Content-Length", str(len(response.content)))
         response.content = b""

@@ -1,6 +1,6 @@
-"""Health for whoever routes traffic: is the process alive, can it serve?
+"""Health probes for load balancers and orchestrators: is the process alive, can it serve?
 
-RabbitMQ is not asked: whether it is up decides when work is done, not whether a request can be answered.
+RabbitMQ is not probed: whether it is up decides when work is done, not whether a request can be answered.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,9 @@ PROBES = {"/health/live/": live, "/health/ready/": ready}
 
 
 class HealthProbes:
-    """Middleware, before any that looks at the host: answers probes for whatever host, over http and https alike.
+    """Middleware, before any that checks the host: answers probes for any host, over http and https alike.
 
-    Kubernetes and load balancers ask a bare IP address, which ALLOWED_HOSTS cannot know.
+    Kubernetes and load balancers probe a bare IP address, which ALLOWED_HOSTS cannot know.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

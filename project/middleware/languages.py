@@ -1,4 +1,4 @@
-"""In which language a client is answered."""
+"""The language in which a client is answered."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from django.utils.cache import patch_vary_headers
 
 
 class Languages(LocaleMiddleware):
-    """Django's middleware, which also looks for languages in addresses: ours have none."""
+    """Django's middleware without its look for a language in the address: addresses here have none."""
 
     def process_request(self, request: HttpRequest) -> None:
         language = translation.get_language_from_request(request)

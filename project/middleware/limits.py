@@ -1,7 +1,7 @@
-"""Turns away what no view should have to read: bodies that are too large, and text in encodings other than UTF-8.
+"""Refuses, before a view reads them, bodies that are too large or of unknown length, and encodings other than UTF-8.
 
-Django's own limit covers forms only: DRF's parsers read the request as a stream, whatever its size. And a body sent in
-chunks, without a length, Django takes for an empty one.
+Django's own limit covers forms only: DRF's parsers read the request as a stream, whatever its size. And Django takes a
+chunked body, which has no length, for an empty one.
 """
 
 import re

@@ -1,9 +1,10 @@
-"""Frees a request of the API as soon as it is answered, instead of leaving it to the garbage collector.
+"""Frees an API request as soon as it is answered, instead of leaving it to the garbage collector.
 
-A view, its request, its answer and the handlers that Django REST Framework binds to the view hold one another: ninety
-objects a request that reference counts never free. The collector then runs every seven requests, and now and then
-through all that the process has, for a twentieth of a second (docs/decisions/0017-what-a-request-is-spared.md).
-What browsers and the schema are given has more cycles, of templates and forms; those stay the collector's.
+A view, its request, its response and the handlers that Django REST Framework binds to the view refer to one another:
+ninety objects a request that reference counting never frees. The collector then runs every seven requests, and now and
+then over all objects of the process, for a twentieth of a second
+(docs/decisions/0017-what-a-request-is-spared.md).
+Responses for browsers and the schema have more cycles, of templates and forms; those are left to the collector.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BrokenCycles:
-    """Middleware that lets go of the view once the answer is rendered: nothing asks for it afterwards."""
+    """Middleware that clears the view's references once the response is rendered: nothing reads them afterwards."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -30,13 +31,13 @@ class BrokenCycles:
         self, request: HttpRequest, response: "SimpleTemplateResponse"
     ) -> "SimpleTemplateResponse":
         if isinstance(response, Response):
-            response.add_post_render_callback(_let_go)
+            response.add_post_render_callback(_clear_references)
         return response
 
 
-def _let_go(response: Response) -> None:
+def _clear_references(response: Response) -> None:
     context = getattr(response, "renderer_context", None)
-    if context is None:  # it comes from Django's cache, rendered long ago
+    if context is None:  # from Django's cache, rendered earlier
         return
     vars(context["view"]).clear()
     context["request"].parser_context.clear()

@@ -1,7 +1,8 @@
-"""Gives each request an id, and says of everything sent meanwhile in which request and by whom it was caused.
+"""Gives each request an id, and records on every message sent meanwhile which request and which user caused it.
 
-Guarantee: the id is in the answer's `X-Request-ID`, in the log's lines about it and in what workers do because of it;
-one that a client or proxy proposes is kept if it is short and plain. `actors.outbox.context` carries it on.
+Guarantee: the id is in the response's `X-Request-ID`, in the log's lines about the request and in what workers do
+because of it. An id that a client or proxy proposes is kept if it is short and plain. `actors.outbox.context` carries
+it on.
 """
 
 import re
@@ -16,12 +17,12 @@ from actors.outbox.context import Context, sent_during
 
 HEADER = "X-Request-ID"
 VARIABLE = "HTTP_X_REQUEST_ID"
-# Fits the column, and can be neither two lines of a log nor two headers.
+# Fits the column, and cannot forge a second log line or header.
 WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,99}")
 
 
 class RequestOrigin:
-    """Middleware, outside all that may answer in a view's place: what they answer bears an id too."""
+    """Middleware, outside all that may answer in a view's place, so that their responses have an id too."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -29,7 +30,7 @@ class RequestOrigin:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request_id = request_id_of(request)
         request.request_id = request_id  # type: ignore[attr-defined]
-        # DRF finds out inside the view who the user is, and sets it on this request: it is asked at each send.
+        # DRF authenticates inside the view, and sets the user on this request: so the user is read at each send.
         with sent_during(request_id, ask=partial(_context_of, request, request_id)):
             response = self.get_response(request)
         response.headers[HEADER] = request_id
@@ -37,8 +38,8 @@ class RequestOrigin:
 
 
 def request_id_of(request: HttpRequest) -> str:
-    """Return the id that came with the request, or a new one in place of none and of garbage."""
-    # Not `request.headers`: to ask it for one it takes all of them apart.
+    """Return the id that came with the request, or a new one if there was none or it is malformed."""
+    # Not `request.headers`, which parses all headers to return one.
     proposed = request.META.get(VARIABLE, "")
     return proposed if WELL_FORMED.fullmatch(proposed) else uuid4().hex
 

@@ -1,6 +1,6 @@
-"""Addresses that lead nowhere, and those that lack their last slash.
+"""Unknown addresses, and those that lack their last slash.
 
-Guarantee: a program is answered in JSON, in development too, and no write is redirected, which would cost its body.
+Guarantee: a program is answered in JSON, in development too; no write is redirected, because that would lose its body.
 """
 
 from django.http import Http404, HttpRequest
@@ -11,7 +11,7 @@ from project.api.errors import not_found
 
 
 class Addresses(CommonMiddleware):
-    """Django's CommonMiddleware, which alone would answer programs with pages for people."""
+    """Django's CommonMiddleware, which alone would answer programs with HTML, and redirect writes."""
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)

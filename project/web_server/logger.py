@@ -1,7 +1,7 @@
-"""The web server's own log: a short line for a request if that is wanted, and no work at all if not.
+"""The web server's log: a short line for each request if the access log is on, and no work at all if it is off.
 
-Its lines are like all others (`settings/logging.py`): gunicorn's format takes apart the whole request and its
-environment before anybody asks whether the line is written, a fifth to a third of what it costs to serve one.
+Its lines have the form of all others (`settings/logging.py`). gunicorn's own access log would take apart the request
+and its environment before it checks whether the line is written: a fifth to a third of what a request costs.
 """
 
 import logging
@@ -16,7 +16,7 @@ REQUEST_ID = "x-request-id"
 
 
 class WebLogger(Logger):
-    """gunicorn's logger, but for the form of two kinds of line."""
+    """gunicorn's logger, with two kinds of line in a form of their own."""
 
     def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: timedelta) -> None:
         if not self.access_log.isEnabledFor(logging.INFO):
@@ -33,7 +33,7 @@ class WebLogger(Logger):
 
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
         if isinstance(sys.exc_info()[1], BlockingIOError):
-            # The sockets' own time limit (`gunicorn.conf.py`). No fault of ours, and nothing to be read in a traceback.
+            # The sockets' time limit (`gunicorn.conf.py`): not an error of the service, and a traceback would not help.
             self.error_log.info("A client neither sent nor read anything for too long: its connection is closed")
         else:
             super().exception(msg, *args, **kwargs)

@@ -1,8 +1,7 @@
-"""gunicorn's threaded worker, in which a client that does not hang up keeps no other waiting, and one that asks again
-at once is answered by the thread that it has.
+"""gunicorn's threaded worker; a client that does not hang up delays no other, and repeated requests keep their thread.
 
-Guarantee: the thread that accepts connections and hands out requests never waits for a client. `gunicorn.conf.py` says
-how long the thread of a request does.
+Guarantee: the main thread, which accepts connections and hands out requests, never waits for a client.
+`gunicorn.conf.py` limits how long the thread of a request does.
 """
 
 import select
@@ -16,14 +15,14 @@ LINGER_MS = 5
 
 
 class Worker(ThreadWorker):
-    """Ends connections where their requests were answered, in threads of which there are many.
+    """Closes each connection in the thread that answered its request.
 
-    gunicorn's own ends them in the one thread that does all else, and waits up to two seconds for the other end: four
-    clients that had asked for `Connection: close` and held on stopped a process for eight.
+    gunicorn closes connections in its main thread, and waits up to two seconds for the other end: four clients that had
+    asked for `Connection: close` and did not hang up stopped a process for eight seconds.
 
-    And it has a thread stay for a moment with the connection that it has answered, as long as others are free: a client
-    with one request after the other is served without the thread that does all else, which takes a fifth of a
-    request's cost.
+    A thread also waits a moment (`LINGER_MS`) for the next request on the connection that it has answered, unless
+    requests wait for a thread or half of the threads linger already. A client that sends one request after another is
+    then served without the way through the main thread, which is a fifth of a request's cost.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,14 +34,14 @@ class Worker(ThreadWorker):
         while result is True and self._asks_again(conn):
             result = super().handle(conn)
         if not result:
-            # An answer that was broken off has closed its socket already.
+            # A response that broke off has closed its socket already.
             with suppress(OSError):
                 conn.close(graceful=True)
             conn.close = _close_no_more
         return result
 
     def _asks_again(self, conn: TConn) -> bool:
-        """Say whether the next request comes at once; nobody waits for it while others wait for a thread."""
+        """Return whether the next request comes at once; do not wait for it while others wait for a thread."""
         if not self.alive or self.tpool._work_queue.qsize() or not self._places.acquire(blocking=False):
             return False
         try:
@@ -54,4 +53,4 @@ class Worker(ThreadWorker):
 
 
 def _close_no_more(graceful: bool = False) -> None:
-    """Stand in for the close of a connection that is closed."""
+    """Replace the `close` of a connection that is closed already."""

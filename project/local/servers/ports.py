@@ -72,7 +72,7 @@ def _can_bind(port: int) -> bool:
 
 
 def _answers(port: int) -> bool:
-    # Where a listener on 0.0.0.0 does not prevent a bind to 127.0.0.1 (macOS), only a connection tells.
+    # Where a listener on 0.0.0.0 does not prevent a bind to 127.0.0.1 (macOS), only a connection shows it.
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOOPBACK, port)) == 0

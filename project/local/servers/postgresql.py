@@ -167,7 +167,7 @@ class PrivatePostgresql(StartedWithin):
         self.remove_data_kept_elsewhere()
 
     def remove_data_kept_elsewhere(self) -> None:
-        """Delete the data if they had to be put outside `directory`, where nobody else would delete them."""
+        """Delete the data if they had to be put outside `directory`, where nothing else would delete them."""
         if self._elsewhere.is_symlink():
             shutil.rmtree(self._elsewhere.resolve(), ignore_errors=True)
             self._elsewhere.unlink()

@@ -1,7 +1,7 @@
 """Finds PostgreSQL on this machine, or fetches it without root.
 
-An installed one comes first, then Debian's packages unpacked in a cache directory. Whoever gets an `Installation` can
-run a server from it (`postgresql`).
+An installed one comes first, then Debian's packages unpacked in a cache directory. `postgresql` runs a server from an
+`Installation`.
 """
 
 import re

@@ -54,7 +54,7 @@ class Program:
     working_directory: Path
 
     account: Account | None = None
-    """Whom root runs the program as; its starter, if None."""
+    """The account that root runs the program as; if None, it runs as the user who starts it."""
 
     stop_signal: signal.Signals = signal.SIGTERM
 

@@ -267,6 +267,6 @@ class PrivateRabbitmq(StartedWithin):
             "ERL_EPMD_PORT": str(self.epmd_port),
             # Every Erlang that is started, the tools included, stays on loopback and starts no epmd of its own.
             "ERL_AFLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
-            # A dump of a failed start takes seconds and helps nobody: the log says why.
+            # A dump of a failed start takes seconds and is of no use: the log says why.
             "ERL_CRASH_DUMP_SECONDS": "0",
         }

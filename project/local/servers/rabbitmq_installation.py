@@ -1,7 +1,7 @@
 """Finds RabbitMQ on this machine, or fetches it without root.
 
-An installed one comes first, then Debian's packages unpacked in a cache directory. Whoever gets an `Installation` can
-run a node from it (`rabbitmq`); nobody gets one that lacks a program.
+An installed one comes first, then Debian's packages unpacked in a cache directory. `rabbitmq` runs a node from an
+`Installation`, which has every program that a node needs.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Lets root run a program that refuses to be run by root, as an account without privileges.
 
-An ordinary user needs none of this: such a program runs as whoever starts it.
+An ordinary user needs none of this: the program runs as that user.
 """
 
 import os

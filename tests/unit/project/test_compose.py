@@ -1,6 +1,6 @@
-"""What a container engine would find out late: docker-compose.yml and the Dockerfile name only what exists.
+"""docker-compose.yml and the Dockerfile name only what exists, which a container engine would find out late.
 
-No engine is needed: the files are parsed, and what they say is held against the code.
+No engine is needed: the files are parsed, and compared with the code.
 """
 
 import importlib.util
@@ -211,7 +211,7 @@ def test_every_health_check_asks_an_address_that_exists(code: str) -> None:
     assert path in PROBES
 
 
-# What it is told
+# What is configured
 
 
 @pytest.mark.parametrize("service", OURS)

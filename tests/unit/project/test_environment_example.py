@@ -1,4 +1,4 @@
-"""`.env.example` is the list of all that can be set: complete, true about defaults, and harmless when copied."""
+"""`.env.example` lists all that can be set: complete, with the right defaults, and without effect when copied."""
 
 import ast
 import json
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / ".env.example"
 READERS = [*sorted((ROOT / "settings").glob("*.py")), ROOT / "gunicorn.conf.py"]
 
-# Read by docker-compose.yml and by django_dramatiq's `rundramatiq`, not by code of ours.
+# Read by docker-compose.yml and by django_dramatiq's `rundramatiq`, not by the service's own code.
 READ_BY_OTHERS = {"POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "DRAMATIQ_NPROCS", "DRAMATIQ_NTHREADS", "PORT"}
 
 # What production refuses to start without.

@@ -1,4 +1,4 @@
-"""Log lines: whole, one for each event, whatever a title holds and however many processes write."""
+"""Log lines: whole, one for each event, whatever a title contains and however many processes write."""
 
 import logging
 import multiprocessing
@@ -64,9 +64,9 @@ def test_a_traceback_keeps_its_lines() -> None:
     try:
         raise ValueError("wrong")
     except ValueError as error:
-        told = record("failed")
-        told.exc_info = (ValueError, error, error.__traceback__)
-    assert LineFormatter().format(told).splitlines()[-1] == "ValueError: wrong"
+        failure = record("failed")
+        failure.exc_info = (ValueError, error, error.__traceback__)
+    assert LineFormatter().format(failure).splitlines()[-1] == "ValueError: wrong"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path: Path, command
     assert line.startswith(f"LOG_FILE, {log}, cannot be written: Is a directory: {log}. Set it to ")
 
 
-def test_a_full_disk_ends_nobodys_work(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_interrupts_no_work(capsys: pytest.CaptureFixture[str]) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
@@ -136,7 +136,7 @@ def test_a_full_disk_ends_nobodys_work(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[tuple[logging.Logger, Path, StringIO]]:
-    """A logger that writes to a file and to a terminal, as ours do."""
+    """A logger that writes to a file and to a terminal, as the service's do."""
     file, terminal = WholeLineFileHandler(str(tmp_path / "debug.log")), TerminalHandler(StringIO())
     logger = logging.Logger("both", logging.INFO)
     for handler in (file, terminal):
@@ -146,7 +146,7 @@ def both(tmp_path: Path) -> Iterator[tuple[logging.Logger, Path, StringIO]]:
     file.close()
 
 
-def test_lines_that_are_gathered_are_written_at_once(both: tuple[logging.Logger, Path, StringIO]) -> None:
+def test_lines_that_are_buffered_are_written_at_once(both: tuple[logging.Logger, Path, StringIO]) -> None:
     logger, file, terminal = both
     with buffered_lines():
         logger.info("a\nb")
@@ -157,7 +157,7 @@ def test_lines_that_are_gathered_are_written_at_once(both: tuple[logging.Logger,
     assert file.read_text() == terminal.getvalue() == "a\\nb\nc\nd\n"
 
 
-def test_a_warning_waits_for_nobody_and_overtakes_nothing(both: tuple[logging.Logger, Path, StringIO]) -> None:
+def test_a_warning_is_written_at_once_and_overtakes_nothing(both: tuple[logging.Logger, Path, StringIO]) -> None:
     logger, file, terminal = both
     with buffered_lines():
         logger.info("before")
@@ -167,7 +167,7 @@ def test_a_warning_waits_for_nobody_and_overtakes_nothing(both: tuple[logging.Lo
     assert file.read_text() == terminal.getvalue() == "before\nnow\nafter\n"
 
 
-def test_a_full_disk_keeps_no_gathered_line_from_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_keeps_no_buffered_line_from_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
@@ -180,7 +180,7 @@ def test_a_full_disk_keeps_no_gathered_line_from_the_terminal(capsys: pytest.Cap
     assert "No space left on device" in capsys.readouterr().err
 
 
-def test_a_line_that_cannot_be_made_ends_nobodys_work(
+def test_a_line_that_cannot_be_formatted_interrupts_no_work(
     both: tuple[logging.Logger, Path, StringIO], capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger, file, _terminal = both

@@ -1,4 +1,4 @@
-"""The code of docs/new-actor.md does what the page says: it is run from there."""
+"""The code of docs/new-actor.md is run from the page, and does what the page says."""
 
 import inspect
 import re

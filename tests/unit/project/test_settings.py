@@ -1,4 +1,4 @@
-"""Settings: development needs nothing, production says at once all that it lacks, nothing is guessed."""
+"""Settings: development needs nothing, production names all missing variables at once, nothing is guessed."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def test_variables_come_from_an_env_file_and_those_of_the_process_win(tmp_path_f
 
 
 @pytest.mark.integration
-def test_whoever_vanishes_does_not_hold_its_locks_for_ever(postgresql: PrivatePostgresql) -> None:
+def test_a_client_that_vanishes_does_not_keep_its_locks_for_ever(postgresql: PrivatePostgresql) -> None:
     code = "from django.db import connection; cursor = connection.cursor();"
     for name in ("idle_in_transaction_session_timeout", "client_connection_check_interval", "tcp_keepalives_idle"):
         code += f"cursor.execute('SHOW {name}'); print(*cursor.fetchone());"

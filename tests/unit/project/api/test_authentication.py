@@ -1,4 +1,4 @@
-"""Remembered users: asked for once every few seconds, and never believed for longer than that."""
+"""The cache of users: read once every few seconds, and never trusted for longer than that."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Errors: JSON with a `detail`, no traceback, and a database that is away is nobody's fault."""
+"""Errors: JSON with a `detail`, no traceback, and a 503 while the database is unavailable."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The front door: `/` says where everything is, to people and to programs."""
+"""The root, `/`, links to everything else, for people and for programs."""
 
 import pytest
 from django.test import Client
@@ -20,7 +20,7 @@ PLACES = {
 }
 
 
-def test_a_program_is_told_where_everything_is() -> None:
+def test_a_program_gets_links_to_everything() -> None:
     response = APIClient().get("/")
 
     assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""The OpenAPI schema and its pages: without a warning, with every error, from nobody's servers but ours."""
+"""The OpenAPI schema and its pages: without a warning, with every error, and served without any other host."""
 
 import re
 from html.parser import HTMLParser
@@ -59,14 +59,14 @@ def test_an_operation_names_every_status_that_it_can_answer(path: str, method: s
 
 @pytest.mark.parametrize(("path", "method", "_statuses"), OPERATIONS)
 @pytest.mark.parametrize("status", ["429", "503"])
-def test_where_a_client_is_to_come_again_it_is_told_when(
+def test_where_a_client_is_to_come_again_it_is_documented_when(
     path: str, method: str, _statuses: object, status: str
 ) -> None:
     assert "Retry-After" in openapi()["paths"][path][method]["responses"][status]["headers"]
 
 
 @pytest.mark.parametrize("path", ["/tasks/", "/tasks/bulk/"])
-def test_a_client_whose_first_try_still_runs_is_told_when_to_come_again(path: str) -> None:
+def test_it_is_documented_when_to_come_again_while_the_first_try_runs(path: str) -> None:
     assert "Retry-After" in openapi()["paths"][path]["post"]["responses"]["409"]["headers"]
 
 
@@ -168,7 +168,7 @@ def test_the_schema_is_had_without_a_token(accept: str, content_type: str) -> No
 
 
 class Assets(HTMLParser):
-    """Gathers the addresses that a browser would load."""
+    """Collects the addresses that a browser would load."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

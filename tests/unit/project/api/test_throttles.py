@@ -73,7 +73,7 @@ def test_the_21st_request_of_a_user_within_an_hour_is_one_too_many(user1: User) 
     assert statuses(signed_in(user1), 22) == [200] * 20 + [429] * 2
 
 
-def test_one_request_too_many_is_told_how_long_to_wait(visitor: SchemaCheckingClient, clock: Clock) -> None:
+def test_one_request_too_many_is_answered_with_how_long_to_wait(visitor: SchemaCheckingClient, clock: Clock) -> None:
     statuses(visitor, 10, "/")
     clock.now += 600
 
@@ -107,7 +107,7 @@ def test_each_user_has_a_limit_of_their_own(user1: User, user2: User, visitor: S
     assert statuses(visitor, 1, "/") == [200]
 
 
-def test_the_limit_of_users_keeps_nobody_from_signing_in(
+def test_the_limit_of_users_does_not_keep_clients_from_signing_in(
     visitor: SchemaCheckingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SimpleRateThrottle, "THROTTLE_RATES", {"anon": "60/hour", "user": "20/hour"})
@@ -148,7 +148,7 @@ def test_probes_are_not_counted(visitor: SchemaCheckingClient, address: str) -> 
 
 @pytest.fixture
 def cache_away(settings: Any) -> Iterator[None]:
-    """A cache that refuses every connection: its port is taken, and nobody listens."""
+    """A cache that refuses every connection: its port is taken, and no socket listens on it."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"redis://127.0.0.1:{taken.getsockname()[1]}/0"
@@ -163,7 +163,7 @@ def test_without_its_cache_the_service_serves_and_says_so(
     assert statuses(visitor, 12, "/") == [200] * 12
     assert statuses(signed_in(user1), 22) == [200] * 22
 
-    told = [record for record in caplog.records if record.name == "project.api.throttles"]
-    assert {record.levelno for record in told} == {logging.WARNING}
-    assert all(record.getMessage().startswith("request not counted: cache unavailable") for record in told)
-    assert not any(record.exc_info for record in told)
+    logged = [record for record in caplog.records if record.name == "project.api.throttles"]
+    assert {record.levelno for record in logged} == {logging.WARNING}
+    assert all(record.getMessage().startswith("request not counted: cache unavailable") for record in logged)
+    assert not any(record.exc_info for record in logged)

@@ -73,7 +73,7 @@ class TestObtaining:
             ("user1", "ў" * 999),
         ],
     )
-    def test_a_wrong_password_and_an_unknown_user_are_told_the_same(
+    def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(
         self, visitor: SchemaCheckingClient, user1: User, username: str, password: str
     ) -> None:
         answer = post(visitor, "/api/token/", username=username, password=password)

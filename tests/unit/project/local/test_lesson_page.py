@@ -12,7 +12,7 @@ URL = "http://127.0.0.1:9/"
 
 @pytest.fixture
 def curl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A curl that prints what it is told."""
+    """A curl that prints its arguments."""
     program = tmp_path / "curl"
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     program.chmod(0o755)
@@ -22,8 +22,8 @@ def curl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("curl")
 def test_a_command_is_run_with_the_stack_s_address_the_task_s_id_and_the_token() -> None:
-    told = lesson_page.run("update", url=URL, token="t.o.k", task_id=7).splitlines()
-    assert told == [
+    arguments = lesson_page.run("update", url=URL, token="t.o.k", task_id=7).splitlines()
+    assert arguments == [
         *("-s", "-X", "PATCH", f"{URL}tasks/7/", "-H", "Authorization: Bearer t.o.k"),
         *("-H", "Content-Type: application/json", "-d", '{"completed": true}'),
     ]

@@ -1,4 +1,4 @@
-"""Where supervisord's socket lies, and what supervisord cannot be told."""
+"""Where supervisord's socket lies, and what its configuration cannot hold."""
 
 import os
 from contextlib import suppress

@@ -29,7 +29,7 @@ def test_a_full_disk_is_one_clear_line(settings: Settings, monkeypatch: pytest.M
         call_command("up", port="8000")
 
 
-def test_a_state_directory_that_supervisord_cannot_be_told_is_one_clear_line(
+def test_a_state_directory_that_supervisord_cannot_take_is_one_clear_line(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings.DEBUG = True

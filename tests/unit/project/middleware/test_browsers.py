@@ -1,4 +1,4 @@
-"""A token spares the API what only browsers need, and gives nobody a session's rights."""
+"""API requests with a token skip sessions and messages, and never get a session's rights."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def token(user1: User) -> str:
 
 @pytest.fixture
 def browser(user1: User) -> Client:
-    """A browser that is signed in, and minds CSRF tokens."""
+    """A browser that is signed in, with CSRF checks on."""
     browser = Client(enforce_csrf_checks=True)
     assert browser.login(username="user1", password=PASSWORD)
     return browser

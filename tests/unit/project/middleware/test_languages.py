@@ -1,4 +1,4 @@
-"""Clients are answered in their language and the log is written in its own: the catalogues say all there is to say."""
+"""Clients are answered in their language, the log is written in its own, and the catalogues are complete."""
 
 import ast
 import inspect
@@ -255,7 +255,7 @@ def test_an_address_that_leads_nowhere_is_not_found_in_the_clients_language(lang
     ru="Не найдено. Адрес заканчивается косой чертой: /tasks/.",
     en="Not found. The address ends with a slash: /tasks/.",
 )
-def test_a_write_without_the_last_slash_is_told_so_in_the_clients_language(language: str, message: str) -> None:
+def test_a_write_without_the_last_slash_is_refused_in_the_clients_language(language: str, message: str) -> None:
     assert_says(client_speaking(language).post("/tasks"), 404, language, {"detail": message})
 
 
@@ -264,7 +264,7 @@ def test_a_write_without_the_last_slash_is_told_so_in_the_clients_language(langu
     ru="Запрос был проигнорирован. Повторите через {wait} сек.",
 )
 @pytest.mark.parametrize("wait", [1, 2, 5, 21])
-def test_a_throttled_client_is_told_how_long_to_wait_in_its_language(language: str, wait: int, message: str) -> None:
+def test_a_throttled_client_reads_how_long_to_wait_in_its_language(language: str, wait: int, message: str) -> None:
     with translation.override(language):
         assert str(Throttled(wait=wait)) == message.format(wait=wait)
 

@@ -57,7 +57,7 @@ def test_nothing_of_it_is_left_to_the_garbage_collector(
     with uncollected(kind) as found:
         answer = ask(client, task.pk)
         assert answer.status_code == status
-        # The test client's own cycle: its answers hold the function that reads them as JSON, which holds the answer.
+        # The test client's own cycle: a response refers to the function that reads it as JSON, which refers to it.
         del answer.json  # type: ignore[attr-defined]
         del answer
     assert found == []
@@ -65,6 +65,6 @@ def test_nothing_of_it_is_left_to_the_garbage_collector(
 
 @pytest.mark.urls(__name__)
 def test_an_answer_that_django_has_cached_is_given_again(client: APIClient) -> None:
-    # Django keeps it without the view that it came from.
+    # Django's cache keeps it without the view that it came from.
     first, second = client.get("/cached/"), client.get("/cached/")
     assert (second.status_code, second.content) == (200, first.content) == (200, b'{"run":1}')

@@ -1,4 +1,4 @@
-"""Each request has an id, and what is sent because of it says in which request and by whom."""
+"""Each request has an id, and each message sent because of it records the request and the user."""
 
 import logging
 import re
@@ -30,7 +30,7 @@ MADE_HERE = re.compile("[0-9a-f]{32}")
 
 
 def origin() -> tuple[str, str, int | None]:
-    """Return what is written down about the origin of the one message."""
+    """Return the recorded origin of the one message."""
     row = OutboxMessage.objects.get()
     return row.request_id, row.changed_by, row.changed_by_id
 
@@ -63,7 +63,7 @@ def test_a_creation_over_rest_with_a_session_is_by_its_user(admin_client: Client
     assert origin() == (response["X-Request-ID"], "admin", admin_user.pk)
 
 
-def test_a_creation_in_the_shell_is_by_nobody(user1: User) -> None:
+def test_a_creation_in_the_shell_has_no_user(user1: User) -> None:
     Task.objects.create(title="Bir", owner=user1)
     assert origin() == ("", "", None)
 
@@ -183,7 +183,7 @@ def test_a_worker_s_origin_inside_a_request_s_is_the_inner_one() -> None:
 
 @pytest.fixture
 def error_lines() -> Iterator[list[str]]:
-    """The first lines of what Django tells of errors, as they are written."""
+    """The first lines of the errors that Django logs, as they are written."""
     lines: list[str] = []
 
     class Remembering(logging.Handler):

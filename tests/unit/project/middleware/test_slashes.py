@@ -1,4 +1,4 @@
-"""Addresses that lead nowhere: JSON for programs, in development too, and no write is redirected."""
+"""Unknown addresses: JSON for programs, in development too, and no write is redirected."""
 
 from typing import Any
 
@@ -29,20 +29,20 @@ def test_a_program_that_asks_for_nothing_there_is_answers_json(method: str, head
 
 @pytest.mark.usefixtures("debug")
 @pytest.mark.parametrize("method", WRITES)
-def test_a_write_without_the_slash_is_told_where_it_belongs(method: str) -> None:
+def test_a_write_without_the_slash_is_answered_with_the_right_address(method: str) -> None:
     response = Client().generic(method, "/tasks", b"{}", "application/json")
 
     assert (response.status_code, response.json()) == (404, WITH_SLASH)
 
 
 @pytest.mark.usefixtures("debug")
-def test_the_address_of_a_single_task_is_told_as_well() -> None:
+def test_the_address_of_a_single_task_is_answered_as_well() -> None:
     assert "/tasks/1/." in Client().delete("/tasks/1").json()["detail"]
 
 
 @pytest.mark.usefixtures("debug")
 @pytest.mark.parametrize("method", WRITES)
-def test_a_write_that_leads_nowhere_with_the_slash_either_is_told_no_address(method: str) -> None:
+def test_a_write_to_an_unknown_address_is_answered_with_none(method: str) -> None:
     response = Client().generic(method, "/nowhere", b"{}", "application/json")
 
     assert (response.status_code, response.json()) == (404, NOT_FOUND)

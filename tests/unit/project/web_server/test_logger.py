@@ -1,4 +1,4 @@
-"""The web server's own lines: a request is one if that is wanted, and costs nothing if not."""
+"""The web server's log: a line for each request if the access log is on, and no work if it is off."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from project.web_server.logger import WebLogger
 
 
 class Untouchable:
-    """Fails whoever asks it for anything."""
+    """Raises on every access."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} was asked for")
@@ -48,7 +48,7 @@ def test_a_request_that_got_nowhere_is_one_too(log: WebLogger, caplog: pytest.Lo
     assert LineFormatter().format(record) == r"- /\x1b[2J\n None 0ms - request_id=-"
 
 
-def test_a_line_that_nobody_wants_costs_nothing(log: WebLogger) -> None:
+def test_a_line_that_is_not_written_costs_nothing(log: WebLogger) -> None:
     log.access_log.setLevel(logging.CRITICAL)
     nothing: Any = Untouchable()
 

@@ -1,4 +1,4 @@
-"""The web server's one thread that must never wait for a client does not, and no other waits while it is wanted."""
+"""The web server's main thread never waits for a client, and no other thread lingers while requests wait for one."""
 
 import socket
 import threading
@@ -27,7 +27,7 @@ class Connection(SimpleNamespace):
 
 @pytest.fixture
 def worker() -> Worker:
-    """A worker of four threads, none of which has been started."""
+    """A worker of four threads, none of them started."""
     worker = Worker.__new__(Worker)
     worker.alive = True
     worker.tpool = SimpleNamespace(_work_queue=SimpleQueue[Any]())
@@ -94,7 +94,7 @@ def test_who_asks_again_at_once_is_served_by_the_same_thread(
 
 
 @pytest.mark.parametrize("reason", ["others wait for a thread", "enough threads linger", "it is to stop"])
-def test_nobody_lingers_where_that_would_keep_others_waiting(
+def test_no_thread_lingers_where_that_would_keep_others_waiting(
     worker: Worker, client: tuple[socket.socket, Any], served: list[Any], reason: str
 ) -> None:
     ours, connection = client

@@ -21,11 +21,11 @@ def port_of(server: socket.socket) -> int:
     return port
 
 
-def test_a_port_somebody_listens_on_is_not_free(listener: socket.socket) -> None:
+def test_a_port_with_a_listener_is_not_free(listener: socket.socket) -> None:
     assert not is_free(port_of(listener))
 
 
-def test_a_port_somebody_listens_on_at_every_address_is_not_free() -> None:
+def test_a_port_with_a_listener_on_every_address_is_not_free() -> None:
     with socket.create_server(("0.0.0.0", free_port())) as server:
         assert not is_free(port_of(server))
 
