@@ -29,11 +29,11 @@ def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS, chromium_sandbox=False)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        strangers: list[str] = []
-        page.on("request", lambda request: strangers.append(request.url) if _is_elsewhere(request.url) else None)
+        elsewhere: list[str] = []
+        page.on("request", lambda request: elsewhere.append(request.url) if _is_elsewhere(request.url) else None)
         yield page
         browser.close()
-    assert strangers == []
+    assert elsewhere == []
 
 
 def _is_elsewhere(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""The pages as a person sees them, in Chromium."""
+"""The pages as users see them, in Chromium."""
 
 import pytest
 from playwright.sync_api import Page, expect
