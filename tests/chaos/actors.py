@@ -18,7 +18,7 @@ from actors.outbox.worker import execution_lease, poison
 
 POLL_SECONDS = 0.05
 
-# Whatever the lengths are, what they mean is the same: only the tests need not wait half a minute for a dead worker's.
+# Shorter than the defaults, and with the same meaning: no test has to wait half a minute for a dead worker's lease.
 execution_lease.LEASE_SECONDS = 4.0
 execution_lease.RENEW_SECONDS = 1.0
 poison.MIN_SUSPENSION_MS = 500
@@ -70,7 +70,7 @@ def kill_worker(name: str) -> None:
 
 @dramatiq.actor(queue_name="activity", outside_effects=True)
 def kill_worker_while_held(name: str) -> None:
-    """The same, where no lock but a hold outlives the process."""
+    """The same with an execution lease, which outlives the process as no lock does."""
     write_diary(name, "begun")
     os.kill(os.getpid(), signal.SIGKILL)
 

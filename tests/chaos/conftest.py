@@ -1,6 +1,6 @@
-"""A service that is broken on purpose, shared by all scenarios, and the table of what they have shown.
+"""A service that is broken on purpose, shared by all scenarios, and the table of their results.
 
-The scenarios run after all other tests: what they take of two cores would be missing there.
+The scenarios run after all other tests, which would otherwise lack the processor time that the scenarios take.
 """
 
 import os
@@ -110,7 +110,7 @@ def service(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def scenario(request: pytest.FixtureRequest, service: Service, length: Pass) -> Iterator[Scenario]:
-    """What the test breaks: whole when it begins, and made whole again when it ends."""
+    """The test's scenario; the service is whole when it begins, and is healed when it ends."""
     name = request.node.name.removeprefix("test_").replace("_", " ")
     seed = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(2**32)))
     print(f"CHAOS_SEED={seed}")

@@ -1,7 +1,7 @@
-"""Clients that create, change and delete tasks over HTTP while something breaks, and remember what they were answered.
+"""Clients that create, change and delete tasks over HTTP during a fault, and record the responses.
 
-Each create has an Idempotency-Key. One that was not answered is repeated once everything is whole again: then each key
-has been answered with a task of its own, whatever was lost between a commit and its answer.
+Each create has an Idempotency-Key. One without a response is repeated once the fault is over: then each key has been
+answered with a task of its own, even if a response was lost after its commit.
 """
 
 import statistics
@@ -28,7 +28,7 @@ ENOUGH_TIMEOUT_SECONDS = 180.0
 
 
 class Load:
-    """Creates tasks until told to stop."""
+    """Creates tasks from entering to leaving the context."""
 
     def __init__(self, stack: Stack, *, pause_seconds: float) -> None:
         self.created: set[int] = set()
@@ -36,11 +36,11 @@ class Load:
         self.refused: list[int] = []
         """The statuses of all other answers."""
         self.cut = 0
-        """Requests without an answer: whether their tasks are there is for the database to say."""
+        """How many creates had no response: only the database shows whether their tasks exist."""
         self.unanswered: list[str] = []
         """The keys of all creates that were not answered with 201."""
         self.seconds: list[float] = []
-        """How long each of the created took."""
+        """How long each creation took."""
         self._stack = stack
         self._pause_seconds = pause_seconds
         self._stop = threading.Event()
@@ -125,7 +125,7 @@ class Load:
         self._change(client, task)
 
     def _change(self, client: httpx.Client, task: int) -> None:
-        """Change one task in three and delete one in nine; whether it was done is for the database to say."""
+        """Change one task in three and delete one in nine; only the database shows whether that was done."""
         with suppress(httpx.TransportError):
             if task % 3 == 0:
                 client.patch(f"tasks/{task}/", json={"completed": True})
@@ -134,6 +134,6 @@ class Load:
 
 
 def percentiles(seconds: list[float]) -> str:
-    """Return the median and the 99th percentile, in milliseconds, for people to read."""
+    """Return the median and the 99th percentile, in milliseconds, as text."""
     hundredths = statistics.quantiles(seconds, n=100)
     return f"p50 {hundredths[49] * 1000:.1f} ms, p99 {hundredths[98] * 1000:.1f} ms of {len(seconds)}"

@@ -15,7 +15,7 @@ class Pass:
     """How many tasks are created while it is, at least."""
 
     pause_seconds: float
-    """How long each client rests between two creates: what is broken needs a share of the processors to come back."""
+    """How long each client pauses between two creates: recovery needs some of the processors."""
 
     repeats: int
     """How often a fault that takes no time is repeated."""

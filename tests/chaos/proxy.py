@@ -1,7 +1,7 @@
 """A TCP proxy between the service and one of its servers, which can turn into a black hole or lose an answer.
 
-As a black hole it takes connections and bytes and answers nothing, as a network does that has lost its other end:
-nobody is refused, nobody is told. An answer is lost by cutting the connection between a request's effect and its reply.
+As a black hole it accepts connections and bytes and answers nothing, like a network that has lost its other end: no
+connection is refused or closed. An answer is lost by cutting the connection between a request's effect and its reply.
 """
 
 import selectors
@@ -27,7 +27,7 @@ class Proxy:
         self._forwards = threading.Event()
         self._forwards.set()
         self.loses_answer_to: Callable[[bytes], bool] = lambda request: False
-        """Asked of everything that clients send; where it says yes, the server does it and nobody hears of that."""
+        """Called with each chunk that a client sends; if it returns True, the server acts on it, its answer is lost."""
         self.lost_answers = 0
         self._stopping = threading.Event()
         self._listener = socket.create_server((LOOPBACK, self.port), backlog=128)
@@ -51,7 +51,7 @@ class Proxy:
         self._forwards.clear()
 
     def forward(self) -> None:
-        """Let through again what is sent from now on, and what was held back."""
+        """Forward everything again, from now on and what was held back."""
         self._forwards.set()
 
     def _accept(self) -> None:

@@ -1,4 +1,4 @@
-"""What a pass has shown: a line for each scenario, and what else is worth telling."""
+"""The results of a pass: a line for each scenario, and notes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What became of one scenario."""
+    """The result of one scenario."""
 
     scenario: str
 
     seed: int
 
     created: int
-    """Tasks that were committed while it ran, whatever their clients were answered."""
+    """Tasks that were committed while it ran, with a response to the client or without."""
 
     logged: int
     """How many of them have an activity and a line in the log."""
@@ -22,7 +22,7 @@ class Line:
     """How many have none."""
 
     doubled: int
-    """How many activities are one too many."""
+    """How many activities are surplus: of tasks that have one already."""
 
     recovery_seconds: float | None
     """From the end of the fault until the outbox was empty; None if it never was."""
@@ -38,7 +38,7 @@ HEADINGS = ("scenario", "seed", "created", "logged", "lost", "doubled", "recover
 
 @dataclass
 class Report:
-    """Everything that a pass has shown so far."""
+    """All results of a pass so far."""
 
     lines: list[Line] = field(default_factory=list)
 

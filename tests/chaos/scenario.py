@@ -1,4 +1,4 @@
-"""One scenario: its chances, its load, and what must hold once its fault is over, whatever the fault was."""
+"""One scenario: its random numbers, its load, and what must hold once its fault is over, whatever the fault was."""
 
 import random
 import re
@@ -29,7 +29,7 @@ LINE = re.compile(r"\[Dramatiq\] .*\(ID: (\d+), Owner: user1\)")
 
 @dataclass(kw_only=True)
 class Scenario:
-    """What a test breaks and checks."""
+    """A test's means to break the service and to check it afterwards."""
 
     name: str
 
@@ -55,15 +55,15 @@ class Scenario:
         return load
 
     def a_few(self) -> int:
-        """Return some number of creates, by chance."""
+        """Return a random number of creates."""
         return self.chance.randint(5, self.length.creates // 2)
 
     def note(self, text: str) -> None:
-        """Say something in the report of the pass."""
+        """Add a note to the report of the pass."""
         self.report.notes.append(f"{self.name}: {text}")
 
     def assert_all_is_logged(self) -> None:
-        """The fault is over: wait until nothing is owed, and compare what was created with what was logged."""
+        """After the fault, wait until every message is settled, and compare created tasks with logged ones."""
         for load in self.loads:
             load.repeat_unanswered()
         over_at = time.monotonic()
@@ -97,7 +97,7 @@ class Scenario:
         self.assert_queues_are_empty()
 
     def assert_queues_are_empty(self) -> None:
-        """Nothing is left in RabbitMQ: neither ready nor unacknowledged, neither work nor dead letters."""
+        """Assert that no message is left in RabbitMQ, ready or unacknowledged, work or dead letter."""
         in_time = wait_until(self._queues_are_empty, timeout_seconds=QUEUES_TIMEOUT_SECONDS)
         assert in_time, f"left in RabbitMQ: {self.service.queues()}"
 
@@ -107,7 +107,7 @@ class Scenario:
         assert in_time, f"the outbox is not empty: {self.service.states()}"
 
     def wait_until_published(self, count: int) -> None:
-        """Wait until RabbitMQ is known to have at least that many messages, and nothing else is to be published."""
+        """Wait until at least that many messages are published, and no message is in any other state."""
 
         def all_are() -> bool:
             states = self.service.states()
@@ -148,7 +148,7 @@ class Scenario:
         return self.service.query("SELECT actor, reason, traceback FROM outbox_outboxmessage WHERE state = 'dead'")
 
     def discard_dead(self) -> None:
-        """Discard the dead letters, which the scenario has made on purpose and looked at."""
+        """Discard the dead letters, which the scenario has made on purpose and checked."""
         self.service.stack.manage("deadletters", "discard", *self._dead(), "--why", self.name)
 
     def replay_dead(self) -> None:

@@ -1,6 +1,6 @@
-"""The service that is broken on purpose, and the means to break it: everything of its own, so that nobody else notices.
+"""The service that is broken on purpose, and the means to break it; its servers are its own, shared with no other test.
 
-Supervisord starts again what dies, as it would in production; PostgreSQL alone is started by the test.
+Supervisord restarts a program that dies, as in production; only PostgreSQL is started by the test.
 """
 
 import os
@@ -46,10 +46,10 @@ class ProxiedRabbitmq(PrivateRabbitmq):
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """What RabbitMQ says of a queue."""
+    """A queue's counts, from RabbitMQ."""
 
     messages: int | None
-    """Without those that are with a consumer; None if RabbitMQ does not answer, or has no such queue."""
+    """Without unacknowledged ones; None if RabbitMQ does not answer, or has no such queue."""
 
     consumers: int
 
@@ -92,7 +92,7 @@ class Service:
         return dict(self.query("SELECT state, count(*) FROM outbox_outboxmessage GROUP BY state"))
 
     def published(self) -> int:
-        """Return how many rows RabbitMQ is known to have."""
+        """Return how many rows are published."""
         return self.states().get("published", 0)
 
     def send(self, *statements: str) -> None:
@@ -105,7 +105,7 @@ class Service:
         assert done.returncode == 0, done.stderr
 
     def runs(self, name: str) -> list[tuple[str, int, float]]:
-        """Return what the diary has of a run: event, process id, monotonic seconds."""
+        """Return the diary's entries of a run: event, process id, monotonic seconds."""
         lines = [line.split() for line in self.diary.read_text("utf-8").splitlines()]
         return [(event, int(pid), float(at)) for who, event, pid, at in lines if who == name]
 
@@ -163,7 +163,7 @@ class Service:
 
     @contextmanager
     def lost_answers_to_commits(self, chance: random.Random, *, share: float) -> Iterator[None]:
-        """Cut connections to PostgreSQL between a commit and its answer, so that nobody knows that it was done."""
+        """Cut connections to PostgreSQL between a commit and its answer: the client cannot know that it was done."""
         self.postgresql_proxy.loses_answer_to = lambda request: b"COMMIT" in request and chance.random() < share
         try:
             yield
@@ -181,7 +181,7 @@ class Service:
 
     @contextmanager
     def memory_alarm(self) -> Iterator[None]:
-        """Have RabbitMQ accept no publish, for want of memory."""
+        """Have RabbitMQ block publishers by a memory alarm."""
         self.rabbitmq.rabbitmqctl("set_vm_memory_high_watermark", "0.0000001")
         try:
             yield
@@ -204,7 +204,7 @@ class Service:
         assert in_time, f"the workers do not consume: {self.ready('activity')}"
 
     def ready(self, queue: str) -> "Ready":
-        """Return what a queue holds for whoever asks next; a question that costs little, with an answer that lags."""
+        """Return a queue's counts of ready messages and consumers; cheap, but the counts lag."""
         parameters = pika.ConnectionParameters(LOOPBACK, self.rabbitmq.amqp_port, socket_timeout=5)
         try:
             with pika.BlockingConnection(parameters) as connection:
@@ -219,7 +219,7 @@ class Service:
         return {name: int(messages) for name, messages in map(str.split, listed.splitlines())}
 
     def heal(self) -> None:
-        """Have everything run again, whatever the last scenario left behind."""
+        """Start everything that the last scenario has left stopped or cut off."""
         self.rabbitmq_proxy.forward()
         if not self.postgresql.is_running():
             self.postgresql.start()
@@ -228,7 +228,7 @@ class Service:
         self.wait_for_node()
 
     def forget(self) -> None:
-        """Drop what a failed scenario left in the outbox and in the queues: the next one shall not stumble over it."""
+        """Drop what a failed scenario left in the outbox and in the queues, which would fail the next one."""
         if self.states():
             self.query("TRUNCATE outbox_outboxmessage")
             for queue in self.queues():

@@ -1,4 +1,4 @@
-"""PostgreSQL is away, or cuts its connections: nothing that it has committed is lost, or done twice."""
+"""PostgreSQL is unavailable, or cuts its connections: nothing that it has committed is lost, or done twice."""
 
 import time
 

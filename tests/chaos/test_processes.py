@@ -39,7 +39,7 @@ def test_everything_is_killed_at_once_and_what_is_owed_is_delivered_without_a_ne
         supervisor.stop_program("web")
     # The web stays down: it is the workers' own relay that must carry what is left.
     scenario.wait_until_nothing_is_owed()
-    # Whoever was not answered asks again.
+    # Clients without a response repeat their request.
     supervisor.start_program("web")
     scenario.assert_all_is_logged()
 

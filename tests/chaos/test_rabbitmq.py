@@ -1,4 +1,4 @@
-"""RabbitMQ is away, lies, or forgets: nobody who creates a task notices, and nothing is lost."""
+"""RabbitMQ is unavailable, hangs, or loses messages: clients that create tasks do not notice, and nothing is lost."""
 
 from tests.chaos.load import percentiles
 from tests.chaos.scenario import Scenario

@@ -1,4 +1,4 @@
-"""Workers come and go, and stop in the middle: no healthy message suffers for it."""
+"""Workers are stopped, started and frozen in the middle: no healthy message is lost, doubled or dead for it."""
 
 import time
 
@@ -9,7 +9,7 @@ from tests.chaos.scenario import Scenario
 from tests.chaos.service import SILENCE_SECONDS
 
 MAX_STARTS = 5
-# Of both worker processes: what they run at a time, and what they take at once.
+# Of both worker processes: how many messages they run at a time, and how many they prefetch.
 THREADS = 16
 PREFETCHED = 32
 
@@ -21,7 +21,8 @@ def test_workers_are_restarted_again_and_again_with_all_that_they_hold(scenario:
     with scenario.load():
         for _ in range(scenario.length.restarts):
             scenario.service.wait_for_consumers()
-            time.sleep(scenario.chance.uniform(0, 1.5))  # a moment by chance, while they run some and hold others
+            # A random moment, while they run some messages and have prefetched others.
+            time.sleep(scenario.chance.uniform(0, 1.5))
             scenario.service.stack.supervisor.stop_program("worker")
             most = scenario.service.count("SELECT coalesce(max(starts), 0) FROM outbox_outboxmessage")
             scenario.service.stack.supervisor.start_program("worker")

@@ -1,4 +1,4 @@
-"""The service as its users meet it: real web and worker processes over real PostgreSQL and RabbitMQ."""
+"""The service as its users know it: real web and worker processes over real PostgreSQL and RabbitMQ."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from project.local.stack import Stack
 
 @pytest.fixture
 def walk(stack: Stack, stack_log: Path) -> Iterator[Walk]:
-    """Somebody with a token, who takes the steps of the lesson."""
+    """A client with a token, which takes the steps of the lesson."""
     with Walk(stack, log=stack_log) as walk:
         walk.get_token()
         yield walk

@@ -20,14 +20,14 @@ LINE = re.compile(r"(?P<time>[\d-]{10} [\d:]{8}),\d{3} (?P<level>[A-Z]+) (?P<nam
 
 
 class Web:
-    """A web server of the test's own: a context manager, that it runs within."""
+    """A web server of the test's own, which runs within the context."""
 
     def __init__(self, state: Path, *, application: str = "project.wsgi", **variables: str) -> None:
         self.log, self.terminal = state / "debug.log", state / "terminal"
         self.port = free_port()
         address = f"{LOOPBACK}:{self.port}"
         own = {"STATE_DIR": str(state), "LOG_FILE": str(self.log), "ENV_FILE": os.devnull, "BIND": address}
-        # Its database is empty and RabbitMQ is not there, of which the outbox's threads would tell.
+        # Its database is empty and there is no RabbitMQ: the outbox's threads would log errors.
         own["OUTBOX_RELAY_THREAD"] = "False"
         settings = {"DJANGO_SETTINGS_MODULE": "settings.development", "TIME_ZONE": "Pacific/Kiritimati"}
         with self.terminal.open("wb") as terminal:

@@ -1,4 +1,4 @@
-"""Private servers are real ones: they start, keep what they were given, refuse clearly, and leave nothing behind."""
+"""Private servers are real ones: they start, keep their data, fail with a clear message, and leave nothing behind."""
 
 import http.client
 import os
@@ -166,9 +166,9 @@ def test_everything_a_node_opens_is_on_loopback(shared_node: PrivateRabbitmq) ->
 
 
 def test_rabbitmqctl_speaks_to_the_private_node(shared_node: PrivateRabbitmq) -> None:
-    publish(shared_node.url, queue="told", kind="classic", body=b"x")
+    publish(shared_node.url, queue="listed", kind="classic", body=b"x")
 
-    assert "told" in shared_node.rabbitmqctl("list_queues", "name", "--no-table-headers")
+    assert "listed" in shared_node.rabbitmqctl("list_queues", "name", "--no-table-headers")
     with pytest.raises(ServerCommandFailed, match="rabbitmqctl list_nonsense failed"):
         shared_node.rabbitmqctl("list_nonsense")
 
@@ -273,7 +273,7 @@ def test_a_postgresql_that_cannot_start_is_explained_with_the_path_of_the_log(se
     assert str(server.log) in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL as somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL as another user")
 def test_root_runs_postgresql_unprivileged_even_from_a_private_directory(
     postgresql_installation: postgresql.Installation, tmp_path: Path
 ) -> None:

@@ -111,7 +111,7 @@ def test_fifty_clients_see_each_event_once_however_often_they_come_back(
         assert wait_until(lambda: has_logged(walk, final), timeout_seconds=TIMEOUT_SECONDS)
         last[0] = latest(walk)
         is_over.set()
-        create(walk, 1)  # whoever was past the last already when it was named hears of it now
+        create(walk, 1)  # ends the wait of a follower that had passed the last event before it was named
         for each in running:
             each.result(TIMEOUT_SECONDS)
 

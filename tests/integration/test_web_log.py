@@ -1,4 +1,4 @@
-"""The web server's log: one format, one line for a request, and none for what would drown the others."""
+"""The web server's log: one format, one line for a request, and none for requests that would bury the others."""
 
 import re
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
-"""What the web server owes to clients, whatever else may be asked of it: nothing half that looks whole, nothing forged,
-and nobody held up by those who are slow.
+"""The web server under misbehaving clients and views: no partial response looks whole, no header or request is forged,
+and slow clients delay no others.
 """
 
 import os
