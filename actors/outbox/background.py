@@ -1,4 +1,6 @@
-"""The background threads of a process: relay and upkeep. Every web and worker process has both, so no third is needed.
+"""The background threads of a process: relay and upkeep.
+
+By default every web and worker process runs both, so no separate relay process is needed.
 
 Guarantee: a process that has started its threads has at most one of each; a thread that died is replaced at the next
 start, and after a fork the child starts its own. `middleware` starts and stops them with a worker; a web process starts

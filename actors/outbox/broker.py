@@ -1,6 +1,8 @@
-"""The broker behind `actor.send()`: a send inserts one row in the caller's transaction, and never uses the network.
+"""The broker behind `actor.send()`: a send writes its row in the caller's transaction and never contacts RabbitMQ.
 
-Guarantee: a message exists if and only if its change was committed. `relay` publishes it, `worker` settles it.
+Guarantee: a sent message becomes visible if and only if the caller's transaction commits. Two sends differ: inside
+`batch_enqueue` rows are written at its end, and one whose `dedupe_key` already waits writes none. `relay` publishes the
+message, `worker` settles it.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Imports all actors. A worker does so when it starts; any other process knows only the actors that it sends to."""
+"""Imports all actors. Workers do so at their start, other processes only when checks, upkeep or dead letters need it."""
 
 from django.conf import settings
 from django.utils.module_loading import autodiscover_modules

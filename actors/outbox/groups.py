@@ -1,7 +1,7 @@
 """Makes `dramatiq.group` send a group as a whole or not at all.
 
-Guarantee: all messages of a group, with those of groups and pipelines inside it, are written in one transaction. A
-pipeline is one message; `worker.follow_ups` sends its next ones.
+Guarantee: all messages of a group, with those of groups and pipelines inside it, are written in one transaction. Of a
+pipeline only the first message is written then; `worker.follow_ups` sends each later one.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,9 +1,9 @@
 """The row that lives until its work is settled: outbox, proof that work is owed, schedule and dead letter in one.
 
-Guarantee: a row commits or rolls back with the change that caused it, and is deleted in the transaction that writes its
-work's effect. `broker` inserts it, `relay` claims it and marks it as published, `worker.execution` settles it,
-reschedules it or makes it dead, `dead_letters` keeps it for a decision, `maintenance.lost_messages` makes it pending
-again.
+Guarantee: a row commits or rolls back with the change that caused it. It is deleted when its work is done or skipped,
+cancelled or discarded, and at no other time; an effect in the database commits with the deletion. `broker` inserts it,
+`relay` claims it and marks it as published, `worker.execution` settles it, reschedules it or makes it dead,
+`dead_letters` keeps it for a decision, `maintenance.lost_messages` makes it pending again.
 """
 
 import re

@@ -1,8 +1,8 @@
 """The statements that every message costs, written by hand: insert, claim, mark as published, lock, delete.
 
-Django's `create()` takes a core five times as long as the insert below, and would claim, and mark as published, in two
-statements each. `broker`, `relay` and `worker` call, and say what they guarantee. A new column of `OutboxMessage` that
-has no default in the database has to be named here too.
+Django's `create()` uses five times the CPU of the insert below, and the ORM needs two statements each to claim and to
+mark as published. `broker`, `relay` and `worker` call these functions, and say what they guarantee. A new column of
+`OutboxMessage` that has no default in the database has to be named here too.
 """
 
 import json

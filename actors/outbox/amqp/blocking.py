@@ -1,4 +1,4 @@
-"""A blocking connection to RabbitMQ whose waits have a time limit. pika's own waits for an answer without one.
+"""A blocking connection to RabbitMQ whose waits have a time limit; pika's own blocking connection waits without one.
 
 Guarantee: every wait ends within `TIMEOUT_SECONDS`, and within `HURRY_SECONDS` after another thread has called
 `hurry()`. Used by `maintenance.upkeep` and `manage.py outbox repair`; the relay's connection is `connection`.

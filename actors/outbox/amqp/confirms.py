@@ -1,8 +1,7 @@
-"""Tracks publisher confirms: what became of each message sent over one channel.
+"""Sends messages over one channel in confirm mode (`basic_publish`), and records what became of each.
 
-Guarantee: a message is `confirmed` only if RabbitMQ has acknowledged that very message. One that RabbitMQ did not
-answer is reported as `unknown`, never forgotten. Pure bookkeeping over a pika channel in confirm mode; `publisher`
-drives it.
+Guarantee: a message is `confirmed` only if RabbitMQ has acknowledged that very message. One that RabbitMQ refused or
+did not answer is `unknown`, never forgotten. `publisher` drives it.
 """
 
 import struct

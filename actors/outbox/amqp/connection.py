@@ -1,8 +1,8 @@
 """The publisher's connection to RabbitMQ, which reconnects by itself. All I/O runs in the caller's own thread.
 
-Guarantee: whatever RabbitMQ does, a `turn()` ends in time, and a lost connection is opened again, one attempt at a
-time, with exponential backoff. An outage is logged as an error when it begins, again when its reason changes, and when
-it ends (`outage`).
+Guarantee: whatever RabbitMQ does, `turn()` returns by its deadline, and a lost connection is opened again, one attempt
+at a time, with exponential backoff. An outage is logged when it begins (error), when the kind of error changes
+(warning) and when it ends (info): `outage`.
 """
 
 import logging

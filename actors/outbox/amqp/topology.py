@@ -4,8 +4,8 @@ Every argument whose default differs between RabbitMQ 3.10 and 4.x is given expl
 Arguments are final from the first deploy on, because RabbitMQ refuses to change an existing queue. The setting
 `OUTBOX_QUEUE_TYPE` picks the type: `quorum`, or `classic` for a node that has no quorum queues or no disk to spare.
 
-Guarantee: a queue that RabbitMQ refuses to declare affects no other queue, is logged once with a hint what to do, and
-is declared again at intervals, so that an operator who repairs it need restart nothing.
+Guarantee: a queue that RabbitMQ refuses to declare affects no other queue, is logged once with a hint about what to do,
+and is declared again at intervals, so that an operator who repairs it need not restart anything.
 """
 
 import logging

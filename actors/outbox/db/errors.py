@@ -1,4 +1,4 @@
-"""Distinguishes a database that is unavailable, which is waited for, from a statement that failed."""
+"""Tells an unavailable database (wait, then try again) from a statement that failed."""
 
 import sqlite3
 from collections.abc import Iterator

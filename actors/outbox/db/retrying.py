@@ -1,4 +1,4 @@
-"""Retries a database operation while the database is unavailable or a row is locked. Such waits are no failed attempts.
+"""Retries a database operation while the database is unavailable or a row is locked. Waiting is no failed attempt.
 
 Guarantee: the operation succeeds, or fails by an error of its own, or the message is left for redelivery because the
 worker stops (`LeaveForRedelivery`).

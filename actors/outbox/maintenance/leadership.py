@@ -1,7 +1,7 @@
 """Leadership: which process does the upkeep of a queue at the moment.
 
-Guarantee: a queue has one leader at a time, by a lease that ends by the database's clock. `upkeep` acquires the leases;
-`lost_messages` records under them when it saw a queue empty.
+Guarantee: a queue has one leader at a time, by a lease that expires by the database's clock. `upkeep` acquires the
+leases; under them `lost_messages` records when it saw a queue empty.
 """
 
 from collections.abc import Iterator

@@ -2,8 +2,8 @@
 
 Guarantee: a row is marked published only if RabbitMQ has confirmed its message; otherwise it is claimed again, unless
 it is dead. No lock is held and no transaction is open while the relay waits for the network: a lease keeps its rows
-from other relays. One call of `Relay.step` handles one batch; `thread` and `manage.py relay` call it, `amqp.publisher`
-does the network I/O.
+from other relays. One call of `Relay.step` handles one batch; `thread` calls it, also for `manage.py relay`; the
+network I/O is `amqp.publisher`, down to `basic_publish` in `amqp.confirms`.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The relay's thread, one in each web and worker process: it calls `Relay.step` whenever rows may be due.
+"""The relay's thread, by default one in each web and worker process: it calls `Relay.step` whenever rows may be due.
 
 Guarantee: the relay never stops looking for due rows. Commits wake the thread (`wakeup`), a timer does every
 `SWEEP_SECONDS`, and no outage of the database or of RabbitMQ and no error ends it. `background` starts and stops it;

@@ -1,7 +1,8 @@
 """Buffers acknowledgements and sends as few as is safe.
 
 Guarantee: one `multiple` ack covers a range only if every earlier delivery on the channel has been answered, so it can
-remove no message whose outcome is not committed. Worker threads add; the consumer thread, which has the channel, takes.
+remove no message whose outcome is not committed. Worker threads add acks; the consumer thread, which owns the channel,
+sends them.
 """
 
 import threading

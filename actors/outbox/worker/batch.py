@@ -1,8 +1,8 @@
 """Worker threads that run several quick messages one after another and settle them in one transaction.
 
-Guarantee: each message is treated as by Dramatiq's own worker thread: every hook once and in order, a failure of its
-own, no acknowledgement before it is settled. Only messages of actors that return rows are batched, and only while their
-actor was quick the last time, so that no message waits long for another's run. `engine` installs these threads in
+Guarantee: each message is handled exactly as Dramatiq's own worker thread would: every hook once and in order, its own
+failure, no acknowledgement before it is settled. Only messages of actors that return rows are batched, and only while
+their actor was quick the last time, so that no message waits long for another's run. `engine` installs these threads in
 Dramatiq's worker, `execution` runs each message, `group_commit` settles them.
 """
 

@@ -1,4 +1,8 @@
-"""Consumes messages from RabbitMQ for Dramatiq's workers; `broker` makes one consumer for each queue and connection.
+"""Consumes messages from RabbitMQ for Dramatiq's workers, and acknowledges them once their outcome is committed.
+
+Dramatiq's worker thread calls `ack` when a run is over: after `execution` has committed the outcome, or, in a batch,
+after `group_commit` has. So a worker that is killed earlier has acknowledged nothing: RabbitMQ redelivers, and the
+second run finds no row and does nothing. `broker` makes one consumer for each queue and connection.
 
 Guarantee: a connection acknowledges only deliveries of its own, and none that was left for redelivery. Dramatiq's own
 consumer can acknowledge, and so remove, another message that has not run:

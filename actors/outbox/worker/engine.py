@@ -1,7 +1,7 @@
 """What `middleware` does at Dramatiq's hooks: executes messages of the outbox, and ends those whose actor never ran.
 
 Guarantee: a message with a row runs through an `Execution`, which writes its outcome before it is acknowledged. An
-actor that is called as a function, or for a foreign message, runs as it would without the outbox.
+actor that is called as a function, or for a foreign message, settles nothing; the rows that it returns are inserted.
 """
 
 import threading

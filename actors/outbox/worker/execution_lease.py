@@ -1,8 +1,7 @@
 """Execution leases: a row is kept for the execution that runs its actor outside a transaction, where no lock keeps it.
 
-Guarantee: while an actor runs under a lease that is renewed, no copy of its message begins. The lease of a worker that
-died ends by itself, after `LEASE_SECONDS`; so does that of a worker that is frozen, or cut off from the database, for
-as long.
+Guarantee: while an actor runs under a lease that is renewed, no copy of its message begins. A lease that is not renewed
+for `LEASE_SECONDS` expires by itself, whether its worker died, froze or lost the database.
 """
 
 import logging

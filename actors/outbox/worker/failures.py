@@ -1,7 +1,7 @@
 """Writes the outcome of a failed attempt: the row is scheduled for its retry, or becomes a dead letter.
 
 Guarantee: the outcome is an update of the row at this attempt, so a row that another worker has settled does not come
-back. Callbacks are sent in the same transaction, or not at all. `retries` decides, `execution` calls.
+back. Callbacks are sent in the same transaction, or not at all. `retries` decides; `execution` calls `write_failure`.
 """
 
 import logging

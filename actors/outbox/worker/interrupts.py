@@ -2,7 +2,7 @@
 
 Guarantee: an interruption that a thread has lifted is not raised in it any more. Dramatiq's own managers (2.2.1) raise
 after they have released their lock, or without one, so an interruption could still arrive while the actor's outcome is
-being written. `delivery` lifts.
+being written. `delivery` does the lifting.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
-"""How many messages a worker prefetches, and how long one may then stay there unacknowledged.
+"""How many messages a worker prefetches, and how long a message may stay unacknowledged in a worker.
 
 Repair waits for longer than that, and RabbitMQ's consumer timeout has to exceed it. The consumer of each queue
-prefetches messages; all of them wait in one work queue, which `threads` threads serve.
+prefetches messages; all of them wait in one work queue, which is served by `threads` threads.
 """
 
 from typing import Any

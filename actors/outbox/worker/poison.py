@@ -2,7 +2,7 @@
 
 Guarantee: a message that kills its worker each time is given up after `MAX_STARTS` counted starts. A first run is
 counted only of an actor with outside effects. A message that merely ran beside the killer is not given up, because
-suspects run away from each other; one that was prefetched and never begun is not counted. `execution` calls.
+suspects are rescheduled to run apart; one that was prefetched and never begun is not counted. Called by `execution`.
 """
 
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""State that the worker threads of one process share: `engine` makes it, executions and batches are handed it."""
+"""State that the worker threads of one process share: created by `engine`, passed to executions and batches."""
 
 import threading
 from dataclasses import dataclass, field

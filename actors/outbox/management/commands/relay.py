@@ -1,4 +1,4 @@
-"""`manage.py relay`: relay and upkeep in a process of their own, for a deployment without their threads elsewhere."""
+"""`manage.py relay`: relay and upkeep in a process of their own, where web and worker processes do not run them."""
 
 import signal
 from argparse import ArgumentParser
