@@ -48,12 +48,12 @@ def max_retries() -> int:
 
 
 def min_backoff_ms() -> int:
-    """Return the longest pause before the first retry, in milliseconds (`OUTBOX_MIN_BACKOFF_MS`)."""
+    """Return the pause before the first retry, before jitter, in milliseconds (`OUTBOX_MIN_BACKOFF_MS`)."""
     return int(_setting("OUTBOX_MIN_BACKOFF_MS", 1_000))
 
 
 def max_backoff_ms() -> int:
-    """Return the longest pause before any retry, in milliseconds (`OUTBOX_MAX_BACKOFF_MS`)."""
+    """Return the maximum pause before a retry, in milliseconds (`OUTBOX_MAX_BACKOFF_MS`)."""
     return int(_setting("OUTBOX_MAX_BACKOFF_MS", 600_000))
 
 

@@ -2,8 +2,8 @@
 
 Guarantee: `publish()` returns within its timeout and half a second, whatever RabbitMQ does, and reports as confirmed
 only what RabbitMQ has confirmed. Everything runs in the caller's own thread, which must call `run()` or `publish()`
-more often than heartbeats are due. Knows no database: `relay` passes the messages and marks the rows; `confirms` sends each
-message and tracks its confirm, `connection` reconnects.
+more often than heartbeats are due. Knows no database: `relay` passes the messages and marks the rows; `confirms` sends
+each message and tracks its confirm, `connection` reconnects.
 """
 
 import math

@@ -2,8 +2,8 @@
 
 Guarantee: a published, unsettled message that is neither in RabbitMQ nor in a worker is published again, at a bounded
 rate, once its queue has been seen empty twice, a margin apart. Repair adds no copies to a queue whose workers are
-merely stopped. `upkeep` calls `step`, `relay` publishes; if a message was not lost after all, `worker.execution` drops the
-second copy of the same attempt.
+merely stopped. `upkeep` calls `step`, `relay` publishes; if a message was not lost after all, `worker.execution` drops
+the second copy of the same attempt.
 """
 
 import logging

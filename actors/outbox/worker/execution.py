@@ -1,9 +1,9 @@
 """Executes one delivery: runs the actor, writes the outcome of the message, and lets it be acknowledged only then.
 
 Guarantee: effects that commit with the settling (the row's deletion, the actor's rows or changes, its follow-ups)
-happen exactly once; all others, including what an actor with outside effects writes itself, at least once. Every outcome is
-committed before the acknowledgement: settled, scheduled for a retry, or dead. Without an outcome the message stays
-RabbitMQ's, for redelivery.
+happen exactly once; all others, including what an actor with outside effects writes itself, at least once. Every
+outcome is committed before the acknowledgement: settled, scheduled for a retry, or dead. Without an outcome the message
+stays RabbitMQ's, for redelivery.
 
 `delivery` reads and locks the row, `poison` counts starts, `failures` writes the outcome of a failed attempt,
 `group_commit` settles for actors that return rows, `execution_lease` keeps the row of an actor that runs outside a
