@@ -80,7 +80,7 @@ def _errors_of_conditions(method: str) -> dict[str, Any]:
     if method == "get":
         return errors | {"304": {"description": "The task is as the client knows it.", "headers": ETAG}}
     return errors | {
-        "403": _error("Somebody else's task, or a browser's session without its CSRF token."),
+        "403": _error("Another user's task, or a browser's session without its CSRF token."),
         "428": _error("The request has to say by If-Match which state it means, where that is demanded."),
     }
 
