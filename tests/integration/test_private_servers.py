@@ -132,6 +132,7 @@ def test_persistent_messages_survive_a_restart_a_change_of_ports_and_a_kill(node
         moved.kill()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("end", [PrivateRabbitmq.stop, PrivateRabbitmq.kill])
 def test_nothing_of_a_node_is_left_running(end: Callable[[PrivateRabbitmq], None], node: PrivateRabbitmq) -> None:
     node.start()
