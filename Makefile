@@ -1,9 +1,9 @@
 # Each target is one line to the thing that does it; `make help` lists them. `make run` and `make test` are all a
 # newcomer needs.
 PYTHON ?= python3
-# The first Python makes .venv. Another version, named by PYTHON afterwards, gets an environment beside it: .venv-3.13.
+# The first Python makes .venv. Another version, named as `make PYTHON=…`, gets an environment beside it: .venv-3.13.
 VENV := .venv
-ifneq ($(origin PYTHON),file)
+ifeq ($(origin PYTHON),command line)
 ifneq ($(wildcard .venv/bin/python),)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV := $(if $(wildcard .venv/lib/python$(VERSION)),.venv,.venv-$(VERSION))
@@ -75,9 +75,11 @@ install: $(VENV)/development ## .venv with everything: what running needs, and w
 
 install-local: $(VENV)/local ## .venv with what running needs
 
-# Remade where its Python cannot run pip: one that is new, was interrupted, or has been replaced by another version.
+# Made anew only where its Python does not start: it is missing, was interrupted, or is a link to one that has gone.
 $(VENV)/local: requirements/local.txt $(BIN)/python
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null 2>&1 || { \
+	  ! $(BIN)/python -c pass 2>/dev/null || \
+	    { echo "$(VENV) has no pip, and none can be added: remove it, and run make again"; exit 1; }; \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or later is needed, and $(PYTHON) is not one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }; \
 	  $(PYTHON) -c 'import ensurepip, venv' || \

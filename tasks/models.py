@@ -26,6 +26,7 @@ class Task(VersionedModel):
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    version = models.PositiveIntegerField(_("version"), default=1, db_default=1, editable=False)
     objects = TaskQuerySet.as_manager()
 
     class Meta:

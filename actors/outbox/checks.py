@@ -56,7 +56,7 @@ def missing_middleware(broker: Broker) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             f"{wanted.__name__} is missing from DRAMATIQ_MIDDLEWARE.",
-            hint=f"Add {wanted.__module__}.{wanted.__name__}(): without it no message of the outbox ends as promised.",
+            hint=f"Add {wanted.__module__}.{wanted.__name__}: without it no message of the outbox ends as promised.",
             id="outbox.E002",
         )
         for wanted in REQUIRED

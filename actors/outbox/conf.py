@@ -1,4 +1,8 @@
-"""The outbox's Django settings and their defaults. Each is read at every call, so that tests may change it."""
+"""The outbox's Django settings and their defaults.
+
+Each is read at every call, so that tests may change it. Those of retries and of the time limit are asked for once, when
+Dramatiq makes its middleware.
+"""
 
 from typing import Any
 

@@ -1,14 +1,18 @@
-"""The origin of what is sent (in which request, and by whom), and the trail of the message whose actor runs.
+"""The origin of what is sent (in which request, and by whom), the trail of the message whose actor
+runs, and how log lines name a message.
 
 Guarantee: the origin's user is determined when a message is sent, not earlier: a web request learns halfway who its
 user is. The web's middleware and `worker.execution` enter a context, `broker` reads it.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+
+MAX_LOGGED_ERROR = 300  # characters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,3 +112,22 @@ def sent_during(request_id: str, *, ask: Callable[[], Context]) -> Iterator[None
         yield
     finally:
         _current.reset(token)
+
+
+def log_fields(*, actor: str, subject: str, row: int, attempt: int, error: str = "") -> str:
+    """Return a message's fields for log lines: `actor=send_mail subject=task:7 row=12 attempts=21 error='Timeout: …'`.
+
+    Args:
+        actor: the actor's name.
+        subject: what the message is about, or empty.
+        row: the id of its row.
+        attempt: the number of its last attempt, the first being 0.
+        error: why that attempt failed, or empty; cut at `MAX_LOGGED_ERROR`.
+    """
+    line = f"actor={log_word(actor)} subject={log_word(subject)} row={row} attempts={attempt + 1}"
+    return f"{line} error={error[:MAX_LOGGED_ERROR]!r}" if error else line
+
+
+def log_word(text: str) -> str:
+    """Return a text as one field of a log line, quoted if need be: a foreign message may contain anything."""
+    return text if re.fullmatch(r"[\w.:@/-]+", text) else repr(text)

@@ -6,7 +6,6 @@ cancelled or discarded, and at no other time; an effect in the database commits 
 `dead_letters` keeps it for a decision, `maintenance.lost_messages` makes it pending again.
 """
 
-import re
 from typing import Any
 
 from django.db import models
@@ -29,7 +28,6 @@ AWAITING = (State.PENDING, State.SCHEDULED)
 
 
 MAX_TEXT_LENGTH = 20_000
-MAX_LOGGED_ERROR = 300
 UNLEASED: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_until": None, "held_by": None}
 
 
@@ -170,22 +168,3 @@ class WatchedQueue(models.Model):
 def clean(text: str) -> str:
     """Return a text that every database stores: without NUL or lone surrogates, cut at `MAX_TEXT_LENGTH`."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:MAX_TEXT_LENGTH]
-
-
-def log_fields(*, actor: str, subject: str, row: int, attempt: int, error: str = "") -> str:
-    """Return a message's fields for log lines: `actor=send_mail subject=task:7 row=12 attempts=21 error='Timeout: …'`.
-
-    Args:
-        actor: the actor's name.
-        subject: what the message is about, or empty.
-        row: the id of its row.
-        attempt: the number of its last attempt, the first being 0.
-        error: why that attempt failed, or empty; cut at `MAX_LOGGED_ERROR`.
-    """
-    line = f"actor={_word(actor)} subject={_word(subject)} row={row} attempts={attempt + 1}"
-    return f"{line} error={error[:MAX_LOGGED_ERROR]!r}" if error else line
-
-
-def _word(text: str) -> str:
-    # Quoted unless it is one plain word: a foreign message could forge a field otherwise.
-    return text if re.fullmatch(r"[\w.:@/-]+", text) else repr(text)

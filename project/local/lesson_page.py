@@ -39,13 +39,17 @@ def run(name: str, *, url: str, token: str, task_id: int = 1, then: str = "") ->
         then: what the same shell runs afterwards.
 
     Raises:
-        CommandFailed: it exits with an error, or curl is missing.
+        CommandFailed: it exits with an error or does not end in time, or curl is missing.
     """
     script = commands()[name].replace(ADDRESS, url).replace(TASK, f"/tasks/{task_id}/") + then
-    environment = {**os.environ, "TOKEN": token, "no_proxy": LOOPBACK}
-    shell = subprocess.run(
-        ["sh", "-ec", script], env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
-    )
+    # A curl configuration of the user's own is not read.
+    environment = {**os.environ, "TOKEN": token, "no_proxy": LOOPBACK, "CURL_HOME": os.devnull}
+    try:
+        shell = subprocess.run(
+            ["sh", "-ec", script], env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(f"{PAGE.name}, {name}: no answer in {TIMEOUT_SECONDS} s") from None
     if shell.returncode:
         lines = shell.stderr.strip().splitlines() or [f"exit status {shell.returncode}"]
         raise CommandFailed(f"{PAGE.name}, {name}: {lines[-1]}")

@@ -5,13 +5,12 @@ signals send; a change whose event could not be truthful is refused. `tasks.sign
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from django.db import NotSupportedError, connections, models, router, transaction
 from django.db.models import F, prefetch_related_objects
 from django.db.models.signals import post_save
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
 
 from actors.outbox.broker import batch_enqueue
 from actors.outbox.db.inserts import insert_returning
@@ -153,7 +152,7 @@ class VersionedModel(models.Model):
     made; the row is locked first, so that no two changes get the same number.
     """
 
-    version = models.PositiveIntegerField(_("version"), default=1, db_default=1, editable=False)
+    version: "models.PositiveIntegerField[Any, Any]"
     """How many changes the row has had, its creation included. Each version is the event of that number."""
 
     changes: Changes = {}
@@ -219,7 +218,7 @@ class VersionedModel(models.Model):
                 setattr(self, name.removeprefix("value_of_"), value)
 
     def _rows(self, using: str | None) -> VersionedQuerySet[Self]:
-        return cast("VersionedQuerySet[Self]", type(self)._base_manager.using(using))
+        return VersionedQuerySet(type(self), using=using)
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -14,10 +14,11 @@ from django.db.models.functions import Now
 from dramatiq import Message
 
 from actors.outbox.amqp.topology import dead_letter_queue
+from actors.outbox.context import log_fields
 from actors.outbox.db.errors import lock_was_not_available
 from actors.outbox.dead_letters.payload import MAX_ID_LENGTH, MAX_NAME_LENGTH, is_known, is_too_old, plain, read
 from actors.outbox.envelope import OPTION, AttemptRef
-from actors.outbox.models import DeadLetterDecision, OutboxMessage, State, log_fields
+from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from dramatiq.common import current_millis, q_name
 
+from actors.outbox.context import log_word
 from actors.outbox.dead_letters.payload import UnfitMessage, is_too_old, plain, require_fit, require_queue
 from actors.outbox.models import UNLEASED, DeadLetterDecision, Decision, OutboxMessage, State
 from actors.outbox.wakeup import wake_relay_on_commit
@@ -98,8 +99,8 @@ def _decide(
         logger.warning(
             "dead letter %s actor=%s subject=%s row=%d reason=%r by=%r why=%r",
             decision.decision,
-            decision.actor,
-            decision.subject,
+            log_word(decision.actor),
+            log_word(decision.subject),
             decision.row_id,
             decision.reason,
             decision.decided_by,

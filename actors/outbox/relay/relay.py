@@ -20,8 +20,9 @@ from dramatiq.errors import DecodeError
 
 from actors.outbox import envelope, store
 from actors.outbox.amqp.publisher import Outcome, Outgoing
+from actors.outbox.context import log_fields
 from actors.outbox.db.postgres import skips_locked
-from actors.outbox.models import AWAITING, OutboxMessage, State, log_fields
+from actors.outbox.models import AWAITING, OutboxMessage, State
 from actors.outbox.store import LEASE_SECONDS
 
 logger = logging.getLogger(__name__)

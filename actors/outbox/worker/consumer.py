@@ -22,6 +22,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from actors.outbox.amqp.client_names import process_name, with_connection_name
 from actors.outbox.amqp.outage import CANNOT_CONNECT
 from actors.outbox.amqp.topology import declare, explain_refusal
+from actors.outbox.context import log_word
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.worker.acks import AckBuffer
 
@@ -185,7 +186,8 @@ class OutboxConsumer(_RabbitmqConsumer):
 
 
 def _named(message: MessageProxy) -> str:
-    return f"actor={message.actor_name} subject={message.options.get('subject', '')!r} message={message.message_id}"
+    subject = str(message.options.get("subject") or "")
+    return f"actor={log_word(message.actor_name)} subject={log_word(subject)} message={log_word(message.message_id)}"
 
 
 def describe_connect_failure(queue: str, error: BaseException) -> str:

@@ -10,10 +10,11 @@ from django.db import Error, connection
 from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import ShutdownNotifications, SkipMessage, TimeLimit
 
+from actors.outbox.context import log_fields
 from actors.outbox.db.errors import locks_may_be_taken, trust_connection
 from actors.outbox.db.transactions import discard_stray_transaction
 from actors.outbox.envelope import AttemptRef
-from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet, State, log_fields
+from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet, State
 from actors.outbox.store import UnsettledRow, fetch_unsettled
 from actors.outbox.worker.interrupts import lift, take_back_undelivered
 
@@ -67,7 +68,7 @@ class Delivery:
         return self.log_fields()
 
     def log_fields(self, error: str = "") -> str:
-        """Return the fields that identify this message in log lines, as `models.log_fields` does."""
+        """Return the fields that identify this message in log lines, as `context.log_fields` does."""
         subject = str(self.message.options.get("subject") or "")
         return log_fields(
             actor=self.message.actor_name,

@@ -10,6 +10,7 @@ from typing import Any
 
 from dramatiq import Broker, MessageProxy
 
+from actors.outbox.context import log_word
 from actors.outbox.db.retrying import retry_until_available
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.worker.retries import retries_of
@@ -28,9 +29,15 @@ def retry_foreign(broker: Broker, message: MessageProxy, error: BaseException, *
         retries_of(broker).retry_as_dramatiq(broker, message, error)
 
     try:
-        retry_until_available(retry, stopping=stopping, what=f"actor={message.actor_name} message={message.message_id}")
+        retry_until_available(
+            retry,
+            stopping=stopping,
+            what=f"actor={log_word(message.actor_name)} message={log_word(message.message_id)}",
+        )
     except LeaveForRedelivery as unsettled:
         message.stuff_exception(unsettled)
     except Exception:  # whatever it is: a message whose outcome cannot be written must not be acknowledged
-        logger.exception("retry not written actor=%s message=%s", message.actor_name, message.message_id)
+        logger.exception(
+            "retry not written actor=%s message=%s", log_word(message.actor_name), log_word(message.message_id)
+        )
         message.fail()

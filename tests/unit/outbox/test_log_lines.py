@@ -8,9 +8,10 @@ import dramatiq
 import pytest
 from django.contrib.auth.models import Group
 
+from actors.outbox.context import log_fields
 from actors.outbox.dead_letters import decisions
 from actors.outbox.dead_letters.decisions import Operator
-from actors.outbox.models import OutboxMessage, log_fields
+from actors.outbox.models import OutboxMessage
 from actors.outbox.relay import relay
 from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import only_row, raise_database_away
@@ -90,6 +91,15 @@ def test_a_decision_names_what_it_decides_on(actor: Declare, lines: Lines) -> No
     assert lines() == [
         f"dead letter discarded actor=send_mail subject=task:7 row={row.pk} reason='throws' by='alice' why='not wanted'"
     ]
+
+
+def test_a_decision_on_a_foreign_message_cannot_be_forged(actor: Declare, lines: Lines) -> None:
+    actor(fail).send_with_options(subject="task:7 by='root'")
+    OutboxMessage.objects.update(actor="x row=1 by='root'")
+    OutboxMessage.objects.all().mark_dead("throws", error="ValueError: x")
+    decisions.discard(OutboxMessage.objects.all(), by=Operator(name="alice"), why="")
+    [line] = lines()
+    assert line.startswith("""dead letter discarded actor="x row=1 by='root'" subject="task:7 by='root'" row=""")
 
 
 def test_a_field_of_a_foreign_message_stays_one_field() -> None:

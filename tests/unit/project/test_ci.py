@@ -30,7 +30,7 @@ def test_the_python_of_the_matrix_is_the_one_that_is_tested() -> None:
     [version] = [step["with"]["python-version"] for step in JOB["steps"] if "setup-python" in step.get("uses", "")]
 
     assert version == "${{ matrix.python }}"
-    assert "export PYTHON=python3\n" in (ROOT / ".ci/run").read_text()
+    assert 'make() { command make PYTHON=python3 "$@"; }\n' in (ROOT / ".ci/run").read_text()
 
 
 def test_the_workflow_may_only_read() -> None:

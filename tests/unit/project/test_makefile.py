@@ -20,6 +20,7 @@ case "$*" in
     mkdir -p $4/bin $4/lib/python$version && cp "$0" $4/bin/python && cp "$0.version" $4/bin/python.version ;;
   "-m project.local.install "*) [ ! -e broken ] || { echo "ERROR: no such hash" >&2; exit 1; }; echo "  from $3" ;;
   "-m pip --version") [ -e "$(dirname "$0")/../lib/python$version" ] ;;
+  "-m ensurepip") [ ! -e no_ensurepip ] && mkdir -p "$(dirname "$0")/../lib/python$version" ;;
   "--version") echo "Python $version.0" ;;
   "-c "*print*) echo $version ;;
   "-c "*exit*) [ $version != 3.9 ] ;;
@@ -48,7 +49,7 @@ class Project:
 
     def write(self, name: str, text: str) -> Path:
         file = self.directory / name
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         file.chmod(0o755)
         return file
@@ -57,16 +58,16 @@ class Project:
         """Make what is installed older than its pins."""
         os.utime(self.directory / ".venv" / name, (0, 0))
 
-    def make(self, target: str, *variables: str) -> subprocess.CompletedProcess[str]:
+    def make(self, target: str, *variables: str, **exported: str) -> subprocess.CompletedProcess[str]:
         """Run make where `python3` is the fake Python."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "PYTHON"}
-        environment = {**kept, "PATH": f"{self.directory}:{kept['PATH']}"}
+        environment = {**kept, "PATH": f"{self.directory}:{kept['PATH']}", **exported}
         command = ["make", target, *variables]
         return subprocess.run(command, cwd=self.directory, env=environment, capture_output=True, text=True, check=False)
 
-    def said(self, target: str, *variables: str) -> list[str]:
+    def said(self, target: str, *variables: str, **exported: str) -> list[str]:
         """Return what a run of make prints that has no error."""
-        made = self.make(target, *variables)
+        made = self.make(target, *variables, **exported)
         assert (made.returncode, made.stderr) == (0, "")
         return made.stdout.splitlines()
 
@@ -134,12 +135,29 @@ def test_an_environment_whose_python_has_gone_is_made_anew(project: Project) -> 
     assert project.said("install-local") == [*MADE, *LOCAL]
 
 
-def test_an_environment_whose_python_has_become_another_version_is_made_anew(project: Project) -> None:
+def test_an_environment_whose_python_has_become_another_version_is_installed_into_again(project: Project) -> None:
     project.said("install-local")
     project.write_python(".venv/bin/python", "3.12")
     project.outdate("local")
 
-    assert project.said("install-local") == [*MADE, *LOCAL]
+    assert project.said("install-local") == LOCAL
+
+
+def test_an_environment_without_pip_keeps_what_is_in_it(project: Project) -> None:
+    project.write_python(".venv/bin/python", "3.12")
+    project.write("no_ensurepip", "")
+    made = project.make("install-local")
+
+    assert made.returncode != 0
+    assert made.stdout == ".venv has no pip, and none can be added: remove it, and run make again\n"
+    assert (project.directory / ".venv/bin/python").exists()
+
+
+def test_a_python_of_the_shells_environment_chooses_no_other_environment(project: Project) -> None:
+    project.write_python("python3.13", "3.13")
+    project.said("install-local")
+
+    assert project.said("run", PYTHON="python3.13") == [".venv/bin/python manage.py up"]
 
 
 def test_a_python_that_is_too_old_is_refused(project: Project) -> None:
