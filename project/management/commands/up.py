@@ -58,7 +58,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, port: str, **options: Any) -> None:
         if not settings.DEBUG:
-            raise CommandError("up is for development; the README says how to run in production.")
+            raise CommandError("up is for development; docs/operations.md says how to run in production.")
         _require_packages(*NEEDED_PACKAGES)
         try:
             with _interruptible(), _only_one(VAR):
