@@ -77,9 +77,3 @@ class OutboxMiddleware(Middleware):
             return self.engine.call(actor, partial(function, *args, **kwargs))
 
         return call
-
-
-def outbox_middleware_of(broker: Broker) -> OutboxMiddleware:
-    """Return a broker's outbox middleware; `checks` demand that there is one."""
-    [middleware] = [one for one in broker.middleware if isinstance(one, OutboxMiddleware)]
-    return middleware

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from actors.outbox.context import Trail
+from actors.outbox.context import Trail, log_fields
 from actors.outbox.db.postgres import prepared_cursor, read_times_fast, skips_locked
 from actors.outbox.models import OutboxMessage, State
 
@@ -224,6 +224,11 @@ def trail_of(row: OutboxMessage | UnsettledRow) -> Trail:
         published_at=row.published_at if is_marked else row.claimed_at,
         attempts=row.attempt + 1,
     )
+
+
+def log_fields_of(row: OutboxMessage, error: str) -> str:
+    """Return what log lines say of a row, and why it failed."""
+    return log_fields(actor=row.actor, subject=row.subject, row=row.pk, attempt=row.attempt, error=error)
 
 
 def _keeps_waiting(cursor: Any, values: dict[str, Any]) -> bool:

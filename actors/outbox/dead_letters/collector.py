@@ -14,11 +14,11 @@ from django.db.models.functions import Now
 from dramatiq import Message
 
 from actors.outbox.amqp.topology import dead_letter_queue
-from actors.outbox.context import log_fields
 from actors.outbox.db.errors import lock_was_not_available
 from actors.outbox.dead_letters.payload import MAX_ID_LENGTH, MAX_NAME_LENGTH, is_known, is_too_old, plain, read
 from actors.outbox.envelope import OPTION, AttemptRef
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+from actors.outbox.store import log_fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -134,8 +134,7 @@ def _end(ref: AttemptRef, message_id: str, death: Death) -> bool:
     if this.filter(held_until__gt=Now()).exists():
         return False
     this.mark_dead(death.reason, error=death.error, traceback=row.traceback)
-    fields = log_fields(actor=row.actor, subject=row.subject, row=row.pk, attempt=row.attempt, error=death.error)
-    logger.error("state=dead %s reason=%r", fields, death.reason)
+    logger.error("state=dead %s reason=%r", log_fields_of(row, death.error), death.reason)
     return True
 
 
@@ -165,8 +164,7 @@ def _add(letter: DeadLetter, message: Message[Any] | None, death: Death) -> None
         subject=plain(letter.headers.get("subject"), MAX_NAME_LENGTH),
         request_id=plain(letter.headers.get("request_id"), MAX_NAME_LENGTH),
     )
-    fields = log_fields(actor=row.actor, subject=row.subject, row=row.pk, attempt=0, error=death.error)
-    logger.error("state=dead %s reason=%r: a foreign message", fields, death.reason)
+    logger.error("state=dead %s reason=%r: a foreign message", log_fields_of(row, death.error), death.reason)
 
 
 def _is_known(queue: str, body: bytes) -> bool:

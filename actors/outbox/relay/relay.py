@@ -20,7 +20,6 @@ from dramatiq.errors import DecodeError
 
 from actors.outbox import envelope, store
 from actors.outbox.amqp.publisher import Outcome, Outgoing
-from actors.outbox.context import log_fields
 from actors.outbox.db.postgres import skips_locked
 from actors.outbox.models import AWAITING, OutboxMessage, State
 from actors.outbox.store import LEASE_SECONDS
@@ -136,8 +135,7 @@ def mark_dead(token: UUID, rows: Sequence[OutboxMessage], errors: dict[int, str]
     for row in rows:
         if row.pk in errors:
             error = errors[row.pk]
-            fields = log_fields(actor=row.actor, subject=row.subject, row=row.pk, attempt=row.attempt, error=error)
-            logger.error("state=dead %s reason=%r", fields, reason)
+            logger.error("state=dead %s reason=%r", store.log_fields_of(row, error), reason)
             OutboxMessage.objects.filter(pk=row.pk, lease_token=token).mark_dead(reason, error=error)
 
 

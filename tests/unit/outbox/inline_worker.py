@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from queue import Queue
 
 import dramatiq
-from dramatiq import Message, MessageProxy
+from dramatiq import Broker, Message, MessageProxy
 from dramatiq.worker import WorkerThread
 
 from actors.outbox import envelope
-from actors.outbox.middleware import outbox_middleware_of
+from actors.outbox.middleware import OutboxMiddleware
 from actors.outbox.models import OutboxMessage
 from actors.outbox.worker.state import WorkerState
 
@@ -75,3 +75,9 @@ def make_inline_worker(*queues: str) -> InlineWorker:
         worker_timeout=1,
     )
     return InlineWorker(consumer=consumer, worker=worker)
+
+
+def outbox_middleware_of(broker: Broker) -> OutboxMiddleware:
+    """Return a broker's outbox middleware."""
+    [middleware] = [one for one in broker.middleware if isinstance(one, OutboxMiddleware)]
+    return middleware

@@ -20,7 +20,6 @@ from dramatiq.worker import WorkerThread, _WorkQueueItem
 from actors.outbox import envelope
 from actors.outbox.context import Context, current_context, current_trail, sent_by
 from actors.outbox.exceptions import LeaveForRedelivery
-from actors.outbox.middleware import outbox_middleware_of
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker import batch, delivery, execution, failures, group_commit, poison
 from actors.outbox.worker.batch import BatchingWorkerThread, install_batching
@@ -29,7 +28,7 @@ from actors.outbox.worker.log_buffer import Line, buffer_line
 from actors.outbox.worker.state import QUICK_SECONDS, Pace
 from project.local.servers.process import wait_until
 from tests.uncollected import uncollected
-from tests.unit.outbox.inline_worker import QUEUE, FakeConsumer
+from tests.unit.outbox.inline_worker import QUEUE, FakeConsumer, outbox_middleware_of
 from tests.unit.outbox.race_steps import effects, in_another_thread, locked_until, only_row, raise_database_away
 from tests.unit.outbox.worker.test_interrupts import end_all_deadlines, shut_all_down
 

@@ -22,7 +22,6 @@ from dramatiq.middleware import Shutdown, SkipMessage
 from actors.outbox import envelope
 from actors.outbox.context import Context, sent_by
 from actors.outbox.exceptions import LeaveForRedelivery
-from actors.outbox.middleware import outbox_middleware_of
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.operations.cancel import cancel
 from actors.outbox.relay import relay
@@ -31,7 +30,7 @@ from actors.outbox.worker.execution import MAX_CUTS
 from actors.outbox.worker.execution_lease import ExecutionLease, LeaseRenewer
 from actors.outbox.worker.group_commit import Completion, GroupCommit
 from project.local.servers.process import wait_until
-from tests.unit.outbox.inline_worker import InlineWorker
+from tests.unit.outbox.inline_worker import InlineWorker, outbox_middleware_of
 from tests.unit.outbox.race_steps import (
     HOW_TO_SETTLE,
     add_effect,
