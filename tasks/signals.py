@@ -10,51 +10,42 @@ from typing import Any, Literal
 
 import dramatiq
 from django.db import transaction
-from django.db.models.signals import post_delete, post_save, pre_delete
+from django.db.models.signals import post_save, pre_delete
 from django.dispatch import receiver
 
 from actors.activity import Details, log_task_creation, log_task_deletion, log_task_update
 from actors.log_lines import task_line
 from actors.timeline import subject_of
-from tasks.history.changes import Changes, creation_of, deletion_of
-from tasks.history.locks import lock_history
+from tasks.history.changes import PendingChange
 from tasks.models import Task
 
 logger = logging.getLogger(__name__)
 
 
 @receiver(post_save, sender=Task)
-def send_on_save(instance: Task, created: bool, raw: bool, **kwargs: Any) -> None:
-    if raw:  # loaddata restores rows, and changes none
+def send_on_save(instance: Task, created: bool, **kwargs: Any) -> None:
+    change = instance.pending_change
+    if change is None:  # loaddata restores rows, and changes none
         return
     if created:
-        send_change(log_task_creation, instance, creation_of(instance))
+        send_change(log_task_creation, change)
     else:
-        task = instance.saved_state or instance
-        send_change(log_task_update, task, instance.changes)
-        _log_on_commit("updated", task)
+        send_change(log_task_update, change)
+        _log_on_commit("updated", change.row)
 
 
 @receiver(pre_delete, sender=Task)
-def lock_before_deletion(instance: Task, using: str, **kwargs: Any) -> None:
-    # The event describes the row as it is now, not as it was when the instance was loaded: lock it, and read it again.
-    instance.deleted = Task.objects.using(using).locked(instance.pk)
-    lock_history(instance.pk)
+def send_on_deletion(instance: Task, using: str, **kwargs: Any) -> None:
+    change = instance.pending_deletion(using)
+    if change is not None:  # else another transaction deleted the task first, and sent the event
+        send_change(log_task_deletion, change)
+        _log_on_commit("deleted", change.row)
 
 
-@receiver(post_delete, sender=Task)
-def send_on_deletion(instance: Task, **kwargs: Any) -> None:
-    task, instance.deleted = instance.deleted, None
-    if task is None:  # another transaction deleted the task first, and sent the event
-        return
-    task.version += 1
-    send_change(log_task_deletion, task, deletion_of(task))
-    _log_on_commit("deleted", task)
-
-
-def send_change(actor: dramatiq.Actor[..., Any], task: Task, changes: Changes) -> None:
-    """Send an actor the change that brought a task to its present state."""
-    details = Details(owner_id=task.owner_id, version=task.version, changes=changes)
+def send_change(actor: dramatiq.Actor[..., Any], change: PendingChange[Task]) -> None:
+    """Send an actor the change, with the task's values after it."""
+    task = change.row
+    details = Details(owner_id=task.owner_id, version=change.version, changes=change.changes)
     send_event(actor, task.pk, task.title, task.owner.get_username(), details)
 
 

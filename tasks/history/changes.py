@@ -1,11 +1,12 @@
-"""The difference between two states of a task, as plain values that outlive the task.
+"""A change of a task as plain values that outlive it: the difference between the states before and after.
 
 Bookkeeping fields are not compared: the version, which counts changes, and the time of the last one.
 """
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 from django.db import models
 
@@ -14,38 +15,50 @@ Changes = dict[str, list[Any]]
 
 BOOKKEEPING = ("id", "version", "updated_at")
 
+Row = TypeVar("Row", bound=models.Model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendingChange(Generic[Row]):
+    """One version of a row: written, and not committed yet."""
+
+    before: Row | None
+    """None for a creation."""
+
+    after: Row | None
+    """None for a deletion. The stored row: with `update_fields` it differs from the instance that was saved."""
+
+    @property
+    def row(self) -> Row:
+        """The row as the change leaves it; after a deletion, as it was last."""
+        row = self.after or self.before
+        assert row is not None
+        return row
+
+    @property
+    def version(self) -> int:
+        """The number of the change: a deletion comes after the row's last version."""
+        return int(self.row.version) + (self.after is None)  # type: ignore[attr-defined]
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What differs: with None before a creation, and after a deletion."""
+        changes: Changes = {}
+        for name in tracked_fields(self.row):
+            if not (self.before and self.after and _attribute(self.before, name) == _attribute(self.after, name)):
+                old, new = _values(self.before, name), _values(self.after, name)  # reads the owners only if they differ
+                changes |= {key: [old.get(key), new.get(key)] for key in new or old}
+        return changes
+
 
 def tracked_fields(task: models.Model) -> list[str]:
     """Return the names of the fields whose changes are events."""
     return [field.name for field in task._meta.concrete_fields if field.name not in BOOKKEEPING]
 
 
-def changes_between(before: models.Model, after: models.Model, fields: Iterable[str]) -> Changes:
-    """Return what differs between two states of a task, among `fields`."""
-    changes: Changes = {}
-    for name in fields:
-        if _attribute(before, name) != _attribute(after, name):
-            old, new = _values(before, name), _values(after, name)  # reads the owners only if they differ
-            changes |= {key: [old[key], new[key]] for key in old}
-    return changes
-
-
 def state_of(task: models.Model) -> dict[str, Any]:
     """Return the tracked values of a task, in types that JSON has."""
-    state: dict[str, Any] = {}
-    for name in tracked_fields(task):
-        state |= _values(task, name)
-    return state
-
-
-def creation_of(task: models.Model) -> Changes:
-    """Return a creation as changes: every value, from None."""
-    return {name: [None, value] for name, value in state_of(task).items()}
-
-
-def deletion_of(task: models.Model) -> Changes:
-    """Return a deletion as changes: every value, to None."""
-    return {name: [value, None] for name, value in state_of(task).items()}
+    return {key: value for name in tracked_fields(task) for key, value in _values(task, name).items()}
 
 
 def _attribute(task: models.Model, name: str) -> Any:
@@ -53,7 +66,9 @@ def _attribute(task: models.Model, name: str) -> Any:
     return field.to_python(getattr(task, field.attname))
 
 
-def _values(task: models.Model, name: str) -> dict[str, Any]:
+def _values(task: models.Model | None, name: str) -> dict[str, Any]:
+    if task is None:
+        return {}
     if name == "owner":
         owner: Any = getattr(task, name)
         return {"owner": owner.get_username(), "owner_id": owner.pk}

@@ -5,6 +5,8 @@ signals send; a change whose event could not be truthful is refused. `tasks.sign
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from typing import Any, Self, TypeVar
 
 from django.db import NotSupportedError, connections, models, router, transaction
@@ -13,9 +15,8 @@ from django.db.models.signals import post_save
 from django.utils import timezone
 
 from actors.outbox.broker import batch_enqueue
-from actors.outbox.db.inserts import insert_returning
 from actors.timeline import last_versions
-from tasks.history.changes import Changes, changes_between, tracked_fields
+from tasks.history.changes import PendingChange, tracked_fields
 from tasks.history.locks import lock_history
 
 # Rows in memory at a time, and ids in a query: a database takes some ten thousands of parameters.
@@ -26,7 +27,7 @@ M = TypeVar("M", bound="VersionedModel")
 
 
 class VersionedQuerySet(models.QuerySet[M]):
-    """Sends `post_save` for every row that it writes; for deletions Django itself sends `post_delete`."""
+    """Sends `post_save` for every row that it writes; for deletions Django itself sends `pre_delete`."""
 
     def bulk_create(  # noqa: PLR0913, PLR0917 – Django's signature
         self,
@@ -51,7 +52,7 @@ class VersionedQuerySet(models.QuerySet[M]):
             created = super().bulk_create(tasks, batch_size)
             for chunk in _chunks(created):
                 prefetch_related_objects(chunk, "owner")
-                self._notify(chunk, created=True, fields=None)
+                self._notify([PendingChange(before=None, after=task) for task in chunk], created=True)
         return created
 
     def update(self, **values: Any) -> int:
@@ -89,17 +90,6 @@ class VersionedQuerySet(models.QuerySet[M]):
         for task in tasks:
             task.version = last.get(task.pk, 0) + 1
 
-    def _insert(self, objs: Sequence[M], **options: Any) -> list[tuple[Any, ...]]:
-        """Insert rows for `save()` and `bulk_create()`; a single row by a prepared statement."""
-        returned = options.get("returning_fields")
-        if len(objs) == 1 and returned and not options.get("raw"):
-            columns = [field.column for field in returned]
-            row = insert_returning(objs[0], columns, using=options.get("using") or self.db)
-            if row is not None:
-                return [row]
-        rows: list[tuple[Any, ...]] = super()._insert(objs, **options)  # type: ignore[misc]
-        return rows
-
     def _lock_matching(self) -> list[int]:
         # In the order of ids, so that two updates never wait for each other. With this query as a subquery, because a
         # query with DISTINCT or GROUP BY cannot lock rows.
@@ -119,30 +109,36 @@ class VersionedQuerySet(models.QuerySet[M]):
         before = {task.pk: task for task in self._read(pks)}
         if super(VersionedQuerySet, rows.filter(pk__in=pks)).update(**values) != len(pks):
             raise NotSupportedError("update() of annotated tasks must not change which of the others match.")
-        changed = [task for task in self._read(pks) if self._note_changes(task, before[task.pk])]
-        numbered = self._rows().filter(pk__in=[task.pk for task in changed])
+        read = [PendingChange(before=before[task.pk], after=task) for task in self._read(pks)]
+        changes = [change for change in read if change.changes]
+        for change in changes:
+            change.row.version += 1
+        numbered = self._rows().filter(pk__in=[change.row.pk for change in changes])
         super(VersionedQuerySet, numbered).update(
             version=F("version") + 1, updated_at=values.get("updated_at", timezone.now())
         )
-        self._notify(changed, created=False, fields=frozenset(values))
+        self._notify(changes, created=False, fields=frozenset(values))
 
     def _read(self, pks: Sequence[int]) -> Self:
         return self._rows().filter(pk__in=pks).select_related("owner").order_by("pk")
 
-    def _note_changes(self, task: M, before: M) -> bool:
-        task.changes = changes_between(before, task, tracked_fields(task))
-        task.version += 1
-        return bool(task.changes)
-
     def _rows(self) -> Self:
         return type(self)(self.model, using=self.db)
 
-    def _notify(self, tasks: Iterable[M], *, created: bool, fields: frozenset[str] | None) -> None:
+    def _notify(
+        self, changes: Iterable[PendingChange[M]], *, created: bool, fields: frozenset[str] | None = None
+    ) -> None:
         with batch_enqueue():
-            for task in tasks:
-                post_save.send(
-                    self.model, instance=task, created=created, raw=False, using=self.db, update_fields=fields
-                )
+            for change in changes:
+                with change.row.handing(change):
+                    post_save.send(
+                        self.model,
+                        instance=change.row,
+                        created=created,
+                        raw=False,
+                        using=self.db,
+                        update_fields=fields,
+                    )
 
 
 class VersionedModel(models.Model):
@@ -155,14 +151,8 @@ class VersionedModel(models.Model):
     version: "models.PositiveIntegerField[Any, Any]"
     """How many changes the row has had, its creation included. Each version is the event of that number."""
 
-    changes: Changes = {}
-    """What the last `save()` of this instance changed."""
-
-    saved_state: "Self | None" = None
-    """The row as the last `save()` left it: with `update_fields` or deferred fields it differs from the instance."""
-
-    deleted: "Self | None" = None
-    """During a deletion: the row as it is now, locked."""
+    pending_change: "PendingChange[Self] | None" = None
+    """While receivers of `post_save` run: the change that they are called for."""
 
     class Meta:
         abstract = True
@@ -180,32 +170,51 @@ class VersionedModel(models.Model):
             before = None if force_insert else self._rows(using).locked(self.pk)
             if before is None:
                 self._rows(using).number_new([self])
-            elif not self._number_change(before, update_fields):
-                return
+                change = PendingChange(before=None, after=self)
+            else:
+                change = PendingChange(before=before, after=self._applied_to(before, update_fields))
+                has_changed = bool(change.changes)
+                self.version = change.row.version = before.version + has_changed
+                if not has_changed:
+                    return
             if update_fields is not None:
                 update_fields = {*update_fields, "version", "updated_at"}
-            super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
+            with self.handing(change):
+                super().save(
+                    force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields
+                )
 
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        with transaction.atomic():
-            return super().delete(*args, **kwargs)
+    def pending_deletion(self, using: str) -> "PendingChange[Self] | None":
+        """Lock the row and return its deletion, for receivers of `pre_delete`; None if it is deleted already.
 
-    def _number_change(self, before: Self, update_fields: Iterable[str] | None) -> bool:
-        """Record the changes and the new version; return False if nothing changes."""
-        wanted = set(tracked_fields(self)) - self.get_deferred_fields()
+        The change describes the row as it is now, not as it was when this instance was loaded.
+        """
+        rows = self._rows(using)
+        before = rows.locked(self.pk)
+        lock_history(self.pk)
+        before = before or rows.locked(self.pk)  # another transaction may have created it anew meanwhile
+        return None if before is None else PendingChange(before=before, after=None)
+
+    @contextmanager
+    def handing(self, change: "PendingChange[Self]") -> Iterator[None]:
+        """Hand a change to the receivers that are called inside; one of them may save this instance again."""
+        outer, self.pending_change = self.pending_change, change
+        try:
+            yield
+        finally:
+            self.pending_change = outer
+
+    def _applied_to(self, before: Self, update_fields: Iterable[str] | None) -> Self:
+        """Return the row as it will be stored: `before` with those values of this instance that are to be saved."""
+        names = set(tracked_fields(self)) - self.get_deferred_fields()
         if update_fields is not None:
-            wanted &= {self._meta.get_field(name).name for name in update_fields}
-        self._evaluate(wanted, before)
-        self.changes = changes_between(before, self, wanted)
-        self.version = before.version + 1 if self.changes else before.version
-        self.saved_state = self._merged_into(before, wanted)
-        return bool(self.changes)
-
-    def _merged_into(self, before: Self, names: Iterable[str]) -> Self:
-        for attribute in (self._meta.get_field(name).attname for name in names):  # type: ignore[union-attr]
-            setattr(before, attribute, getattr(self, attribute))
-        before.version = self.version
-        return before
+            names &= {self._meta.get_field(name).name for name in update_fields}
+        self._evaluate(names, before)
+        after = copy(before)
+        for name in names:
+            attribute = self._meta.get_field(name).attname  # type: ignore[union-attr]
+            setattr(after, attribute, getattr(self, attribute))
+        return after
 
     def _evaluate(self, names: Iterable[str], before: Self) -> None:
         """Replace expressions such as `F("title")` by their values, which can be compared."""

@@ -118,3 +118,23 @@ def test_an_id_that_is_being_freed_goes_on_counting(task: Task, user1: User, mea
     meanwhile(task.delete)
     Task.objects.create(pk=pk, title="Yana", owner=user1)
     assert [(number, kind) for number, kind, _changes in sent_events()] == [(2, "deletion"), (3, "creation")]
+
+
+def test_a_task_that_is_created_anew_meanwhile_is_deleted_and_its_event_is_sent(
+    task: Task, user1: User, meanwhile: Meanwhile
+) -> None:
+    pk = task.pk
+
+    def create_anew() -> None:
+        Task.objects.get(pk=pk).delete()
+        Task.objects.create(pk=pk, title="Yana", owner=user1)
+
+    meanwhile(create_anew)
+    task.delete()
+    assert not Task.objects.exists()
+    assert [(number, kind) for number, kind, _changes in sent_events()] == [
+        (2, "deletion"),
+        (3, "creation"),
+        (4, "deletion"),
+    ]
+    assert not audit.examine(pk)
