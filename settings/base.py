@@ -95,6 +95,21 @@ POSTGRESQL_SESSION = {
     "tcp_keepalives_idle": "15s",
     "tcp_keepalives_interval": "5s",
     "tcp_keepalives_count": 3,
+    # A statement is parsed once a connection and planned for each execution: a plan for any limit or owner is a good
+    # one for few.
+    "plan_cache_mode": "force_custom_plan",
+}
+# A server that cannot be reached must not hang a request, least of all a health probe; one that vanishes is noticed
+# within half a minute.
+POSTGRESQL_OPTIONS = {
+    "connect_timeout": 5,  # seconds, as are the next two
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+    "server_side_binding": True,  # so that PostgreSQL sees one statement with parameters, and can keep it:
+    "prepare_threshold": 5,
+    "options": " ".join(f"-c {name}={value}" for name, value in POSTGRESQL_SESSION.items()),
 }
 
 DATABASES: dict[str, Any] = {
@@ -105,17 +120,6 @@ DATABASES: dict[str, Any] = {
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    # A server that cannot be reached must not hang a request, least of all a health probe; one that vanishes is noticed
-    # within half a minute.
-    POSTGRESQL_OPTIONS = {
-        "connect_timeout": 5,  # seconds, as are the next two
-        "keepalives_idle": 15,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,  # milliseconds
-        "prepare_threshold": 5,  # for `actors.outbox.db.postgres` alone
-        "options": " ".join(f"-c {name}={value}" for name, value in POSTGRESQL_SESSION.items()),
-    }
     DATABASES["default"]["OPTIONS"] = {**POSTGRESQL_OPTIONS, **DATABASES["default"].get("OPTIONS", {})}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

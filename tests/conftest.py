@@ -30,6 +30,7 @@ from project.local.servers.rabbitmq import Installation, PrivateRabbitmq
 from project.local.servers.rabbitmq import find_or_fetch as find_rabbitmq
 from project.local.servers.rabbitmq_installation import installation_in as rabbitmq_in
 from project.local.stack import Stack
+from settings.base import POSTGRESQL_OPTIONS
 from settings.environment import VAR
 
 PASSWORD = "a-password-for-tests"
@@ -85,7 +86,7 @@ def _delete_rows(command: flush.Command, *, database: str, **options: Any) -> No
         statements = [f"DELETE FROM {connection.ops.quote_name(table)}" for table in tables]  # noqa: S608 – our own
         if connection.vendor == "postgresql":
             # Without triggers: none refuses, none counts, and no order of the tables matters.
-            statements = ["; ".join(["SET LOCAL session_replication_role = replica", *statements])]
+            statements.insert(0, "SET LOCAL session_replication_role = replica")
         for statement in statements:
             cursor.execute(statement)
 
@@ -173,13 +174,15 @@ def _on_postgresql(server: PrivatePostgresql) -> Iterator[str]:
     server.create_database("vazifa_test")
     address = {"ENGINE": "django.db.backends.postgresql", "NAME": "vazifa_test", "USER": "postgres"}
     place = {"HOST": "127.0.0.1", "PORT": str(server.port), "TEST": {"NAME": "vazifa_test"}}
-    # From the first use on: no test uses a statement often enough otherwise.
-    prepared = {"OPTIONS": {"prepare_threshold": 0}}
+    options = {"OPTIONS": dict(POSTGRESQL_OPTIONS)}
     sqlite, sqlite_settings = connections["default"], connections.settings["default"]
-    connections.settings["default"] = connections.configure_settings({"default": address | place | prepared})["default"]
+    connections.settings["default"] = connections.configure_settings({"default": address | place | options})["default"]
     del connections["default"]
     ContentType.objects.clear_cache()  # it remembers the ids of the other database
     call_command("migrate", verbosity=0)
+    # Statements are kept from their first use on: no test uses one often enough otherwise.
+    connections["default"].settings_dict["OPTIONS"]["prepare_threshold"] = 0
+    connections["default"].close()
     yield "postgresql"
     connections["default"].close()
     connections.settings["default"] = sqlite_settings

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from actors.outbox.context import Trail, log_fields
-from actors.outbox.db.postgres import prepared_cursor, read_times_fast, skips_locked
+from actors.outbox.db.postgres import lock_timeout, skips_locked
 from actors.outbox.models import OutboxMessage, State
 
 LEASE_SECONDS = 30
@@ -49,11 +49,13 @@ class UnsettledRow(NamedTuple):
     published_at: datetime | None
 
 
-# Of two messages with one key the second is not written while the first waits: it would say nothing new.
+# Of two messages with one key the second is not written while the first waits: it would say nothing new. A message with
+# a delay waits for its time.
 INSERT = """
 INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt, starts, due_at, error, traceback,
                                   subject, sequence, dedupe_key, request_id, changed_by, changed_by_id)
-VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s, {state}, 0, 0, {due_at}, '', '',
+VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s,
+        CASE WHEN %(delay_ms)s > 0 THEN 'scheduled' ELSE 'pending' END, 0, 0, {due_at}, '', '',
         %(subject)s, %(sequence)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
 ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
 """
@@ -61,7 +63,6 @@ ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
 # senders under the same key do not wait for this lock.
 KEEP_WAITING = "SELECT id FROM outbox_outboxmessage WHERE dedupe_key = %(dedupe_key)s FOR KEY SHARE"
 # Locked rows are skipped. In a `WITH`, because PostgreSQL may evaluate a mere subquery more than once.
-CLAIMED = ("id", "message_id", "queue", "actor", "body", "attempt", "subject", "request_id")
 CLAIM = """
 WITH ready AS (
     SELECT id FROM outbox_outboxmessage
@@ -71,8 +72,9 @@ WITH ready AS (
 UPDATE outbox_outboxmessage
 SET state = 'pending', lease_token = %s, lease_until = {lease_end}, claimed_at = {now}
 WHERE id IN (SELECT id FROM ready)
-RETURNING {claimed}
+RETURNING id, message_id, queue, actor, body, attempt, subject, request_id
 """
+CLAIMED = ("id", "message_id", "queue", "actor", "body", "attempt", "subject", "request_id")
 MARK_PUBLISHED = """
 WITH mine AS (
     SELECT id FROM outbox_outboxmessage
@@ -82,38 +84,27 @@ UPDATE outbox_outboxmessage
 SET state = 'published', published_at = {now}, lease_token = NULL, lease_until = NULL
 WHERE id IN (SELECT id FROM mine)
 """
-# Ordered by id, so that two groups never wait for each other; one round trip for all three. The timeout ends with them:
-# the locks that a group's rows and follow-ups take are waited for as usual.
-LOCK = """
-SET LOCAL lock_timeout TO {timeout_ms};
-SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead' ORDER BY id FOR UPDATE;
-SET LOCAL lock_timeout TO DEFAULT
-"""
-UNSETTLED = "SELECT {columns} FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
-OWED = "SELECT id, attempt FROM outbox_outboxmessage WHERE id IN ({ids}) AND state <> 'dead'"
-DELETE = "DELETE FROM outbox_outboxmessage WHERE id IN ({ids})"
-# A message with a delay waits for its time.
-NEW_STATE = "CASE WHEN %(delay_ms)s > 0 THEN 'scheduled' ELSE 'pending' END"
-# For other statements to embed: the messages that their sender numbers for each subject, in whatever state.
+# Ordered by id, so that two groups never wait for each other.
+LOCK = "SELECT id, attempt FROM outbox_outboxmessage WHERE id {in_list} AND state <> 'dead' ORDER BY id {locking}"
+DELETE = "DELETE FROM outbox_outboxmessage WHERE id {in_list}"
+# For other statements to embed: the messages that their sender numbers for each subject, in any state.
 NUMBERED = "SELECT subject, sequence, state, actor FROM outbox_outboxmessage WHERE sequence IS NOT NULL"
 POSTGRESQL = {
-    "state": NEW_STATE,
     "now": "statement_timestamp()",
     "due_at": "statement_timestamp() + %(delay_ms)s * interval '1 millisecond'",
     "lease_end": f"statement_timestamp() + interval '{LEASE_SECONDS} seconds'",
-    "claimed": ", ".join(CLAIMED),
     "in_list": "= ANY(%s)",
+    "locking": "FOR UPDATE",
     "skipping_locked": "FOR UPDATE SKIP LOCKED",
 }
 # SQLite has no row locks to skip: there the statement itself is the lock. It compares times as texts, so they need the
 # six digits that Django stores: with its own three, a row that fell due in this millisecond would wait for a sweep.
 SQLITE = {
-    "state": NEW_STATE,
     "now": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')",
     "due_at": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', (%(delay_ms)s / 1000.0) || ' seconds')",
     "lease_end": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', '+{LEASE_SECONDS} seconds')",
-    "claimed": ", ".join(CLAIMED),
     "in_list": "IN (SELECT value FROM json_each(%s))",
+    "locking": "",
     "skipping_locked": "",
 }
 
@@ -127,7 +118,7 @@ def insert(**values: Any) -> None:
     Raises:
         DatabaseError: a value does not fit; as with `create()`, the transaction can only be rolled back then.
     """
-    with transaction.mark_for_rollback_on_error(using=connection.alias), prepared_cursor() as cursor:
+    with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
         cursor.execute(_in_dialect(INSERT), values)
         while not cursor.rowcount and not _keeps_waiting(cursor, values):
             # The message that waited under the key has begun meanwhile.
@@ -158,31 +149,22 @@ def claim(token: UUID, limit: int) -> list[OutboxMessage]:
         The rows, ordered by id, with the columns that `CLAIMED` names.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_in_dialect(CLAIM), [limit, _adapted(token)])
+        cursor.execute(_in_dialect(CLAIM), [limit, token.hex])
         found = sorted(cursor.fetchall())
     return [OutboxMessage.from_db(connection.alias, CLAIMED, values) for values in found]
 
 
 def mark_published(token: UUID, ids: Collection[int]) -> int:
     """Mark pending rows of a lease as published, except locked ones; return how many were marked."""
-    listed = list(ids) if skips_locked() else json.dumps(list(ids))
     with connection.cursor() as cursor:
-        cursor.execute(_in_dialect(MARK_PUBLISHED), [listed, _adapted(token)])
+        cursor.execute(_in_dialect(MARK_PUBLISHED), [_listed(ids), token.hex])
         return int(cursor.rowcount)
 
 
 def fetch_unsettled(ids: Sequence[int]) -> dict[int, UnsettledRow]:
     """Return those of the rows that are neither settled nor dead, by id."""
-    if not ids:
-        return {}
-    if not skips_locked():
-        # SQLite stores times as texts; Django's own query converts them.
-        rows = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*UnsettledRow._fields)
-        return {row[0]: UnsettledRow(*row) for row in rows}
-    with connection.cursor() as cursor:
-        read_times_fast(cursor)
-        cursor.execute(UNSETTLED.format(columns=", ".join(UnsettledRow._fields), ids=_listed(ids)))
-        return {row[0]: UnsettledRow._make(row) for row in cursor.fetchall()}
+    rows = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*UnsettledRow._fields)
+    return {row[0]: UnsettledRow._make(row) for row in rows}
 
 
 def lock(ids: Collection[int], *, timeout_ms: int) -> dict[int, int]:
@@ -196,24 +178,17 @@ def lock(ids: Collection[int], *, timeout_ms: int) -> dict[int, int]:
         The attempts of the locked rows, by id.
 
     Raises:
-        OperationalError: another transaction kept one of them locked for longer.
+        RowIsLocked: another transaction kept one of them locked for longer.
     """
-    if not ids:
-        return {}
-    with connection.cursor() as cursor:
-        if skips_locked():
-            cursor.execute(LOCK.format(ids=_listed(ids), timeout_ms=timeout_ms))
-            cursor.nextset()
-        else:  # the transaction itself is the lock
-            cursor.execute(OWED.format(ids=_listed(ids)))
+    with lock_timeout(timeout_ms), connection.cursor() as cursor:
+        cursor.execute(_in_dialect(LOCK), [_listed(ids)])
         return dict(cursor.fetchall())
 
 
 def delete(ids: Collection[int]) -> None:
     """Delete rows."""
-    if ids:
-        with connection.cursor() as cursor:
-            cursor.execute(DELETE.format(ids=_listed(ids)))
+    with connection.cursor() as cursor:
+        cursor.execute(_in_dialect(DELETE), [_listed(ids)])
 
 
 def trail_of(row: OutboxMessage | UnsettledRow) -> Trail:
@@ -248,10 +223,5 @@ def _in_dialect_of(statement: str, *, is_postgresql: bool) -> str:
     return statement.format_map(POSTGRESQL if is_postgresql else SQLITE)
 
 
-def _listed(ids: Iterable[int]) -> str:
-    # As text: several statements at once take no parameters.
-    return ", ".join(str(int(each)) for each in ids)
-
-
-def _adapted(token: UUID) -> Any:
-    return token if skips_locked() else token.hex
+def _listed(ids: Iterable[int]) -> Any:
+    return list(ids) if skips_locked() else json.dumps(list(ids))

@@ -15,7 +15,6 @@ from django.db.models.lookups import Exact
 from django.db.models.sql import Query
 from django.utils.functional import cached_property
 
-from actors.outbox.db.postgres import prepared_cursor
 from tasks.listing.equality import equalities_of
 from tasks.models import Task
 
@@ -60,7 +59,7 @@ def _from_ledger(using: str, conditions: dict[str, list[tuple[str, Any]]]) -> in
     statement = OF_OWNER if "owner_id" in conditions else OF_ALL
     wanted = [(f"{column} = {sql}", parameters) for column, each in conditions.items() for sql, parameters in each]
     sql = statement.format(conditions=" AND ".join(condition for condition, _ in wanted) or "true")
-    with prepared_cursor(using) as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(sql, [parameter for _, parameters in wanted for parameter in parameters])
         counted: int = cursor.fetchone()[0]
         return counted

@@ -16,7 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import DatabaseDefault
 
-from actors.outbox.db.postgres import prepared_cursor, skips_locked
+from actors.outbox.db.postgres import skips_locked
 
 Values = dict[str, Any]
 
@@ -38,42 +38,6 @@ def insert_rows(rows: Iterable[models.Model]) -> None:
         if not _copy(its_rows):
             # Copies: otherwise a rollback would leave ids in the originals that the database has not kept.
             type(its_rows[0])._default_manager.bulk_create([copy.copy(row) for row in its_rows])
-
-
-def insert_returning(row: models.Model, names: Sequence[str], *, using: str) -> tuple[Any, ...] | None:
-    """Insert one row by a prepared statement.
-
-    Args:
-        row: an unsaved instance.
-        names: columns whose values are returned.
-        using: the alias of the database.
-
-    Returns:
-        The values that the database has stored in these columns. None, with nothing inserted, if a value is an
-        expression, or the database is not PostgreSQL.
-
-    Raises:
-        DatabaseError: as with `save()`.
-    """
-    own = connections[using]
-    if own.vendor != "postgresql":
-        return None
-    values = _values(row, own)
-    if any(hasattr(value, "resolve_expression") for value in values.values()):
-        return None
-    statement = _insert_statement(row._meta.db_table, tuple(values), tuple(names))
-    with prepared_cursor(using) as cursor:
-        cursor.execute(statement, tuple(values.values()))
-        returned: tuple[Any, ...] = cursor.fetchone()
-    return returned
-
-
-@cache
-def _insert_statement(table: str, columns: Sequence[str], returned: Sequence[str]) -> str:
-    quote = connection.ops.quote_name
-    named, wanted = (", ".join(map(quote, names)) for names in (columns, returned))
-    placeholders = ", ".join(["%s"] * len(columns))
-    return f"INSERT INTO {quote(table)} ({named}) VALUES ({placeholders}) RETURNING {wanted}"  # noqa: S608 – quoted
 
 
 def _label_of(row: models.Model) -> str:

@@ -1,13 +1,16 @@
-"""Features of PostgreSQL that SQLite lacks: row locks, prepared statements, fast reading of times, asynchronous commit.
+"""Features of PostgreSQL that SQLite lacks: row locks, fast reading of times, asynchronous commit.
 
 Each function says what it does on SQLite, so that callers need not ask which database it is.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections
-from django.db.backends.postgresql.base import ServerBindingCursor
+from django.db import connection
 from psycopg.types.datetime import TimestamptzLoader
+
+from actors.outbox.db.errors import locks_may_be_taken
 
 
 def skips_locked() -> bool:
@@ -15,24 +18,25 @@ def skips_locked() -> bool:
     return connection.vendor == "postgresql"
 
 
-def prepared_cursor(using: str = DEFAULT_DB_ALIAS) -> Any:
-    """Return a cursor whose statements PostgreSQL parses and plans once a connection; close it with `with`.
+@contextmanager
+def lock_timeout(milliseconds: int) -> Iterator[None]:
+    """Limit how long statements in the block wait for a lock, in the caller's transaction; does nothing on SQLite.
 
-    Django writes parameters into a statement's text, so that no two texts are alike to the server. Sent separately,
-    they let PostgreSQL do the INSERTs of a task and of its message in three quarters of the time. On SQLite, and while
-    Django logs queries (it cannot log the text of a prepared one), this is an ordinary cursor.
-
-    Args:
-        using: the alias of the database.
+    Raises:
+        RowIsLocked: another transaction kept a row locked for longer.
     """
-    # The connection itself: its proxy would look it up for each attribute.
-    own: Any = connections[using]
-    if own.vendor != "postgresql" or own.queries_logged:
-        return own.cursor()
-    own.ensure_connection()
-    with own.wrap_database_errors:
-        cursor = ServerBindingCursor(own.connection)  # type: ignore[call-arg]
-    return own._prepare_cursor(cursor)
+    if not skips_locked():  # the transaction itself is the lock
+        yield
+        return
+    _set_lock_timeout(milliseconds)
+    with locks_may_be_taken():
+        yield
+    _set_lock_timeout("DEFAULT")
+
+
+def _set_lock_timeout(value: int | str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout TO {value}")
 
 
 def read_times_fast(cursor: Any) -> None:
