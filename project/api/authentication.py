@@ -4,10 +4,11 @@ Guarantee: a token is accepted for no longer than it is valid, and a user who wa
 seen as such within `USER_CACHE_SECONDS`; in the process that saved or deleted them, from the commit on.
 """
 
-import copy
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -18,87 +19,72 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import Token
 
-# With more tokens than this in `USER_CACHE_SECONDS`, most requests read from the database as without a cache.
+# Of each kind, in a process. With more tokens than this in use, most requests have their signature verified anew.
 MAX_REMEMBERED = 2_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Known:
-    """An examined token and its user."""
+class KnownUsers:
+    """The users that this process has read in the last `USER_CACHE_SECONDS`, by id. Thread-safe."""
 
-    user: Any
-
-    token: Token
-
-    until: float
-    """When it has to be examined again, by the monotonic clock."""
-
-
-class KnownTokens:
-    """The tokens that this process has examined in the last seconds. Thread-safe."""
-
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
-        self._known: dict[bytes, Known] = {}
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._wall = wall
+        self._known: dict[Any, tuple[Any, float]] = {}
 
-    def find(self, raw: bytes, examine: Callable[[bytes], tuple[Any, Token]]) -> tuple[Any, Token]:
-        """Return the user and the token, from memory or by `examine`; each caller gets a user of its own."""
+    def find(self, user_id: Any, read: Callable[[], Any]) -> Any:
+        """Return a user, from memory or by `read`; each caller gets an object of its own."""
         # `forget` replaces the dictionary: a thread that has read a user before the change stores it in the old one.
         known = self._known
-        found = known.get(raw)
-        if found is not None and found.until > self._clock() and found.token["exp"] > self._wall():
-            return _copy(found.user), found.token
-        user, token = examine(raw)
-        if len(known) >= MAX_REMEMBERED:
-            known.clear()
-        known[raw] = Known(user=_copy(user), token=token, until=self._clock() + settings.USER_CACHE_SECONDS)
-        return user, token
+        user, until = known.get(user_id, (None, -math.inf))
+        if until <= self._clock():
+            user = read()
+            if len(known) >= MAX_REMEMBERED:
+                known.clear()
+            known[user_id] = user, self._clock() + settings.USER_CACHE_SECONDS
+        return copy(user)
 
     def forget(self) -> None:
-        """Have every token examined again."""
+        """Have every user read again."""
         self._known = {}
 
     def on_change(self, using: str, **_signal: Any) -> None:
-        """Forget all tokens because a user has changed; and again on commit, when the change is visible."""
+        """Forget all users because one has changed; and again on commit, when the change is visible."""
         self.forget()
         transaction.on_commit(self.forget, using=using, robust=True)
 
 
-known_tokens = KnownTokens()
+known_users = KnownUsers()
 for changed in (post_save, post_delete):
-    changed.connect(known_tokens.on_change, sender=get_user_model(), dispatch_uid="project.api.authentication")
-
-
-def _copy(user: Any) -> Any:
-    """Return the same as `copy.copy`, in a quarter of its time: every request makes a copy."""
-    made = user.__class__.__new__(user.__class__)
-    made.__dict__.update(user.__dict__)
-    made._state = copy.copy(user._state)
-    made._state.fields_cache = dict(user._state.fields_cache)
-    return made
+    changed.connect(known_users.on_change, sender=get_user_model(), dispatch_uid="project.api.authentication")
 
 
 class TokenAuthentication(JWTAuthentication):
-    """simplejwt's check of the signature and read of the user, once every `USER_CACHE_SECONDS` for each token."""
+    """simplejwt's authentication, which verifies a token's signature once, and reads a user every few seconds."""
 
-    def authenticate(self, request: Request) -> tuple[Any, Token] | None:
-        """Return the user and the token; None if the request has no token.
+    def get_validated_token(self, raw_token: bytes) -> Token:
+        """Return the token.
 
         Raises:
-            AuthenticationFailed, InvalidToken: the token is invalid, or its user is inactive or gone.
+            InvalidToken: its signature is wrong, or its time is over.
         """
-        header = self.get_header(request)
-        raw = self.get_raw_token(header) if header is not None else None
-        if raw is None:
-            return None
-        return known_tokens.find(raw, self._examine)
+        token = _verified(raw_token)
+        return token if token["exp"] > time.time() else super().get_validated_token(raw_token)
 
-    def _examine(self, raw: bytes) -> tuple[Any, Token]:
-        token = self.get_validated_token(raw)
-        return self.get_user(token), token
+    def get_user(self, validated_token: Token) -> Any:
+        """Return the token's user.
+
+        Raises:
+            AuthenticationFailed, InvalidToken: the token names no user, or one who is inactive or gone.
+        """
+        user_id = validated_token.get(api_settings.USER_ID_CLAIM)
+        return known_users.find(user_id, lambda: super(TokenAuthentication, self).get_user(validated_token))
+
+
+@lru_cache(MAX_REMEMBERED)
+def _verified(raw: bytes) -> Token:
+    return JWTAuthentication().get_validated_token(raw)
 
 
 def gone(request: Request) -> AuthenticationFailed | None:
@@ -106,5 +92,5 @@ def gone(request: Request) -> AuthenticationFailed | None:
     user = request.user
     if not user.is_authenticated or get_user_model().objects.filter(pk=user.pk).exists():
         return None
-    known_tokens.forget()
+    known_users.forget()
     return AuthenticationFailed(_("User not found"), code="user_not_found")

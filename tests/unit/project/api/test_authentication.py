@@ -1,7 +1,7 @@
 """The cache of users: read once every few seconds, and never trusted for longer than that."""
 
 from collections.abc import Iterator
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -9,20 +9,21 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from rest_framework.test import APIClient
+from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken
 
-from project.api.authentication import KnownTokens, known_tokens
+from project.api.authentication import KnownUsers, known_users
 from tasks.models import Task
 
 SECONDS = 5.0
 
 
 @pytest.fixture(autouse=True)
-def cache(settings: Settings) -> Iterator[KnownTokens]:
+def cache(settings: Settings) -> Iterator[KnownUsers]:
     settings.USER_CACHE_SECONDS = SECONDS
-    known_tokens.forget()
-    yield known_tokens
-    known_tokens.forget()
+    known_users.forget()
+    yield known_users
+    known_users.forget()
 
 
 @pytest.fixture
@@ -42,67 +43,56 @@ class Clock:
         return self.seconds
 
 
-class Examiner:
-    """Counts how often it is asked."""
+class Reader:
+    """Counts how often a user is read."""
 
-    def __init__(self, user: Any, token: Any) -> None:
-        self.answer = (user, token)
-        self.asked = 0
+    def __init__(self) -> None:
+        self.count = 0
 
-    def __call__(self, raw: bytes) -> tuple[Any, Any]:
-        self.asked += 1
-        return self.answer
+    def __call__(self) -> User:
+        self.count += 1
+        return User(username="user1")
 
 
-class TestMemory:
-    def test_a_token_is_examined_once_in_its_seconds(self) -> None:
-        clock, examine = Clock(), Examiner(User(username="user1"), {"exp": 1000})
-        known = KnownTokens(clock=clock, wall=Clock())
+class TestKnownUsers:
+    def test_a_user_is_read_once_in_their_seconds(self) -> None:
+        clock, read = Clock(), Reader()
+        known = KnownUsers(clock=clock)
 
         for clock.seconds in (0.0, SECONDS - 0.1):
-            assert known.find(b"token", examine)[0].username == "user1"
-        assert examine.asked == 1
+            assert known.find(1, read).username == "user1"
+        assert read.count == 1
 
         clock.seconds = SECONDS
-        known.find(b"token", examine)
-        assert examine.asked == 2
-
-    def test_an_expired_token_is_examined_again(self) -> None:
-        wall, examine = Clock(999), Examiner(User(), {"exp": 1000})
-        known = KnownTokens(clock=Clock(), wall=wall)
-        known.find(b"token", examine)
-
-        wall.seconds = 1000
-        known.find(b"token", examine)
-
-        assert examine.asked == 2
+        known.find(1, read)
+        assert read.count == 2
 
     def test_each_caller_has_a_user_of_its_own(self) -> None:
-        known, examine = KnownTokens(clock=Clock(), wall=Clock()), Examiner(User(username="user1"), {"exp": 1})
+        known, read = KnownUsers(clock=Clock()), Reader()
 
         for _ in range(2):
-            known.find(b"token", examine)[0].username = "changed"
+            known.find(1, read).username = "changed"
 
-        assert known.find(b"token", Examiner(None, None))[0].username == "user1"
+        assert known.find(1, read).username == "user1"
 
-    def test_who_is_examined_while_users_change_is_not_remembered(self) -> None:
-        known, examine = KnownTokens(clock=Clock(), wall=Clock()), Examiner(User(), {"exp": 1})
+    def test_who_is_read_while_users_change_is_not_remembered(self) -> None:
+        known, read = KnownUsers(clock=Clock()), Reader()
 
-        def examine_meanwhile(raw: bytes) -> tuple[Any, Any]:
+        def read_meanwhile() -> User:
             known.forget()
-            return examine(raw)
+            return read()
 
-        known.find(b"token", examine_meanwhile)
-        known.find(b"token", examine)
+        known.find(1, read_meanwhile)
+        known.find(1, read)
 
-        assert examine.asked == 2
+        assert read.count == 2
 
     def test_it_does_not_grow_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("project.api.authentication.MAX_REMEMBERED", 10)
-        known, examine = KnownTokens(clock=Clock(), wall=Clock()), Examiner(User(), {"exp": 1})
+        known, read = KnownUsers(clock=Clock()), Reader()
 
         for number in range(25):
-            known.find(b"%d" % number, examine)
+            known.find(number, read)
 
         assert len(known._known) <= 10
 
@@ -118,11 +108,32 @@ class TestRequests:
 
         assert (len(asked[0]), len(asked[1])) == (1, 0)
 
-    def test_a_user_who_is_deactivated_is_shut_out_when_his_seconds_are_over(
+    def test_another_token_of_a_known_user_does_not_ask_for_them(self, bearer: APIClient, user1: User) -> None:
+        assert bearer.get("/activity/").status_code == 200
+        bearer.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user1)}")
+
+        with CaptureQueriesContext(connection) as queries:
+            assert bearer.get("/activity/").status_code == 200
+
+        assert not [query["sql"] for query in queries if "auth_user" in query["sql"]]
+
+    def test_a_token_whose_time_is_over_is_refused_though_its_signature_is_known(
+        self, bearer: APIClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert bearer.get("/tasks/").status_code == 200
+        over = datetime.now(UTC) + api_settings.ACCESS_TOKEN_LIFETIME + timedelta(seconds=1)
+
+        monkeypatch.setattr("project.api.authentication.time.time", over.timestamp)
+        monkeypatch.setattr("jwt.api_jwt.datetime", type("Then", (datetime,), {"now": lambda tz=None: over}))
+        answer = bearer.get("/tasks/")
+
+        assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+
+    def test_a_user_who_is_deactivated_is_shut_out_when_their_seconds_are_over(
         self, bearer: APIClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = Clock()
-        monkeypatch.setattr(known_tokens, "_clock", clock)
+        monkeypatch.setattr(known_users, "_clock", clock)
         assert bearer.get("/tasks/").status_code == 200
         User.objects.update(is_active=False)  # as another process does: no signal is heard here
 
