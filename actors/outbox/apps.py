@@ -1,5 +1,3 @@
-from typing import Any
-
 from django.apps import AppConfig
 from django.core.signals import request_started
 from django.utils.translation import gettext_lazy as _
@@ -16,8 +14,5 @@ class OutboxConfig(AppConfig):
         checks.register()
         groups.make_groups_atomic()
 
-        def start_background_threads(**kwargs: Any) -> None:
-            background.background_threads.start()
-
         # With a web process's first request: short management commands need no threads.
-        request_started.connect(start_background_threads, weak=False, dispatch_uid="outbox-background-threads")
+        request_started.connect(background.background_threads.start, dispatch_uid="outbox-background-threads")

@@ -10,6 +10,7 @@ them with its first request (`apps`), or earlier where the web server says that 
 import atexit
 import os
 import threading
+from typing import Any
 
 from actors.outbox import wakeup
 from actors.outbox.conf import threads_are_wanted
@@ -26,16 +27,14 @@ class BackgroundThreads:
     def __init__(self) -> None:
         self._have_none()
 
-    def start(self) -> None:
+    def start(self, **_signal: Any) -> None:
         """Start the threads that do not run, if they are wanted (`OUTBOX_RELAY_THREAD`)."""
-        if not threads_are_wanted():
-            return
         with self._lock:
-            if self._relay is None or not self._relay.is_alive():
+            if not _is_alive(self._relay) and threads_are_wanted():
                 self._relay = RelayThread(make_publisher)
                 self._relay.start()
                 wakeup.register(self._relay.wake)
-            if self._upkeep is None or not self._upkeep.is_alive():
+            if not _is_alive(self._upkeep) and threads_are_wanted():
                 self._upkeep = make_upkeep_thread()
                 self._upkeep.start()
 
@@ -58,6 +57,10 @@ class BackgroundThreads:
     def _have_none(self) -> None:
         self._lock = threading.Lock()
         self._relay = self._upkeep = None
+
+
+def _is_alive(thread: threading.Thread | None) -> bool:
+    return thread is not None and thread.is_alive()
 
 
 background_threads = BackgroundThreads()
