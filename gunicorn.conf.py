@@ -1,5 +1,6 @@
 """How `gunicorn project.wsgi` serves: threads, because a request mostly waits for its database."""
 
+import gc
 import os
 import socket
 import struct
@@ -45,3 +46,5 @@ def post_worker_init(worker: Any) -> None:
     # A client that follows the activity would otherwise keep a process that is to end until it is killed.
     process_tail.is_stopping = lambda: not worker.alive
     background_threads.start()
+    # What is loaded by now stays: the garbage collector need not look at it again and again.
+    gc.freeze()

@@ -1,13 +1,15 @@
-"""Every route of the service, except `health/`, which `middleware.health` answers before all others."""
+"""Every route of the service."""
 
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView, TokenVerifyView
 
+from project import health
 from project.api.root import RootView
 
 urlpatterns = [
+    path(health.ADDRESS, include(health.urlpatterns)),
     path("", RootView.as_view(), name="root"),
     path("", include("tasks.urls")),
     path("", include("actors.urls")),

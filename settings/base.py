@@ -35,21 +35,22 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "project.middleware.head.BodilessHead",
-    "project.middleware.request_id.RequestOrigin",
-    "project.middleware.health.HealthProbes",
+    "project.middleware.BodilessHead",
+    "project.middleware.RequestOrigin",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "project.middleware.browsers.Sessions",
-    "project.middleware.languages.Languages",
-    "project.middleware.limits.RequestLimits",
-    "project.middleware.slashes.Addresses",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "project.middleware.RequestLimits",
+    "project.middleware.Addresses",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "project.middleware.browsers.Authentication",
-    "project.middleware.browsers.Messages",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "project.middleware.release_views.BrokenCycles",
 ]
+
+# Health probes come over http.
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
 
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"

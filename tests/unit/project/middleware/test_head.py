@@ -8,7 +8,7 @@ from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpR
 from django.http.response import HttpResponseBase
 from django.test import RequestFactory
 
-from project.middleware.head import BodilessHead
+from project.middleware import BodilessHead
 
 ANSWERS: list[Callable[[], HttpResponseBase]] = [
     lambda: JsonResponse({"status": "ok"}),

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from actors.outbox.context import NOBODY, Context, current_context, current_request_id, sent_by
 from actors.outbox.models import OutboxMessage
 from project.logs import LineFormatter
-from project.middleware.request_id import RequestOrigin
+from project.middleware import RequestOrigin
 from tasks.models import Task
 from tests.conftest import PASSWORD
 

@@ -1,0 +1,29 @@
+"""Health probes for load balancers and orchestrators: is the process alive, can it serve?
+
+Guarantee: they answer for any host, over http and https alike, because Kubernetes and load balancers probe a bare IP
+address. RabbitMQ is not probed: whether it is up decides when work is done, not whether a request can be answered.
+"""
+
+from django.db import Error, connection
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+
+ADDRESS = "health/"
+
+
+def live(request: HttpRequest) -> JsonResponse:
+    """Answer 200 as long as the process answers at all."""
+    return JsonResponse({"status": "ok"})
+
+
+def ready(request: HttpRequest) -> JsonResponse:
+    """Answer 200 if the database answers, otherwise 503."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Error:
+        return JsonResponse({"status": "unavailable", "database": "unavailable"}, status=503)
+    return JsonResponse({"status": "ok", "database": "ok"})
+
+
+urlpatterns = [path("live/", live), path("ready/", ready)]

@@ -1,0 +1,119 @@
+"""What surrounds every view: the request's id and origin, its limits, HEAD, unknown addresses.
+
+Guarantees: a request's id is in the response's `X-Request-ID`, in the log's lines about the request and in what workers
+do because of it (`actors.outbox.context` carries it on). A program is answered in JSON, in development too; no write is
+redirected, because that would lose its body.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from uuid import uuid4
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponsePermanentRedirect, JsonResponse
+from django.http.response import HttpResponseBase, StreamingHttpResponse
+from django.middleware.common import CommonMiddleware
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import ParseError
+
+from actors.outbox.context import Context, sent_during
+from project import health
+from project.api.errors import not_found
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+HEADER = "X-Request-ID"
+# An id that a client or proxy proposes. It fits the column, and cannot forge a second log line or header.
+WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,99}")
+MAX_DIGITS = 18
+
+
+class BodilessHead:
+    """HEAD: the headers of GET, Content-Length among them, and no body. First, so that it sees all responses."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if request.method == "HEAD":
+            if isinstance(response, StreamingHttpResponse):
+                response.streaming_content = ()  # the original stream is closed with the response
+            elif isinstance(response, HttpResponse):
+                response.headers.setdefault("Content-Length", str(len(response.content)))
+                response.content = b""
+        return response
+
+
+class RequestOrigin:
+    """Gives a request its id, and records on messages sent meanwhile which request and which user caused them.
+
+    Outside all middleware that may answer in a view's place, so that their responses have an id too.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # Not `request.headers`, which parses all headers to return one.
+        proposed = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = proposed if WELL_FORMED.fullmatch(proposed) else uuid4().hex
+        request.request_id = request_id  # type: ignore[attr-defined]
+        # DRF authenticates inside the view, and sets the user on this request: so the user is read at each send.
+        with sent_during(request_id, ask=partial(_context_of, request, request_id)):
+            response = self.get_response(request)
+        response.headers[HEADER] = request_id
+        return response
+
+
+def _context_of(request: HttpRequest, request_id: str) -> Context:
+    user = getattr(request, "user", None)  # none yet, where a middleware answers
+    if user is None or not user.is_authenticated:
+        return Context(request_id=request_id)
+    return Context(request_id=request_id, changed_by=user.get_username(), changed_by_id=user.pk)
+
+
+class RequestLimits:
+    """Refuses, before a view reads them, bodies that are too large or of unknown length, and encodings but UTF-8.
+
+    Django's own limit covers forms only: DRF's parsers read the request as a stream, whatever its size. And Django
+    takes a chunked body, which has no length, for an empty one.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self._refusal(request) or self.get_response(request)
+
+    def _refusal(self, request: HttpRequest) -> HttpResponse | None:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not re.fullmatch("[0-9]+", length):
+            return JsonResponse({"detail": ParseError.default_detail}, status=400)
+        if len(length) > MAX_DIGITS or int(length) > settings.MAX_BODY_BYTES:
+            detail = _("The request body is larger than %(limit)d bytes.") % {"limit": settings.MAX_BODY_BYTES}
+            return JsonResponse({"detail": detail}, status=413)
+        if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
+            return JsonResponse({"detail": _("Send the length of the body, not the body in chunks.")}, status=411)
+        charset = (request.content_params or {}).get("charset", "utf-8")
+        if charset.strip("\"'").lower() not in ("utf-8", "utf8"):
+            return JsonResponse({"detail": _("Send text as UTF-8.")}, status=415)
+        return None
+
+
+class Addresses(CommonMiddleware):
+    """Django's CommonMiddleware, which alone would answer programs with HTML, and redirect writes."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        is_probe = request.path_info.startswith(f"/{health.ADDRESS}")
+        return None if is_probe else super().process_request(request)  # which checks the host
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        is_html = response.get("Content-Type", "").startswith("text/html")
+        if response.status_code == 404 and is_html and "text/html" not in request.headers.get("Accept", ""):
+            response = not_found(request, Http404())
+        return super().process_response(request, response)
