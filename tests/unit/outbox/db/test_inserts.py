@@ -119,7 +119,7 @@ def test_nothing_to_insert_is_nothing_done() -> None:
         (lambda: activity(2, title=None), IntegrityError),
         (lambda: activity(2, title="x" * 201), DataError),
         (lambda: activity(2, title="a\0b"), (DataError, ValueError)),
-        (lambda: activity(2, task_id=2**63), DataError),
+        (lambda: activity(2, task_id=2**63), (DataError, OverflowError)),
         (lambda: activity(2, task_id="many"), ValueError),
     ],
 )
