@@ -284,7 +284,7 @@ def test_the_statements_of_a_create_are_parsed_once_a_connection(database: str, 
     for number in range(3):
         Task.objects.create(title=f"Vazifa {number}", owner=user1)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%INSERT%'")
+        cursor.execute(r"SELECT statement FROM pg_prepared_statements WHERE statement ~ '^\s*INSERT'")
         kept = sorted(statement.split()[2] for (statement,) in cursor.fetchall())
     assert kept == ['"tasks_task"', "outbox_outboxmessage"]
 

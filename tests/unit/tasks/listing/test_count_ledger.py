@@ -51,6 +51,11 @@ ON CONFLICT (id) DO UPDATE SET completed = NOT tasks_task.completed
 """
 
 
+def execute_script(statements: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.cursor.execute(statements, prepare=False)  # several at once cannot be
+
+
 def execute(statement: str, *parameters: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters or None)
@@ -309,11 +314,11 @@ class TestLedger:
 
     def test_it_begins_with_the_tasks_that_are_there(self, user1: User, user2: User) -> None:
         with transaction.atomic():
-            execute(MIGRATION.DROP)
+            execute_script(MIGRATION.DROP)
             execute(INSERT, user1.pk, 10)
             execute(INSERT, user2.pk, 4)
             execute("SET CONSTRAINTS ALL IMMEDIATE")
-            execute(MIGRATION.CREATE)
+            execute_script(MIGRATION.CREATE)
             insert([user1])
             assert wrong() == []
             assert count(Task.objects.filter(owner=user1, completed=True)) == 5
