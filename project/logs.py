@@ -1,14 +1,16 @@
 """How log lines are written: one event is one line, written whole even if several processes write to one file."""
 
 import logging
-import os
+import sys
 from collections.abc import Sequence
-from logging.handlers import WatchedFileHandler
+from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 from actors.outbox.context import current_request_id
-from actors.outbox.worker.log_buffer import Line, buffer_line, flush_lines
+from actors.outbox.worker.log_buffer import lines_may_wait
+
+MAX_BUFFERED = 10_000  # lines
 
 # Characters that a terminal would take for a command, or a reader of lines for the end of one.
 ESCAPES = {
@@ -23,23 +25,13 @@ class LineFormatter(logging.Formatter):
     work.
     """
 
-    def format(self, record: logging.LogRecord) -> str:
-        # Terminal and file get the same line: it is formatted once.
-        made: dict[LineFormatter, str] = record.__dict__.setdefault("made_lines", {})
-        if self not in made:
-            made[self] = super().format(record)
-        return made[self]
-
     def formatMessage(self, record: logging.LogRecord) -> str:
         line = super().formatMessage(record).translate(ESCAPES)
-        request_id = _request_id(record) if record.levelno >= logging.WARNING else ""
+        if record.levelno < logging.WARNING:
+            return line
+        # Django logs a 5xx response after its middleware is done; such a record carries the request.
+        request_id = getattr(getattr(record, "request", None), "request_id", "") or current_request_id()
         return f"{line} request_id={request_id}" if request_id else line
-
-
-def _request_id(record: logging.LogRecord) -> str:
-    # Django logs a 5xx response after its middleware is done; such a record carries the request.
-    request = getattr(record, "request", None)
-    return getattr(request, "request_id", "") or current_request_id()
 
 
 class QuietAddresses(logging.Filter):
@@ -62,61 +54,30 @@ class WithoutTraceback(logging.Filter):
         return True
 
 
-class BufferedHandler(logging.Handler):
-    """Mixin for a handler: lines that a thread buffers (`actors.outbox.worker.log_buffer`) are written together.
+class LineHandler(MemoryHandler):
+    """Writes lines to the terminal and to a file, each whole by one `write(2)`: lines of several processes never mix.
 
-    A warning is written at once, after the lines that were buffered before it.
+    Lines that may wait (`actors.outbox.worker.log_buffer`) are written together, before the next warning at the latest.
+    The file is opened for each write: it may be moved away at any time (logrotate).
     """
 
-    terminator = "\n"
+    def __init__(self, filename: str, terminal: TextIO | None = None) -> None:
+        """Make the file and its folder, or end the process: it would run without the log that its configuration wants.
 
-    def write(self, text: str) -> None:
-        """Write whole lines."""
-        raise NotImplementedError
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            line = record, self.format(record) + self.terminator
-        except Exception:  # logging's own contract: a record that cannot be written interrupts no work
-            self.handleError(record)
-            return
-        if record.levelno >= logging.WARNING or not buffer_line(self._write_lines, line):
-            flush_lines(self._write_lines)
-            self._write_lines([line])
-
-    def _write_lines(self, lines: list[Line]) -> None:
-        self.acquire()  # buffered lines are written outside `handle`, which locks
-        try:
-            self.write("".join(text for _record, text in lines))
-        except Exception:
-            self.handleError(lines[-1][0])
-        finally:
-            self.release()
-
-
-class TerminalHandler(BufferedHandler, logging.StreamHandler[Any]):
-    """Writes to the process's standard error, whole lines at a time."""
-
-    def write(self, text: str) -> None:
-        self.stream.write(text)
-        self.flush()
-
-
-class WholeLineFileHandler(BufferedHandler, WatchedFileHandler):
-    """Appends each record, or those that were buffered, with one `write(2)`: lines of several processes never mix.
-
-    Follows the file when it is moved away (logrotate) and makes its folder if there is none.
-    """
-
-    def __init__(self, filename: str) -> None:
-        """Open the file, or end the process: it would run without the log that its configuration asks for.
+        Args:
+            filename: the file; empty for none.
+            terminal: the process's standard error by default.
 
         Raises:
             SystemExit: the file cannot be written; one line says what to do.
         """
+        super().__init__(capacity=MAX_BUFFERED, flushLevel=logging.WARNING)
+        self._terminal = terminal or sys.stderr
+        self._file = Path(filename).absolute() if filename else None
         try:
-            Path(filename).parent.mkdir(parents=True, exist_ok=True)
-            super().__init__(filename, encoding="utf-8")
+            if self._file:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._file.open("ab").close()
         except OSError as error:
             # Not an Exception: logging's configuration would wrap it, and hide which file it is about.
             raise SystemExit(
@@ -124,11 +85,36 @@ class WholeLineFileHandler(BufferedHandler, WatchedFileHandler):
                 "Set it to a file that this user may write, or to nothing to log to the terminal only."
             ) from error
 
-    def write(self, text: str) -> None:
-        self.reopenIfNeeded()
-        os.write(self._descriptor(), text.encode("utf-8", "backslashreplace"))
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            # Now: its arguments may change before it is written.
+            record.__dict__["line"] = self.format(record) + "\n"
+        except Exception:  # logging's own contract: a record that cannot be written interrupts no work
+            self.handleError(record)
+        else:
+            super().emit(record)
 
-    def _descriptor(self) -> int:
-        # The file is not open yet with `delay`, and after a failed reopening.
-        self.stream = self.stream or self._open()
-        return self.stream.fileno()
+    def shouldFlush(self, record: logging.LogRecord) -> bool:
+        return not lines_may_wait() or super().shouldFlush(record)
+
+    def flush(self) -> None:
+        self.acquire()
+        try:
+            records, self.buffer = self.buffer, []
+            text = "".join(record.__dict__["line"] for record in records)
+            for write in (self._show, self._append) if records else ():
+                try:
+                    write(text)
+                except Exception:
+                    self.handleError(records[-1])
+        finally:
+            self.release()
+
+    def _show(self, text: str) -> None:
+        self._terminal.write(text)
+        self._terminal.flush()
+
+    def _append(self, text: str) -> None:
+        if self._file:
+            with self._file.open("ab", buffering=0) as file:
+                file.write(text.encode("utf-8", "backslashreplace"))

@@ -28,13 +28,8 @@ LOGGING: dict[str, Any] = {
         "quiet_addresses": {"()": "project.logs.QuietAddresses", "prefixes": ("/static/", "/health/")},
         "without_traceback": {"()": "project.logs.WithoutTraceback"},
     },
-    "handlers": {
-        "terminal": {"class": "project.logs.TerminalHandler", "formatter": "line"},
-        "file": {"class": "project.logs.WholeLineFileHandler", "filename": LOG_FILE, "formatter": "line"}
-        if LOG_FILE
-        else {"class": "logging.NullHandler"},
-    },
-    "root": {"handlers": ["terminal", "file"], "level": LOG_LEVEL},
+    "handlers": {"lines": {"class": "project.logs.LineHandler", "filename": LOG_FILE, "formatter": "line"}},
+    "root": {"handlers": ["lines"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         # A client's error is only a line of the access log. ERROR means an error of the service.

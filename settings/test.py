@@ -17,7 +17,7 @@ DRAMATIQ_BROKER = {
     "MIDDLEWARE": DRAMATIQ_MIDDLEWARE,
 }
 
-LOGGING["handlers"]["file"] = {"class": "logging.NullHandler"}
+LOGGING["handlers"]["lines"]["filename"] = ""
 
 # A test that is about throttles sets rates of its own.
 REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] = {"anon": None, "user": None}

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from django.test import Client
 
 from actors.outbox.worker.log_buffer import buffered_lines
 from project.local.stack import ROOT
-from project.logs import LineFormatter, QuietAddresses, TerminalHandler, WholeLineFileHandler
+from project.logs import LineFormatter, LineHandler, QuietAddresses
 
 LINES = 300
 PROCESSES = 4
@@ -25,7 +26,7 @@ def record(message: str) -> logging.LogRecord:
 
 
 def append_lines(path: Path, letter: str) -> None:
-    handler = WholeLineFileHandler(str(path))
+    handler = LineHandler(str(path), StringIO())
     for number in range(LINES):
         handler.emit(record(f"{number} " + letter * 20_000))
     handler.close()
@@ -97,7 +98,7 @@ def test_a_host_that_is_not_served_is_one_line(caplog: pytest.LogCaptureFixture)
 
 def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "debug.log"
-    handler = WholeLineFileHandler(str(path))
+    handler = LineHandler(str(path), StringIO())
     handler.emit(record("birinchi"))
     path.rename(tmp_path / "debug.log.1")
     handler.emit(record("ikkinchi"))
@@ -124,26 +125,33 @@ def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path: Path, command
     assert line.startswith(f"LOG_FILE, {log}, cannot be written: Is a directory: {log}. Set it to ")
 
 
-def test_a_full_disk_interrupts_no_work(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("may_wait", [False, True])
+def test_a_full_disk_interrupts_no_work_and_keeps_no_line_from_the_terminal(
+    capsys: pytest.CaptureFixture[str], may_wait: bool
+) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
-    handler = WholeLineFileHandler(os.fspath(full))
-    handler.emit(record("yozib bo'lmaydi"))
+    terminal = StringIO()
+    handler = LineHandler(os.fspath(full), terminal)
+    with buffered_lines() if may_wait else nullcontext():
+        handler.handle(record("yozib bo'lmaydi"))
     handler.close()
+    assert terminal.getvalue() == "yozib bo'lmaydi\n"
     assert "No space left on device" in capsys.readouterr().err
 
 
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[tuple[logging.Logger, Path, StringIO]]:
-    """A logger that writes to a file and to a terminal, as the service's do."""
-    file, terminal = WholeLineFileHandler(str(tmp_path / "debug.log")), TerminalHandler(StringIO())
+    """A logger that writes to a file and to a terminal, as the service's does."""
+    path, terminal = tmp_path / "debug.log", StringIO()
+    handler = LineHandler(str(path), terminal)
+    handler.setFormatter(LineFormatter("%(message)s"))
     logger = logging.Logger("both", logging.INFO)
-    for handler in (file, terminal):
-        handler.setFormatter(LineFormatter("%(message)s"))
-        logger.addHandler(handler)
-    yield logger, tmp_path / "debug.log", terminal.stream
-    file.close()
+    for each in (logger, logging.getLogger()):
+        each.addHandler(handler)
+    yield logger, path, terminal
+    logging.getLogger().removeHandler(handler)
 
 
 def test_lines_that_are_buffered_are_written_at_once(both: tuple[logging.Logger, Path, StringIO]) -> None:
@@ -167,17 +175,13 @@ def test_a_warning_is_written_at_once_and_overtakes_nothing(both: tuple[logging.
     assert file.read_text() == terminal.getvalue() == "before\nnow\nafter\n"
 
 
-def test_a_full_disk_keeps_no_buffered_line_from_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("needs /dev/full")
-    file, terminal = WholeLineFileHandler(os.fspath(full)), TerminalHandler(StringIO())
+def test_a_line_says_what_was_so_when_it_was_logged(both: tuple[logging.Logger, Path, StringIO]) -> None:
+    logger, file, _terminal = both
+    changing = ["a"]
     with buffered_lines():
-        for handler in (file, terminal):
-            handler.handle(record("a"))
-    file.close()
-    assert terminal.stream.getvalue() == "a\n"
-    assert "No space left on device" in capsys.readouterr().err
+        logger.info("%s", changing)
+        changing.append("b")
+    assert file.read_text() == "['a']\n"
 
 
 def test_a_line_that_cannot_be_formatted_interrupts_no_work(
@@ -188,17 +192,3 @@ def test_a_line_that_cannot_be_formatted_interrupts_no_work(
     logger.info("next")
     assert file.read_text() == "next\n"
     assert "--- Logging error ---" in capsys.readouterr().err
-
-
-def test_terminal_and_file_have_the_same_line_which_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
-    make = LineFormatter.formatMessage
-
-    def count(self: LineFormatter, one: logging.LogRecord) -> str:
-        made.append(make(self, one))
-        return made[-1]
-
-    monkeypatch.setattr(LineFormatter, "formatMessage", count)
-    formatter, other, one = LineFormatter("%(message)s"), LineFormatter("other: %(message)s"), record("a\nb")
-    assert [formatter.format(one), formatter.format(one), other.format(one)] == ["a\\nb", "a\\nb", "other: a\\nb"]
-    assert len(made) == 2

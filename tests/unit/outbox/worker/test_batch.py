@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from io import StringIO
 from queue import PriorityQueue
 from typing import Any
 
@@ -24,9 +25,9 @@ from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker import batch, delivery, execution, failures, group_commit, poison
 from actors.outbox.worker.batch import BatchingWorkerThread, install_batching
 from actors.outbox.worker.group_commit import Completion, settle_together
-from actors.outbox.worker.log_buffer import Line, buffer_line
 from actors.outbox.worker.state import QUICK_SECONDS, Pace
 from project.local.servers.process import wait_until
+from project.logs import LineHandler
 from tests.uncollected import uncollected
 from tests.unit.outbox.inline_worker import QUEUE, FakeConsumer, outbox_middleware_of
 from tests.unit.outbox.race_steps import effects, in_another_thread, locked_until, only_row, raise_database_away
@@ -214,25 +215,24 @@ def test_one_that_raises_fails_alone(pool: Pool, quick: Declare) -> None:
 def test_what_they_log_is_written_before_any_of_them_is_settled(
     pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[str] = []
-    seen: list[list[str]] = []
-
-    def write(lines: list[Line]) -> None:
-        written.append(" ".join(text for _record, text in lines))
+    terminal, seen = StringIO(), []
+    lines = LineHandler("", terminal)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [lines])
 
     def log(name: str) -> Group:
-        assert buffer_line(write, (logging.makeLogRecord({}), name))
+        lines.handle(logging.makeLogRecord({"msg": name, "levelno": logging.INFO}))
+        seen.append(terminal.getvalue())
         return named(name)
 
     def settle(completions: Sequence[Completion]) -> None:
-        seen.append(list(written))
+        seen.append(terminal.getvalue())
         settle_together(completions)
 
     monkeypatch.setattr(group_commit, "settle_together", settle)
     send_all(quick(log), "a", "b", "c")
     pool.take_all()
     pool.work_once()
-    assert (written, seen, effects()) == (["a b c"], [["a b c"]], ["a", "b", "c"])
+    assert (seen, effects()) == (["", "", "", "a\nb\nc\n"], ["a", "b", "c"])
 
 
 def test_what_ran_before_a_failure_is_settled_before_the_failure_is_written(

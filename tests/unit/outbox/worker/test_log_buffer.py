@@ -1,49 +1,64 @@
-"""Lines that a thread buffers are all written, once, in their order, and none too late."""
+"""Lines that may wait are all written, once, in their order, and none too late."""
 
 import logging
 import threading
+from collections.abc import Iterator
+from logging.handlers import MemoryHandler
 
 import pytest
 
-from actors.outbox.worker.log_buffer import Line, buffer_line, buffered_lines, flush_lines
+from actors.outbox.worker.log_buffer import buffered_lines, flush_lines, lines_may_wait
 
 
-class Handler:
-    """A handler, which remembers what each write wrote."""
+class Buffer(MemoryHandler):
+    """A handler as the outbox expects one; it remembers what each flush wrote."""
 
     def __init__(self) -> None:
+        super().__init__(capacity=100, flushLevel=logging.CRITICAL)
         self.written: list[list[str]] = []
+        self.says_more = False
 
-    def write(self, lines: list[Line]) -> None:
-        self.written.append([text for _record, text in lines])
+    def shouldFlush(self, record: logging.LogRecord) -> bool:
+        return not lines_may_wait() or super().shouldFlush(record)
+
+    def flush(self) -> None:
+        records, self.buffer = self.buffer, []
+        if records:
+            self.written.append([record.getMessage() for record in records])
+        if self.says_more:
+            self.says_more = False
+            log("and one more")
+
+
+def log(text: str) -> None:
+    logging.getLogger("buffered").error(text)
 
 
 @pytest.fixture
-def handler() -> Handler:
-    return Handler()
+def handler() -> Iterator[Buffer]:
+    handler = Buffer()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
 
 
-def line(text: str) -> Line:
-    return logging.LogRecord("name", logging.INFO, __file__, 1, text, None, None), text
+def test_without_a_batch_no_line_waits(handler: Buffer) -> None:
+    log("a")
+    assert handler.written == [["a"]]
 
 
-def test_without_a_buffer_nothing_is_kept(handler: Handler) -> None:
-    assert not buffer_line(handler.write, line("a"))
-    flush_lines()
-    assert handler.written == []
-
-
-def test_buffered_lines_are_written_at_the_end_at_once_and_in_order(handler: Handler) -> None:
+def test_buffered_lines_are_written_at_the_end_at_once_and_in_order(handler: Buffer) -> None:
     with buffered_lines():
-        assert all(buffer_line(handler.write, line(text)) for text in "abc")
+        for text in "abc":
+            log(text)
         assert handler.written == []
-    assert handler.written == [["a", "b", "c"]]
-    assert not buffer_line(handler.write, line("d"))
+    log("d")
+    assert handler.written == [["a", "b", "c"], ["d"]]
 
 
-def test_buffered_lines_are_written_if_something_fails(handler: Handler) -> None:
+def test_buffered_lines_are_written_if_something_fails(handler: Buffer) -> None:
     def fail() -> None:
-        buffer_line(handler.write, line("a"))
+        log("a")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), buffered_lines():
@@ -51,47 +66,30 @@ def test_buffered_lines_are_written_if_something_fails(handler: Handler) -> None
     assert handler.written == [["a"]]
 
 
-def test_buffered_lines_can_be_written_halfway_and_only_once(handler: Handler) -> None:
+def test_buffered_lines_can_be_written_halfway_and_only_once(handler: Buffer) -> None:
     with buffered_lines():
-        buffer_line(handler.write, line("a"))
+        log("a")
         flush_lines()
         assert handler.written == [["a"]]
-        buffer_line(handler.write, line("b"))
+        log("b")
     assert handler.written == [["a"], ["b"]]
 
 
-def test_a_handler_may_write_its_own_lines_alone(handler: Handler) -> None:
-    other = Handler()
+def test_another_threads_line_does_not_wait_and_overtakes_nothing(handler: Buffer) -> None:
     with buffered_lines():
-        buffer_line(handler.write, line("a"))
-        buffer_line(other.write, line("a"))
-        flush_lines(handler.write)
-        assert (handler.written, other.written) == ([["a"]], [])
-    assert (handler.written, other.written) == ([["a"]], [["a"]])
-
-
-def test_other_threads_have_no_buffer(handler: Handler) -> None:
-    kept: list[bool] = []
-    with buffered_lines():
-        thread = threading.Thread(target=lambda: kept.append(buffer_line(handler.write, line("a"))))
+        log("a")
+        thread = threading.Thread(target=log, args=["b"])
         thread.start()
         thread.join()
-    assert kept == [False]
-    assert handler.written == []
+        assert handler.written == [["a", "b"]]
+    assert handler.written == [["a", "b"]]
 
 
 @pytest.mark.parametrize("halfway", [True, False])
-def test_a_line_that_a_handler_logs_while_it_writes_is_not_lost(halfway: bool) -> None:
-    class Talkative(Handler):
-        def write(self, lines: list[Line]) -> None:
-            first = not self.written
-            super().write(lines)
-            if first and not buffer_line(self.write, line("and one more")):
-                self.write([line("and one more")])
-
-    handler = Talkative()
+def test_a_line_that_a_handler_logs_while_it_writes_is_not_lost(handler: Buffer, halfway: bool) -> None:
     with buffered_lines():
-        buffer_line(handler.write, line("a"))
+        log("a")
+        handler.says_more = True
         if halfway:
             flush_lines()
     assert handler.written == [["a"], ["and one more"]]
