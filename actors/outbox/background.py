@@ -13,7 +13,7 @@ import threading
 from typing import Any
 
 from actors.outbox import wakeup
-from actors.outbox.conf import threads_are_wanted
+from actors.outbox.conf import conf
 from actors.outbox.maintenance.upkeep import UpkeepThread, make_upkeep_thread
 from actors.outbox.relay.thread import RelayThread, make_publisher
 
@@ -30,11 +30,11 @@ class BackgroundThreads:
     def start(self, **_signal: Any) -> None:
         """Start the threads that do not run, if they are wanted (`OUTBOX_RELAY_THREAD`)."""
         with self._lock:
-            if not _is_alive(self._relay) and threads_are_wanted():
+            if not _is_alive(self._relay) and conf.OUTBOX_RELAY_THREAD:
                 self._relay = RelayThread(make_publisher)
                 self._relay.start()
                 wakeup.register(self._relay.wake)
-            if not _is_alive(self._upkeep) and threads_are_wanted():
+            if not _is_alive(self._upkeep) and conf.OUTBOX_RELAY_THREAD:
                 self._upkeep = make_upkeep_thread()
                 self._upkeep.start()
 

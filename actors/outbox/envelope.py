@@ -8,7 +8,7 @@ import pika
 from dramatiq import Message, get_encoder
 
 from actors.outbox.amqp.publisher import Outgoing
-from actors.outbox.conf import application
+from actors.outbox.conf import conf
 from actors.outbox.models import OutboxMessage
 
 PERSISTENT = 2
@@ -55,7 +55,7 @@ def to_amqp(row: OutboxMessage) -> Outgoing:
         delivery_mode=PERSISTENT,
         message_id=row.message_id,
         type=row.actor,
-        app_id=application(),
+        app_id=conf.OUTBOX_APPLICATION,
         timestamp=message["message_timestamp"] // 1000,
         headers={"subject": row.subject, "request_id": row.request_id, OPTION: ref},
     )

@@ -5,12 +5,12 @@ import os
 import socket
 from typing import Any
 
-from actors.outbox.conf import application
+from actors.outbox.conf import conf
 
 
 def process_name(role: str) -> str:
     """Return this process's name in a role, such as `vazifa worker web-1 pid=42`."""
-    return f"{application()} {role} {socket.gethostname()} pid={os.getpid()}"
+    return f"{conf.OUTBOX_APPLICATION} {role} {socket.gethostname()} pid={os.getpid()}"
 
 
 def with_connection_name(parameters: Any, name: str) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from dramatiq.common import xq_name
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from actors.outbox.conf import CLASSIC, QUORUM, queue_type
+from actors.outbox.conf import CLASSIC, QUORUM, conf
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def work_queue_arguments(queue_name: str) -> dict[str, Any]:
     The message's row is still unsettled then: repair publishes it again, and it is dead-lettered again.
     """
     dead_letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead_letter_queue(queue_name)}
-    if queue_type() == CLASSIC:
+    if conf.OUTBOX_QUEUE_TYPE == CLASSIC:
         return {"x-queue-type": CLASSIC, **dead_letters}
     return {
         "x-queue-type": QUORUM,
@@ -57,7 +57,7 @@ def work_queue_arguments(queue_name: str) -> dict[str, Any]:
 
 def dead_letter_queue_arguments() -> dict[str, Any]:
     """Return the arguments of a dead-letter queue: its messages neither expire nor move on."""
-    if queue_type() == CLASSIC:
+    if conf.OUTBOX_QUEUE_TYPE == CLASSIC:
         return {"x-queue-type": CLASSIC}
     return {"x-queue-type": QUORUM, "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT}
 

@@ -22,7 +22,7 @@ from actors.outbox.amqp.blocking import TimeLimitedConnection, connect_with_time
 from actors.outbox.amqp.client_names import process_name, with_connection_name
 from actors.outbox.amqp.outage import CANNOT_CONNECT, Outage
 from actors.outbox.amqp.topology import NOT_FOUND, count_ready, declare, explain_refusal
-from actors.outbox.conf import upkeep_seconds
+from actors.outbox.conf import conf
 from actors.outbox.dead_letters.collector import collect
 from actors.outbox.maintenance import lost_messages
 from actors.outbox.maintenance.leadership import acquire_leadership, queues_to_watch, resign
@@ -203,7 +203,7 @@ class UpkeepThread(threading.Thread):
 
 def make_upkeep_thread() -> UpkeepThread:
     """Return an upkeep thread for the broker's RabbitMQ, whose connection is named after this process."""
-    period_seconds = upkeep_seconds()
+    period_seconds = conf.OUTBOX_UPKEEP_SECONDS
     return UpkeepThread(partial(connect_to_broker, period_seconds=period_seconds), period_seconds=period_seconds)
 
 

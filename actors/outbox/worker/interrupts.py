@@ -15,7 +15,7 @@ from dramatiq.middleware import ShutdownNotifications, TimeLimit
 from dramatiq.middleware.shutdown import _CtypesShutdownManager
 from dramatiq.middleware.time_limit import _CtypesTimeoutManager
 
-from actors.outbox import conf
+from actors.outbox.conf import conf
 
 
 class Lifted(BaseException):
@@ -50,7 +50,7 @@ class LiftableTimeLimit(TimeLimit):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"time_limit": conf.time_limit_ms(), **options})
+        super().__init__(**{"time_limit": conf.OUTBOX_TIME_LIMIT_MS, **options})
         if isinstance(self.manager, _CtypesTimeoutManager):
             self.manager = _TimeoutManager(self.manager.interval * 1000, logger=self.logger)
 

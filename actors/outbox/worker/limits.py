@@ -12,7 +12,7 @@ from dramatiq.common import q_name
 from dramatiq.middleware import TimeLimit
 from dramatiq.worker import QUEUE_PREFETCH
 
-from actors.outbox import conf
+from actors.outbox.conf import conf
 from actors.outbox.discovery import import_actors
 
 MAX_PREFETCH = 65_535
@@ -73,7 +73,7 @@ def repair_after_seconds(broker: Broker) -> float:
     `OUTBOX_REPAIR_AFTER_SECONDS`, or a minute more than `max_unacked_seconds`; more than the consumer timeout where
     that is shorter, because RabbitMQ takes back what is unacknowledged for longer.
     """
-    if (wanted := conf.repair_after_seconds()) is not None:
+    if (wanted := conf.OUTBOX_REPAIR_AFTER_SECONDS) is not None:
         return wanted
     import_actors()
-    return min(max_unacked_seconds(broker), conf.consumer_timeout_seconds()) + REPAIR_ALLOWANCE_SECONDS
+    return min(max_unacked_seconds(broker), conf.OUTBOX_CONSUMER_TIMEOUT_SECONDS) + REPAIR_ALLOWANCE_SECONDS

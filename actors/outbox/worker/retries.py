@@ -11,8 +11,8 @@ from dramatiq import Broker, MessageProxy
 from dramatiq.errors import Retry
 from dramatiq.middleware import Retries
 
-from actors.outbox import conf
 from actors.outbox.backoff import jittered_backoff
+from actors.outbox.conf import conf
 
 THROWS = "throws"
 RETRIES_EXHAUSTED = "retries exhausted"
@@ -40,9 +40,9 @@ class OutboxRetries(Retries):
 
     def __init__(self, **options: Any) -> None:
         defaults = {
-            "max_retries": conf.max_retries(),
-            "min_backoff": conf.min_backoff_ms(),
-            "max_backoff": conf.max_backoff_ms(),
+            "max_retries": conf.OUTBOX_MAX_RETRIES,
+            "min_backoff": conf.OUTBOX_MIN_BACKOFF_MS,
+            "max_backoff": conf.OUTBOX_MAX_BACKOFF_MS,
         }
         super().__init__(**{**defaults, **options})
 
