@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 from django.db.models.functions import Now
 from dramatiq import Message
 
@@ -18,7 +18,7 @@ from actors.outbox.db.errors import lock_was_not_available
 from actors.outbox.dead_letters.payload import MAX_ID_LENGTH, MAX_NAME_LENGTH, is_known, is_too_old, plain, read
 from actors.outbox.envelope import OPTION, AttemptRef
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
-from actors.outbox.store import log_fields_of
+from actors.outbox.store import lock, log_fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +46,6 @@ class DeadLetter:
     message_id: object = None
     actor: object = None
     is_redelivered: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Death:
-    """Why a message is dead: the reason and an explanation."""
-
-    reason: str
-    error: str
 
 
 def collect(channel: Any, queue: str, *, at_most: int) -> int:
@@ -108,63 +100,53 @@ def write_down(letter: DeadLetter) -> bool:
         OperationalError, InterfaceError: the database cannot be reached.
     """
     message, problem = read(letter.body)
+    reason, error = _judge(letter, message, problem)
+    message_id = plain(letter.message_id if message is None else message.message_id, MAX_ID_LENGTH)
     # An undecodable message still has its attempt reference among the headers.
     options = message.options if message is not None else {OPTION: plain(letter.headers.get(OPTION))}
-    ref, death = AttemptRef.of(options), _judge(letter, message, problem)
+    ref = AttemptRef.of(options)
     try:
         with transaction.atomic(durable=True):
-            if ref is None:
-                _add(letter, message, death)
-                return True
-            message_id = plain(letter.message_id if message is None else message.message_id, MAX_ID_LENGTH)
-            return _end(ref, message_id, death)
-    except OperationalError as error:
-        if lock_was_not_available(error):
+            if ref is not None:
+                return _end(ref, message_id, reason, error)
+            actor = plain(letter.actor if message is None else message.actor_name, MAX_NAME_LENGTH)
+            _add(letter, message_id=message_id, actor=actor, reason=reason, error=error)
+            return True
+    except OperationalError as failure:
+        if lock_was_not_available(failure):
             return False
         raise
 
 
-def _end(ref: AttemptRef, message_id: str, death: Death) -> bool:
-    row = _lock(ref.row_id)
+def _end(ref: AttemptRef, message_id: str, reason: str, error: str) -> bool:
+    attempts = lock([ref.row_id], timeout_ms=LOCK_TIMEOUT_MS)
+    this = OutboxMessage.objects.filter(pk=ref.row_id)
+    row = this.only("message_id", "actor", "subject", "attempt", "traceback").first()
     # Another message id under the same row id: the database was made anew since, and the message is not from this one.
-    if row is None or row.message_id != message_id or row.attempt != ref.attempt or row.state == State.DEAD:
+    if row is None or row.message_id != message_id or attempts.get(ref.row_id) != ref.attempt:
         logger.info("dead letter dropped row=%s: settled or superseded before", ref)
         return True
-    this = OutboxMessage.objects.filter(pk=row.pk)
     if this.filter(held_until__gt=Now()).exists():
         return False
-    this.mark_dead(death.reason, error=death.error, traceback=row.traceback)
-    logger.error("state=dead %s reason=%r", log_fields_of(row, death.error), death.reason)
+    this.mark_dead(reason, error=error, traceback=row.traceback)
+    logger.error("state=dead %s reason=%r", log_fields_of(row, error), reason)
     return True
 
 
-def _lock(row_id: int) -> OutboxMessage | None:
-    rows = OutboxMessage.objects.filter(pk=row_id).only(
-        "message_id", "actor", "subject", "attempt", "state", "traceback"
-    )
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
-    return rows.select_for_update().first()
-
-
-def _add(letter: DeadLetter, message: Message[Any] | None, death: Death) -> None:
+def _add(letter: DeadLetter, **columns: str) -> None:
     queue = plain(letter.queue, MAX_NAME_LENGTH)
     if letter.is_redelivered and _is_known(queue, letter.body):
         return
     row = OutboxMessage.objects.create(
-        message_id=plain(letter.message_id if message is None else message.message_id, MAX_ID_LENGTH),
         queue=queue,
-        actor=plain(letter.actor if message is None else message.actor_name, MAX_NAME_LENGTH),
         body=letter.body,
         state=State.DEAD,
         died_at=Now(),
-        reason=death.reason,
-        error=death.error,
         subject=plain(letter.headers.get("subject"), MAX_NAME_LENGTH),
         request_id=plain(letter.headers.get("request_id"), MAX_NAME_LENGTH),
+        **columns,
     )
-    logger.error("state=dead %s reason=%r: a foreign message", log_fields_of(row, death.error), death.reason)
+    logger.error("state=dead %s reason=%r: a foreign message", log_fields_of(row, row.error), row.reason)
 
 
 def _is_known(queue: str, body: bytes) -> bool:
@@ -174,17 +156,18 @@ def _is_known(queue: str, body: bytes) -> bool:
     return dead.exists() or DeadLetterDecision.objects.filter(decided_at__gte=since, queue=queue, body=body).exists()
 
 
-def _judge(letter: DeadLetter, message: Message[Any] | None, problem: str) -> Death:
+def _judge(letter: DeadLetter, message: Message[Any] | None, problem: str) -> tuple[str, str]:
+    """Return why a message is dead: the reason and an explanation."""
     cause, text = _rabbitmqs_reason(letter.headers)
     if message is None:
-        return Death(reason=UNDECODABLE, error=f"{problem}\n{text}")
+        return UNDECODABLE, f"{problem}\n{text}"
     if cause in RABBITMQS_REASONS:
-        return Death(reason=RABBITMQS_REASONS[cause], error=text)
+        return RABBITMQS_REASONS[cause], text
     if not is_known(message.actor_name):
-        return Death(reason=UNKNOWN_ACTOR, error=f"there is no actor {plain(message.actor_name)!r}\n{text}")
+        return UNKNOWN_ACTOR, f"there is no actor {plain(message.actor_name)!r}\n{text}"
     if is_too_old(message):
-        return Death(reason=TOO_OLD, error=f"it was sent at {message.message_datetime:%Y-%m-%d %H:%M:%S %Z}\n{text}")
-    return Death(reason=REJECTED, error=text)
+        return TOO_OLD, f"it was sent at {message.message_datetime:%Y-%m-%d %H:%M:%S %Z}\n{text}"
+    return REJECTED, text
 
 
 def _rabbitmqs_reason(headers: dict[Any, Any]) -> tuple[str, str]:

@@ -5,9 +5,7 @@ written by `worker.failures` and `worker.poison`, by `relay` and by `collector`;
 """
 
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -23,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # Rows that are locked and decided on in one transaction.
 BATCH = 200
+# The columns of a dead letter that the record of the decision keeps.
+COPIED = ("message_id", "queue", "actor", "subject", "reason", "error", "body")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,9 +56,7 @@ def replay(rows: QuerySet[OutboxMessage], *, by: Operator, why: str, body: bytes
         The recorded decisions, and why other rows stay dead: their messages would only fail again.
     """
     assert body is None or len(rows) == 1
-    kind = Decision.REPLAYED if body is None else Decision.EDITED
-    record = partial(_record, kind=kind, by=by, why=why, edited=body)
-    return _decide(rows, lambda row: _revive(row, body), record)
+    return _decide(rows, Decision.REPLAYED if body is None else Decision.EDITED, by=by, why=why, edited=body)
 
 
 def discard(rows: QuerySet[OutboxMessage], *, by: Operator, why: str) -> DecisionResult:
@@ -69,67 +67,42 @@ def discard(rows: QuerySet[OutboxMessage], *, by: Operator, why: str) -> Decisio
         by: the person who decides.
         why: their reason, kept with the decision.
     """
-
-    def delete(row: OutboxMessage) -> None:
-        OutboxMessage.objects.filter(pk=row.pk).delete()
-
-    return _decide(rows, delete, partial(_record, kind=Decision.DISCARDED, by=by, why=why, edited=None))
+    return _decide(rows, Decision.DISCARDED, by=by, why=why)
 
 
 def _decide(
-    rows: QuerySet[OutboxMessage],
-    do: Callable[[OutboxMessage], None],
-    record: Callable[[OutboxMessage], DeadLetterDecision],
+    rows: QuerySet[OutboxMessage], kind: Decision, *, by: Operator, why: str, edited: bytes | None = None
 ) -> DecisionResult:
-    decided = DecisionResult()
-    for batch in _batches(sorted(rows.values_list("pk", flat=True))):
+    result = DecisionResult()
+    decision = {
+        "decision": kind,
+        "edited_body": edited,
+        "decided_by": plain(by.name, 200),
+        "decided_by_id": by.user_id,
+        "why": plain(why),
+    }
+    ids = sorted(rows.values_list("pk", flat=True))
+    for start in range(0, len(ids), BATCH):
+        dead = OutboxMessage.objects.filter(pk__in=ids[start : start + BATCH], state=State.DEAD)
         with transaction.atomic():
             # Locked: of two operators who decide at once, the second finds that the row is not dead any more.
-            for row in OutboxMessage.objects.filter(pk__in=batch, state=State.DEAD).order_by("pk").select_for_update():
-                decision = record(row)
+            for row in dead.order_by("pk").select_for_update():
                 try:
-                    do(row)
+                    if kind == Decision.DISCARDED:
+                        OutboxMessage.objects.filter(pk=row.pk).delete()
+                    else:
+                        _revive(row, edited)
                 except UnfitMessage as error:
-                    decided.refused[row.pk] = str(error)
-                    continue
-                decision.save(force_insert=True)
-                decided.decisions.append(decision)
+                    result.refused[row.pk] = str(error)
+                else:
+                    copies = {name: getattr(row, name) for name in COPIED}
+                    result.decisions.append(DeadLetterDecision.objects.create(row_id=row.pk, **copies, **decision))
             wake_relay_on_commit()
-    for decision in decided.decisions:
-        logger.warning(
-            "dead letter %s actor=%s subject=%s row=%d reason=%r by=%r why=%r",
-            decision.decision,
-            log_word(decision.actor),
-            log_word(decision.subject),
-            decision.row_id,
-            decision.reason,
-            decision.decided_by,
-            decision.why,
-        )
-    return decided
-
-
-def _batches(ids: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(ids), BATCH):
-        yield ids[start : start + BATCH]
-
-
-def _record(row: OutboxMessage, *, kind: Decision, by: Operator, why: str, edited: bytes | None) -> DeadLetterDecision:
-    return DeadLetterDecision(
-        row_id=row.pk,
-        message_id=row.message_id,
-        queue=row.queue,
-        actor=row.actor,
-        subject=row.subject,
-        reason=row.reason,
-        error=row.error,
-        body=bytes(row.body),
-        edited_body=edited,
-        decision=kind,
-        decided_by=plain(by.name, 200),
-        decided_by_id=by.user_id,
-        why=plain(why),
-    )
+    for made in result.decisions:
+        message = f"actor={log_word(made.actor)} subject={log_word(made.subject)} row={made.row_id}"
+        outcome = f"reason={made.reason!r} by={made.decided_by!r} why={made.why!r}"
+        logger.warning("dead letter %s %s %s", made.decision, message, outcome)
+    return result
 
 
 def _revive(row: OutboxMessage, edited: bytes | None) -> None:

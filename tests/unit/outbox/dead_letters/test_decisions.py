@@ -158,7 +158,7 @@ def test_a_message_that_is_being_settled_waits(channel: FakeChannel, actor: Decl
 def test_a_database_that_is_away_leaves_the_letter_to_rabbitmq(
     channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **columns: Any) -> None:
         raise OperationalError("server closed the connection")
 
     channel.put(GARBAGE, REJECTED)
