@@ -3,16 +3,15 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tasks.filters import MAX_SEARCH_LENGTH
+from actors.outbox.admin.read_only import BoundedSearchAdmin
 from tasks.listing.count_ledger import CountingPaginator
 from tasks.models import Task
 
 
 @admin.register(Task)
-class TaskAdmin(admin.ModelAdmin[Task]):
+class TaskAdmin(BoundedSearchAdmin[Task]):
     list_display = ("title", "owner", "completed", "created_at", "updated_at")
     list_filter = ("completed", "created_at")
     search_fields = ("title", "description", "owner__username")
@@ -21,12 +20,6 @@ class TaskAdmin(admin.ModelAdmin[Task]):
     # The count comes from the ledger; the unfiltered count beside a filtered list is not shown, and costs no query.
     paginator = CountingPaginator
     show_full_result_count = False
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
-    ) -> tuple[QuerySet[Task], bool]:
-        """Search for at most `MAX_SEARCH_LENGTH` characters: a database refuses a query of thousands of words."""
-        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the lookups that Django allows, except by year: the value may lie beyond the calendar."""

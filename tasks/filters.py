@@ -19,10 +19,9 @@ from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from actors.outbox.admin.read_only import MAX_SEARCH_LENGTH
 from actors.rest.filters import IdFilter
 from tasks.models import Task
-
-MAX_SEARCH_LENGTH = 200  # characters: a whole title can be searched for
 
 
 class StrictBooleanField(forms.Field):

@@ -6,8 +6,7 @@ from django.http import HttpRequest
 from django.template.defaultfilters import truncatechars
 from django.utils.translation import gettext_lazy as _
 
-from actors.outbox.admin.read_only import ReadOnlyAdmin, preformatted
-from actors.outbox.dead_letters import payload
+from actors.outbox.admin.read_only import ReadOnlyAdmin, text_column
 from actors.outbox.models import DeadLetterDecision
 
 
@@ -18,21 +17,12 @@ class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
     search_fields = ("=row_id", "=message_id", "actor", "subject", "decided_by", "why")
     ordering = ("-id",)
     fields = (
-        "decision",
-        "decided_at",
-        "decided_by",
-        "decided_by_id",
-        "why",
-        "row_id",
-        "message_id",
-        "actor",
-        "queue",
-        "subject",
-        "reason",
-        "what_went_wrong",
-        "message",
-        "edited_message",
+        *("decision", "decided_at", "decided_by", "decided_by_id", "why", "row_id", "message_id", "actor", "queue"),
+        *("subject", "reason", "what_went_wrong", "message", "edited_message"),
     )
+    what_went_wrong = text_column("error", _("error"))
+    message = text_column("body", _("message"))
+    edited_message = text_column("edited_body", _("sent in its place"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetterDecision]:
         return super().get_queryset(request).defer("body", "edited_body", "error")
@@ -40,15 +30,3 @@ class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
     @admin.display(description=_("why"))
     def short_why(self, decision: DeadLetterDecision) -> str:
         return truncatechars(decision.why, 80)
-
-    @admin.display(description=_("error"))
-    def what_went_wrong(self, decision: DeadLetterDecision) -> str:
-        return preformatted(decision.error)
-
-    @admin.display(description=_("message"))
-    def message(self, decision: DeadLetterDecision) -> str:
-        return preformatted(payload.legible(bytes(decision.body)))
-
-    @admin.display(description=_("sent in its place"))
-    def edited_message(self, decision: DeadLetterDecision) -> str:
-        return "-" if decision.edited_body is None else preformatted(payload.legible(bytes(decision.edited_body)))

@@ -18,13 +18,18 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from actors.outbox.admin.forms import DecisionForm, EditForm
-from actors.outbox.admin.read_only import FewValuesFilter, ReadOnlyAdmin, preformatted
-from actors.outbox.dead_letters import decisions, payload
-from actors.outbox.dead_letters.decisions import DecisionResult, Operator
+from actors.outbox.admin.read_only import FewValuesFilter, ReadOnlyAdmin, text_column
+from actors.outbox.dead_letters import decisions
+from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 from actors.outbox.operations.cancel import cancel
 
 MAX_NAMED = 20
+TITLES = {
+    "replay": _("Replay dead letters"),
+    "edit": _("Edit and replay a dead letter"),
+    "discard": _("Discard dead letters"),
+}
 
 
 @admin.register(OutboxMessage)
@@ -45,6 +50,10 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         ),
     )
 
+    message = text_column("body", _("message"))
+    what_went_wrong = text_column("error", _("error"))
+    where_it_went_wrong = text_column("traceback", _("traceback"))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxMessage]:
         return super().get_queryset(request).defer("body", "error", "traceback")
 
@@ -53,9 +62,9 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         return request.user.has_perm("outbox.change_outboxmessage")
 
     def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.decide_view)
         decisions = [
-            path(f"<int:row_id>/{kind}/", self.admin_site.admin_view(view), name=f"outbox_outboxmessage_{kind}")
-            for kind, view in (("replay", self.replay_view), ("edit", self.edit_view), ("discard", self.discard_view))
+            path(f"<int:row_id>/{kind}/", view, {"kind": kind}, name=f"outbox_outboxmessage_{kind}") for kind in TITLES
         ]
         return [*decisions, *super().get_urls()]
 
@@ -64,18 +73,6 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
     ) -> HttpResponse:
         context = {"may_decide": self.has_decide_permission(request), **(extra_context or {})}
         return super().change_view(request, object_id, form_url, context)
-
-    @admin.display(description=_("message"))
-    def message(self, row: OutboxMessage) -> str:
-        return preformatted(payload.legible(bytes(row.body)))
-
-    @admin.display(description=_("error"))
-    def what_went_wrong(self, row: OutboxMessage) -> str:
-        return preformatted(row.error)
-
-    @admin.display(description=_("traceback"))
-    def where_it_went_wrong(self, row: OutboxMessage) -> str:
-        return preformatted(row.traceback)
 
     @admin.display(description=_("earlier decisions"))
     def decisions(self, row: OutboxMessage) -> str:
@@ -91,11 +88,11 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         )
         return format_html_join("", '<div><a href="{}">{}</a>: {}, {}</div>', lines) or "-"
 
-    @admin.action(description=_("Replay dead letters"), permissions=["decide"])
+    @admin.action(description=TITLES["replay"], permissions=["decide"])
     def replay_dead_letters(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> HttpResponse | None:
         return self._decide_on_many(request, rows, "replay")
 
-    @admin.action(description=_("Discard dead letters"), permissions=["decide"])
+    @admin.action(description=TITLES["discard"], permissions=["decide"])
     def discard_dead_letters(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> HttpResponse | None:
         return self._decide_on_many(request, rows, "discard")
 
@@ -108,14 +105,21 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
             none = _("None of these can be cancelled: only what is not published yet can.")
             self.message_user(request, none, messages.WARNING)
 
-    def replay_view(self, request: HttpRequest, row_id: int) -> HttpResponse:
-        return self._decide_on_one(request, row_id, "replay")
-
-    def edit_view(self, request: HttpRequest, row_id: int) -> HttpResponse:
-        return self._decide_on_one(request, row_id, "edit")
-
-    def discard_view(self, request: HttpRequest, row_id: int) -> HttpResponse:
-        return self._decide_on_one(request, row_id, "discard")
+    def decide_view(self, request: HttpRequest, row_id: int, kind: str) -> HttpResponse:
+        """Ask for the decision on one dead letter, and carry it out."""
+        if not self.has_decide_permission(request):
+            raise PermissionDenied
+        rows = OutboxMessage.objects.filter(pk=row_id, state=State.DEAD)
+        row = rows.first()
+        if row is None:
+            self.message_user(request, _("This is no dead letter, or is none any more."), messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:outbox_outboxmessage_changelist"))
+        data = request.POST if request.method == "POST" else None
+        form = EditForm(data, row=row) if kind == "edit" else DecisionForm(data)
+        if form.is_valid():
+            self._carry_out(request, rows, kind, form)
+            return HttpResponseRedirect(reverse("admin:outbox_outboxmessage_changelist"))
+        return self._ask(request, rows, kind, form, [])
 
     def _decide_on_many(self, request: HttpRequest, rows: QuerySet[OutboxMessage], kind: str) -> HttpResponse | None:
         dead = rows.filter(state=State.DEAD)
@@ -123,7 +127,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         if form.is_valid():
             if seen_until := form.cleaned_data["seen_until"]:
                 dead = dead.filter(died_at__lte=seen_until)
-            self._flash(request, self._carry_out(request, dead, kind, form), kind)
+            self._carry_out(request, dead, kind, form)
             return None
         if not dead.exists():
             self.message_user(request, _("None of these is a dead letter."), messages.WARNING)
@@ -135,29 +139,21 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         hidden += [(ACTION_CHECKBOX_NAME, chosen) for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME)]
         return self._ask(request, dead, kind, form, hidden)
 
-    def _decide_on_one(self, request: HttpRequest, row_id: int, kind: str) -> HttpResponse:
-        if not self.has_decide_permission(request):
-            raise PermissionDenied
-        rows = OutboxMessage.objects.filter(pk=row_id, state=State.DEAD)
-        row = rows.first()
-        if row is None:
-            self.message_user(request, _("This is no dead letter, or is none any more."), messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:outbox_outboxmessage_changelist"))
-        data = request.POST if request.method == "POST" else None
-        form = EditForm(data, row=row) if kind == "edit" else DecisionForm(data)
-        if form.is_valid():
-            self._flash(request, self._carry_out(request, rows, kind, form), kind)
-            return HttpResponseRedirect(reverse("admin:outbox_outboxmessage_changelist"))
-        return self._ask(request, rows, kind, form, [])
-
-    def _carry_out(
-        self, request: HttpRequest, rows: QuerySet[OutboxMessage], kind: str, form: DecisionForm
-    ) -> DecisionResult:
+    def _carry_out(self, request: HttpRequest, rows: QuerySet[OutboxMessage], kind: str, form: DecisionForm) -> None:
         by = Operator(name=request.user.get_username(), user_id=request.user.pk)
         why = form.cleaned_data["why"]
         if kind == "discard":
-            return decisions.discard(rows, by=by, why=why)
-        return decisions.replay(rows, by=by, why=why, body=form.cleaned_data.get("message"))
+            decided = decisions.discard(rows, by=by, why=why)
+            count = len(decided.decisions)
+            text = ngettext("%(count)d dead letter was discarded.", "%(count)d dead letters were discarded.", count)
+        else:
+            decided = decisions.replay(rows, by=by, why=why, body=form.cleaned_data.get("message"))
+            count = len(decided.decisions)
+            text = ngettext("%(count)d dead letter was replayed.", "%(count)d dead letters were replayed.", count)
+        self.message_user(request, text % {"count": count}, messages.SUCCESS if count else messages.WARNING)
+        for row_id, problem in list(decided.refused.items())[:MAX_NAMED]:
+            refusal = _("%(id)d stays dead, because it would only die again: %(problem)s")
+            self.message_user(request, refusal % {"id": row_id, "problem": problem}, messages.ERROR)
 
     def _ask(
         self,
@@ -167,15 +163,10 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         form: DecisionForm,
         hidden: list[tuple[str, str]],
     ) -> HttpResponse:
-        title = {
-            "replay": _("Replay dead letters"),
-            "edit": _("Edit and replay a dead letter"),
-            "discard": _("Discard dead letters"),
-        }[kind]
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "title": title,
+            "title": TITLES[kind],
             "kind": kind,
             "form": form,
             "hidden": hidden,
@@ -184,14 +175,3 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/outbox/decide.html", context)
-
-    def _flash(self, request: HttpRequest, decided: DecisionResult, kind: str) -> None:
-        done = len(decided.decisions)
-        if kind == "discard":
-            text = ngettext("%(count)d dead letter was discarded.", "%(count)d dead letters were discarded.", done)
-        else:
-            text = ngettext("%(count)d dead letter was replayed.", "%(count)d dead letters were replayed.", done)
-        self.message_user(request, text % {"count": done}, messages.SUCCESS if done else messages.WARNING)
-        for row_id, problem in list(decided.refused.items())[:MAX_NAMED]:
-            refusal = _("%(id)d stays dead, because it would only die again: %(problem)s")
-            self.message_user(request, refusal % {"id": row_id, "problem": problem}, messages.ERROR)

@@ -1,5 +1,6 @@
 """Read-only admin pages, which show untrusted contents of rows as text."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.contrib import admin
@@ -10,14 +11,25 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import truncatechars
 from django.utils.html import format_html
 
-MAX_SEARCH_LENGTH = 200
+from actors.outbox.dead_letters import payload
+
+MAX_SEARCH_LENGTH = 200  # characters: the longest title
 MAX_SHOWN = 100_000
 MAX_CHOICES = 50
 
 Row = TypeVar("Row", bound=models.Model)
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Row]):
+class BoundedSearchAdmin(admin.ModelAdmin[Row]):
+    """Searches for at most `MAX_SEARCH_LENGTH` characters: a database refuses a query of thousands of words."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Row], search_term: str
+    ) -> tuple[QuerySet[Row], bool]:
+        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
+
+
+class ReadOnlyAdmin(BoundedSearchAdmin[Row]):
     """Shows rows to users with the permission to view them; rows cannot be added, changed or deleted."""
 
     list_per_page = 50
@@ -30,19 +42,10 @@ class ReadOnlyAdmin(admin.ModelAdmin[Row]):
             return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
         return super().changelist_view(request, extra_context)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
     def has_change_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        return False
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Row], search_term: str
-    ) -> tuple[QuerySet[Row], bool]:
-        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
+    has_add_permission = has_delete_permission = has_change_permission
 
 
 class FewValuesFilter(admin.AllValuesFieldListFilter):
@@ -53,8 +56,19 @@ class FewValuesFilter(admin.AllValuesFieldListFilter):
         self.lookup_choices = self.lookup_choices[:MAX_CHOICES]
 
 
-def preformatted(text: str) -> str:
-    """Return a text as preformatted, escaped HTML, cut after `MAX_SHOWN` characters; "-" if it is empty."""
+def text_column(field: str, description: Any) -> Callable[[Any, models.Model], str]:
+    """Return a method for an admin class that shows a field as preformatted text, a message's body legibly."""
+
+    @admin.display(description=description)
+    def show(_admin: Any, row: models.Model) -> str:
+        value = getattr(row, field)
+        return preformatted(value if isinstance(value, str | None) else payload.legible(bytes(value)))
+
+    return show
+
+
+def preformatted(text: str | None) -> str:
+    """Return a text as preformatted, escaped HTML, cut after `MAX_SHOWN` characters; "-" if there is none."""
     if not text:
         return "-"
     shown = truncatechars(text, MAX_SHOWN)
