@@ -16,18 +16,20 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
+from django.template.defaultfilters import truncatechars
 from django.utils import timezone
 
 from actors.outbox.dead_letters import decisions, payload
-from actors.outbox.dead_letters.decisions import DecisionResult, Operator
+from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.management import arguments
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 
 LISTED = 100
-FILTERS = ("queue", "actor", "reason", "since")
+# Options, and the conditions on rows that they stand for.
+FILTERS = {"queue": "queue", "actor": "actor", "reason": "reason", "since": "died_at__gte"}
 COLUMNS = ("id", "died at", "queue", "actor", "subject", "reason", "error")
-WIDEST = 60
+MAX_COLUMN_WIDTH = 60
 NAMED = 20
 
 
@@ -45,20 +47,25 @@ class Command(BaseCommand):
         listing.add_argument("--json", action="store_true", help="as JSON")
 
         show = actions.add_parser("show", help="one of them: message, error, traceback, earlier decisions")
-        show.add_argument("ids", metavar="ID", type=arguments.row_id, nargs=1)
+        show.add_argument("row_id", metavar="ID", type=arguments.row_id)
 
         replay = actions.add_parser("replay", help="have them published again")
-        _add_choice(replay)
         replay.add_argument(
             "--edit",
             metavar="FILE",
             help="fields of the message to replace, such as args, as a JSON object; - for stdin",
         )
         discard = actions.add_parser("discard", help="delete them; a record with the message is kept")
-        _add_choice(discard)
+        for decision in (replay, discard):
+            decision.add_argument("ids", metavar="ID", type=arguments.row_id, nargs="*")
+            decision.add_argument("--all", action="store_true", help="all that the filters leave")
+            _add_filters(decision)
+            decision.add_argument("--why", required=True, help="kept with the decision")
+            decision.add_argument("--by", metavar="NAME", help="who decides (the user of the operating system)")
+            decision.add_argument("--yes", action="store_true", help="--all without any filter is meant")
 
     def handle(self, *args: Any, what: str, **options: Any) -> None:
-        {"list": self._list, "show": self._show, "replay": self._replay, "discard": self._discard}[what](options)
+        {"list": self._list, "show": self._show, "replay": self._decide, "discard": self._decide}[what](options)
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = _filtered(options).order_by("-died_at", "-pk").defer("body", "traceback")
@@ -69,21 +76,20 @@ class Command(BaseCommand):
         if not shown:
             self.stdout.write("No dead letters.")
             return
-        for line in _aligned([COLUMNS, *map(_columns, shown)]):
-            self.stdout.write(line)
+        self.stdout.write("\n".join(_aligned([COLUMNS, *map(_columns, shown)])))
         if (count := rows.count()) > len(shown):
             self.stdout.write(f"{len(shown)} of {count}.")
 
     def _show(self, options: dict[str, Any]) -> None:
-        [row_id] = options["ids"]
+        row_id = options["row_id"]
         row = OutboxMessage.objects.filter(pk=row_id).first()
         decisions = DeadLetterDecision.objects.filter(row_id=row_id).order_by("pk")
-        if row is None and not decisions:
-            raise CommandError(f"There is no dead letter {row_id}, and there never was a decision on one.")
-        if row is None:
+        if row is not None:
+            self._show_row(row)
+        elif decisions:
             self.stdout.write(f"{row_id} is gone; what was decided on it:")
         else:
-            self._show_row(row)
+            raise CommandError(f"There is no dead letter {row_id}, and there never was a decision on one.")
         for decision in decisions:
             self._show_decision(decision)
 
@@ -98,36 +104,27 @@ class Command(BaseCommand):
     def _show_decision(self, decision: DeadLetterDecision) -> None:
         self.stdout.write(
             f"\n{decision.decision} at {_value(decision.decided_at)} by {_printable(decision.decided_by)}: "
-            f"{_printable(decision.why)}\nit had died of {_printable(decision.reason)}: {_printable(decision.error)}\n"
-            f"{_printable(payload.legible(bytes(decision.body)), lines=True)}"
+            f"{_printable(decision.why)}\nit had died of {_printable(decision.reason)}: {_printable(decision.error)}"
         )
-        if decision.edited_body is not None:
-            edited = _printable(payload.legible(bytes(decision.edited_body)), lines=True)
-            self.stdout.write(f"sent in its place:\n{edited}")
+        for title, body in (("", decision.body), ("sent in its place:\n", decision.edited_body)):
+            if body is not None:
+                self.stdout.write(title + _printable(payload.legible(bytes(body)), lines=True))
 
-    def _replay(self, options: dict[str, Any]) -> None:
-        rows, body = _chosen(options), None
-        if options["edit"] is not None:
-            if options["all"] or len(options["ids"]) != 1:
-                raise CommandError("--edit takes one id: another message in the place of one.")
-            body = _edited(rows.get(), options["edit"])
-        count = rows.count()
-        decided = decisions.replay(rows, by=_operator(options), why=options["why"], body=body)
-        self._report("replayed", count, decided)
-
-    def _discard(self, options: dict[str, Any]) -> None:
+    def _decide(self, options: dict[str, Any]) -> None:
         rows = _chosen(options)
-        count = rows.count()
-        self._report("discarded", count, decisions.discard(rows, by=_operator(options), why=options["why"]))
-
-    def _report(self, done: str, count: int, decided: DecisionResult) -> None:
-        self.stdout.write(f"{len(decided.decisions)} of {count} {done}.")
+        count, by, why = rows.count(), Operator(name=options["by"] or _os_user()), options["why"]
+        if "edit" in options:
+            decided = decisions.replay(rows, by=by, why=why, body=_edited(rows, options))
+        else:
+            decided = decisions.discard(rows, by=by, why=why)
+        done = len(decided.decisions)
+        self.stdout.write(f"{done} of {count} {'replayed' if 'edit' in options else 'discarded'}.")
         for row_id, problem in list(decided.refused.items())[:NAMED]:
             self.stderr.write(f"{row_id} stays dead: {_printable(problem)}")
         if decided.refused:
             raise CommandError(f"{len(decided.refused)} would only die again: edit or discard them.")
-        if count > len(decided.decisions):
-            raise CommandError(f"{count - len(decided.decisions)} had been decided on by somebody else meanwhile.")
+        if count > done:
+            raise CommandError(f"{count - done} had been decided on by another operator meanwhile.")
 
 
 def _add_filters(parser: ArgumentParser) -> None:
@@ -141,62 +138,45 @@ def _add_filters(parser: ArgumentParser) -> None:
     )
 
 
-def _add_choice(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", metavar="ID", type=arguments.row_id, nargs="*")
-    parser.add_argument("--all", action="store_true", help="all that the filters leave")
-    _add_filters(parser)
-    parser.add_argument("--why", required=True, help="kept with the decision")
-    parser.add_argument("--by", metavar="NAME", help="who decides (the user of the operating system)")
-    parser.add_argument("--yes", action="store_true", help="--all without any filter is meant")
-
-
 def _filtered(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
-    rows = OutboxMessage.objects.filter(state=State.DEAD)
-    for name in ("queue", "actor", "reason"):
-        if options[name] is not None:
-            rows = rows.filter(**{name: options[name]})
-    return rows if options["since"] is None else rows.filter(died_at__gte=options["since"])
+    conditions = {field: options[name] for name, field in FILTERS.items() if options[name] is not None}
+    return OutboxMessage.objects.filter(state=State.DEAD, **conditions)
 
 
 def _chosen(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
     """Return the dead letters chosen by ids or by filters, never by both."""
     if not options["why"].strip():
         raise CommandError("Say why: it is kept with the decision.")
-    has_filter = any(options[name] is not None for name in FILTERS)
+    ids, has_filter = set(options["ids"]), any(options[name] is not None for name in FILTERS)
     if options["all"]:
-        if options["ids"]:
+        if ids:
             raise CommandError("Either ids or --all.")
         rows = _filtered(options)
         if not (has_filter or options["yes"]):
             raise CommandError(f"--all without a filter means every dead letter, {rows.count()} of them: add --yes.")
         return rows
-    if not options["ids"] or has_filter:
+    if not ids or has_filter:
         raise CommandError("Name the ids, or say --all, with or without filters.")
-    ids = set(options["ids"])
     rows = OutboxMessage.objects.filter(pk__in=ids)
-    _refuse_what_is_not_dead(ids, dict(rows.values_list("pk", "state")))
-    return rows.filter(state=State.DEAD)
-
-
-def _refuse_what_is_not_dead(ids: set[int], states: dict[int, str]) -> None:
-    wrong = [
-        f"{row_id} ({states.get(row_id, 'unknown')})" for row_id in sorted(ids) if states.get(row_id) != State.DEAD
-    ]
+    states = dict(rows.values_list("pk", "state"))
+    wrong = [f"{each} ({states.get(each, 'unknown')})" for each in sorted(ids) if states.get(each) != State.DEAD]
     if wrong:
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise CommandError(f"{len(wrong)} of {len(ids)} are no dead letters: {', '.join(wrong[:NAMED])}{more}.")
+    return rows.filter(state=State.DEAD)
 
 
-def _edited(row: OutboxMessage, source: str) -> bytes:
+def _edited(rows: QuerySet[OutboxMessage], options: dict[str, Any]) -> bytes | None:
+    source = options["edit"]
+    if source is None:
+        return None
+    if options["all"] or len(options["ids"]) != 1:
+        raise CommandError("--edit takes one id: another message in the place of one.")
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
-        return payload.edit(row, payload.parse(text))
+        return payload.edit(rows.get(), payload.parse(text))
     except (OSError, ValueError, RecursionError, UnfitMessage) as error:
         raise CommandError(f"--edit: {_printable(str(error))}") from error
-
-
-def _operator(options: dict[str, Any]) -> Operator:
-    return Operator(name=options["by"] or _os_user())
 
 
 def _os_user() -> str:
@@ -207,9 +187,8 @@ def _os_user() -> str:
 
 
 def _columns(row: OutboxMessage) -> tuple[str, ...]:
-    error = row.error.splitlines()[0] if row.error else ""
-    values = (str(row.pk), _value(row.died_at), row.queue, row.actor, row.subject, row.reason, error)
-    return tuple(_shortened(_printable(value)) for value in values)
+    values = (row.pk, row.died_at, row.queue, row.actor, row.subject, row.reason, "".join(row.error.splitlines()[:1]))
+    return tuple(truncatechars(_value(value), MAX_COLUMN_WIDTH) for value in values)
 
 
 def _as_json(row: OutboxMessage) -> dict[str, Any]:
@@ -225,10 +204,6 @@ def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 
 def _value(value: Any) -> str:
