@@ -1,16 +1,17 @@
-"""The origin of what is sent (in which request, and by whom), the trail of the message whose actor
-runs, and how log lines name a message.
+"""The origin of what is sent (in which request, and by whom), the trail of the message whose actor runs, and how log
+lines name a message.
 
 Guarantee: the origin's user is determined when a message is sent, not earlier: a web request learns halfway who its
 user is. The web's middleware and `worker.execution` enter a context, `broker` reads it.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 MAX_LOGGED_ERROR = 300  # characters
 
@@ -27,9 +28,6 @@ class Context:
     changed_by_id: int | None = None
 
 
-NOBODY = Context()
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trail:
     """How the message whose actor runs came to its worker; times are the database's."""
@@ -43,75 +41,67 @@ class Trail:
     """The number of its attempts with this one: 1 at first, one more after each retry and replay."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Origin:
+class _Origin(NamedTuple):
     request_id: str
 
     ask: Callable[[], Context]
+    """Returns the context as it is known by now."""
+
+    trail: Trail | None
 
 
-_trail: ContextVar[Trail | None] = ContextVar("outbox_trail", default=None)
-_current: ContextVar[_Origin | None] = ContextVar("outbox_origin", default=None)
+# What is sent in no request and by no actor, such as in a shell.
+_NO_REQUEST = _Origin("", Context, None)
+_current: ContextVar[_Origin] = ContextVar("outbox_origin", default=_NO_REQUEST)
 
 
 def current_context() -> Context:
     """Return the origin of what is sent now."""
-    origin = _current.get()
-    return origin.ask() if origin else NOBODY
+    return _current.get().ask()
 
 
 def current_request_id() -> str:
     """Return the id of the request that is served, or that caused the work; its user is not determined for that."""
-    origin = _current.get()
-    return origin.request_id if origin else ""
+    return _current.get().request_id
 
 
 def current_trail() -> Trail | None:
     """Return the trail of the message whose actor runs; None if an actor is called as a function."""
-    return _trail.get()
+    return _current.get().trail
 
 
-class WorkingFor:
-    """Context manager for a message's run: what is sent inside gets its origin, the actor its trail.
+def sent_by(context: Context, trail: Trail | None = None) -> AbstractContextManager[None]:
+    """Make `context` the origin of everything sent inside.
 
-    A class, because that is quicker than a generator, and a message enters it up to twice.
+    Args:
+        context: the origin.
+        trail: of the message whose actor runs inside; that which is current, by default.
     """
-
-    __slots__ = ("_origin", "_tokens", "_trail")
-
-    def __init__(self, context: Context, trail: Trail) -> None:
-        self._origin = _Origin(request_id=context.request_id, ask=lambda: context)
-        self._trail = trail
-
-    def __enter__(self) -> None:
-        self._tokens = _current.set(self._origin), _trail.set(self._trail)
-
-    def __exit__(self, *error: object) -> None:
-        current, trail = self._tokens
-        _trail.reset(trail)
-        _current.reset(current)
+    return _SentFrom(_Origin(context.request_id, lambda: context, trail or current_trail()))
 
 
-@contextmanager
-def sent_by(context: Context) -> Iterator[None]:
-    """Make `context` the origin of everything sent inside."""
-    with sent_during(context.request_id, ask=lambda: context):
-        yield
-
-
-@contextmanager
-def sent_during(request_id: str, *, ask: Callable[[], Context]) -> Iterator[None]:
+def sent_during(request_id: str, *, ask: Callable[[], Context]) -> AbstractContextManager[None]:
     """Make what `ask` returns, called at each send, the origin of everything sent inside.
 
     Args:
         request_id: of the request that is served.
         ask: returns the origin as it is known by then.
     """
-    token = _current.set(_Origin(request_id=request_id, ask=ask))
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return _SentFrom(_Origin(request_id, ask, current_trail()))
+
+
+class _SentFrom:
+    # A class, because that is quicker than a generator, and a message enters it up to twice.
+    __slots__ = ("_origin", "_token")
+
+    def __init__(self, origin: _Origin) -> None:
+        self._origin = origin
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._origin)
+
+    def __exit__(self, *error: object) -> None:
+        _current.reset(self._token)
 
 
 def log_fields(*, actor: str, subject: str, row: int, attempt: int, error: str = "") -> str:

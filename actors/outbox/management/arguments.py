@@ -1,57 +1,40 @@
-"""Types of the commands' arguments: each parses a text, or fails with an error that says what is expected."""
+"""Types of the commands' arguments: each parses a text, or raises `ArgumentTypeError` with what is expected."""
 
 import re
 from argparse import ArgumentTypeError
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db.models import BigIntegerField
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.dateparse import parse_datetime
 
-MAX_ID = BigIntegerField.MAX_BIGINT
 MAX_SECONDS = 3_600
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def row_id(text: str) -> int:
-    """Return the id of a row.
-
-    Raises:
-        ArgumentTypeError: the text is no id.
-    """
-    if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) <= MAX_ID:
+    """Return the id of a row."""
+    if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) <= BigIntegerField.MAX_BIGINT:
         raise ArgumentTypeError(f"{text!r} is no id of a row: a whole number from 1 on")
     return int(text)
 
 
 def count(text: str) -> int:
-    """Return a number of rows; 0 is allowed.
-
-    Raises:
-        ArgumentTypeError: the text is no whole number of up to nine digits.
-    """
+    """Return a number of rows; 0 is allowed."""
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ArgumentTypeError(f"{text!r} is no number of rows, or more than there can be")
     return int(text)
 
 
 def seconds(text: str) -> float:
-    """Return a number of seconds, up to an hour.
-
-    Raises:
-        ArgumentTypeError: the text is no such number.
-    """
+    """Return a number of seconds, up to an hour."""
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text) or float(text) > MAX_SECONDS:
         raise ArgumentTypeError(f"{text!r} is no number of seconds, up to an hour")
     return float(text)
 
 
 def word(text: str) -> str:
-    """Return a text that is not empty: an unset variable in a script must not pass for a condition.
-
-    Raises:
-        ArgumentTypeError: the text is empty or blank.
-    """
+    """Return a text that is not empty: an unset variable in a script must not pass for a condition."""
     if not text.strip():
         raise ArgumentTypeError("it is empty")
     return text
@@ -61,25 +44,13 @@ def moment(text: str) -> datetime:
     """Return a time in UTC, from an ISO date or time (2026-01-31, 2026-01-31T12:00) or an age (90m, 12h, 7d).
 
     Without an offset, a date or time is in Django's current time zone.
-
-    Raises:
-        ArgumentTypeError: the text is no time.
     """
     try:
-        found = _ago(text) or parse_datetime(text) or _midnight(text)
-        if found is not None:
+        if ago := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
+            return timezone.now() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+        if found := parse_datetime(text) or parse_datetime(f"{text}T00:00"):
             aware = found if timezone.is_aware(found) else timezone.make_aware(found)
             return aware.astimezone(UTC)  # fails for a time that no database can store
     except (ValueError, OverflowError):
         pass
     raise ArgumentTypeError(f"{text!r} is no time, such as 2026-01-31, 2026-01-31T12:00, 90m, 12h or 7d")
-
-
-def _ago(text: str) -> datetime | None:
-    ago = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    return timezone.now() - timedelta(**{UNITS[ago[2]]: int(ago[1])}) if ago else None
-
-
-def _midnight(text: str) -> datetime | None:
-    day = parse_date(text)
-    return datetime.combine(day, time.min) if day else None

@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 from django.db import OperationalError, connection, transaction
 from dramatiq.middleware import Shutdown, SkipMessage
 
-from actors.outbox.context import Context, WorkingFor
+from actors.outbox.context import Context, sent_by
 from actors.outbox.db.errors import connection_was_lost, database_answers, database_is_away
 from actors.outbox.db.retrying import retry_until_available
 from actors.outbox.exceptions import LeaveForRedelivery
@@ -242,10 +242,10 @@ class Execution:
             else nullcontext()
         )
 
-    def _on_behalf_of(self, row: OutboxMessage | UnsettledRow) -> WorkingFor:
+    def _on_behalf_of(self, row: OutboxMessage | UnsettledRow) -> AbstractContextManager[None]:
         """Give what is sent inside this message's origin, and the actor its trail."""
         context = Context(request_id=row.request_id, changed_by=row.changed_by, changed_by_id=row.changed_by_id)
-        return WorkingFor(context, trail_of(row))
+        return sent_by(context, trail_of(row))
 
     def _counted(self, row: R) -> R:
         if row.starts and not self.has_begun:

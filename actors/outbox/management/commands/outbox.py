@@ -8,7 +8,6 @@ from typing import Any
 
 import dramatiq
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import QuerySet
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
@@ -27,7 +26,7 @@ UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 class Command(BaseCommand):
-    help = "Tells what is on its way, publishes again what RabbitMQ has lost, cancels what is not published yet."
+    help = "Shows statistics, publishes lost messages again, cancels messages that are not published yet."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         jobs = parser.add_subparsers(dest="job", required=True, metavar="status|repair|cancel")
@@ -62,37 +61,42 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(_describe(stats, rate)))
 
     def _repair(self, options: dict[str, Any]) -> None:
-        known = queues_to_watch()
-        wanted = [options["queue"]] if options["queue"] else known
-        if unknown := set(wanted) - set(known):
-            raise CommandError(f"There is no queue {unknown.pop()!r}; there are: {', '.join(known)}.")
+        known, wanted = queues_to_watch(), options["queue"]
+        if wanted and wanted not in known:
+            raise CommandError(f"There is no queue {wanted!r}; there are: {', '.join(known)}.")
         try:
-            line = connect_to_broker(period_seconds=0)
+            connection = connect_to_broker(period_seconds=0)
         except CANNOT_CONNECT as error:
             raise CommandError(f"RabbitMQ does not answer{_address()}: {explain(error)}. Nothing was done.") from error
         try:
-            for queue in wanted:
-                self._repair_queue(line, queue)
+            for queue in [wanted] if wanted else known:
+                self._repair_queue(connection, queue)
         except CANNOT_CONNECT as error:
             raise CommandError(f"RabbitMQ was lost meanwhile: {explain(error)}. Begin again.") from error
         finally:
-            line.close_quickly()
+            connection.close_quickly()
 
-    def _repair_queue(self, line: TimeLimitedConnection, queue: str) -> None:
+    def _repair_queue(self, connection: TimeLimitedConnection, queue: str) -> None:
         try:
-            count = repair_now(queue, look=partial(count_ready, line))
+            count = repair_now(queue, look=partial(count_ready, connection))
         except ChannelClosedByBroker as error:
             self.stderr.write(f"{queue}: refused {explain_refusal(queue, error.reply_text)}")
             return
         if count is None:
-            self.stdout.write(f"{queue}: is not empty, so nobody can tell what it has lost: nothing was done.")
+            self.stdout.write(f"{queue}: is not empty, so it is unknown what it has lost: nothing was done.")
         elif count:
             self.stdout.write(f"{queue}: {count} messages are published again; those that a worker has still run once.")
         else:
             self.stdout.write(f"{queue}: nothing is lost.")
 
     def _cancel(self, options: dict[str, Any]) -> None:
-        rows = _selected(options)
+        names = ("subject", "actor", "dedupe_key")
+        conditions = {name: options[name] for name in names if options[name] is not None}
+        if options["ids"]:
+            conditions["pk__in"] = options["ids"]
+        if not conditions:
+            raise CommandError("Say which: ids, --subject, --actor or --dedupe-key.")
+        rows = OutboxMessage.objects.filter(**conditions)
         missing = set(options["ids"]) - set(rows.values_list("pk", flat=True))
         count = cancel(rows)
         self.stdout.write(f"Cancelled: {count}.")
@@ -104,16 +108,6 @@ class Command(BaseCommand):
             raise CommandError(f"Not cancelled: {reasons.total()}:{listed}")
         if not count:
             raise CommandError("No message is like that.")
-
-
-def _selected(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
-    names = ("subject", "actor", "dedupe_key")
-    conditions = {name: options[name] for name in names if options[name] is not None}
-    if options["ids"]:
-        conditions["pk__in"] = options["ids"]
-    if not conditions:
-        raise CommandError("Say which: ids, --subject, --actor or --dedupe-key.")
-    return OutboxMessage.objects.filter(**conditions)
 
 
 def _describe(stats: dict[str, Any], rate: Rate | None) -> Iterable[str]:

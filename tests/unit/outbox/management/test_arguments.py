@@ -23,6 +23,7 @@ from actors.outbox.management import arguments
         (arguments.word, "task:1", "task:1"),
         (arguments.moment, "2026-01-31T12:00+05:00", datetime(2026, 1, 31, 7, tzinfo=UTC)),
         (arguments.moment, "2026-01-31", datetime(2026, 1, 30, 19, tzinfo=UTC)),  # of the time zone Asia/Tashkent
+        (arguments.moment, "2026-2-1", datetime(2026, 1, 31, 19, tzinfo=UTC)),
     ],
 )
 def test_what_is_meant_is_taken(kind: Callable[[str], Any], text: str, value: Any) -> None:

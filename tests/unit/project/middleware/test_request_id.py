@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
-from actors.outbox.context import NOBODY, Context, current_context, current_request_id, sent_by
+from actors.outbox.context import Context, current_context, current_request_id, sent_by
 from actors.outbox.models import OutboxMessage
 from project.logs import LineFormatter
 from project.middleware import RequestOrigin
@@ -70,7 +70,7 @@ def test_a_creation_in_the_shell_has_no_user(user1: User) -> None:
 
 def test_after_a_request_nothing_of_it_is_left(user1: User) -> None:
     signed_in(user1).get("/tasks/")
-    assert current_context() == NOBODY
+    assert current_context() == Context()
     assert current_request_id() == ""
 
 
@@ -143,7 +143,7 @@ def test_an_exception_leaves_nothing_behind() -> None:
 
     with pytest.raises(ValueError):  # noqa: PT011 – the one above
         RequestOrigin(view)(RequestFactory().get("/"))
-    assert current_context() == NOBODY
+    assert current_context() == Context()
 
 
 def test_a_streamed_answer_bears_the_id_and_leaves_nothing_behind() -> None:
@@ -155,7 +155,7 @@ def test_a_streamed_answer_bears_the_id_and_leaves_nothing_behind() -> None:
     assert response["X-Request-ID"] == "r-1"
     assert isinstance(response, StreamingHttpResponse)
     assert b"".join(response.streaming_content) == b""  # type: ignore[arg-type]  # not an asynchronous one
-    assert current_context() == NOBODY
+    assert current_context() == Context()
 
 
 def test_a_view_finds_the_id_on_its_request() -> None:
