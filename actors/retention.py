@@ -6,7 +6,6 @@ suspended by a setting that ends with the transaction.
 """
 
 from datetime import datetime
-from typing import Any
 
 from django.db import connection, transaction
 
@@ -33,13 +32,9 @@ def prune(before: datetime) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT set_config(%s, 'on', true)", [SETTING])
-        cursor.execute(DELETE, {"before": _adapted(before)})
+        cursor.execute(DELETE, {"before": connection.ops.adapt_datetimefield_value(before)})
         deleted: int = cursor.rowcount
         ActivityHorizon.objects.create(before=before, deleted=deleted)
         if connection.vendor == "postgresql":
             cursor.execute("SELECT set_config(%s, '', true)", [SETTING])
     return deleted
-
-
-def _adapted(moment: datetime) -> Any:
-    return connection.ops.adapt_datetimefield_value(moment)

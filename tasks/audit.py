@@ -4,7 +4,7 @@ Guarantee: each range of ids is judged by one statement, so on one snapshot of t
 suspect task is then examined again on its own, under a lock. Driven by `manage.py activity verify`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -123,37 +123,32 @@ class Finding:
 def ranges() -> Iterator[tuple[int, int]]:
     """Yield ranges of ids, as (first, last), that together cover every task that is known anywhere."""
     last = 0
-    while (first := _next_known(last + 1)) is not None:
+    while first := _fetch(NEXT, first=last + 1)[0][0]:
         last = first + RANGE - 1
         yield first, last
-
-
-def _next_known(first: int) -> int | None:
-    with connection.cursor() as cursor:
-        cursor.execute(_in_dialect(NEXT), {"first": first})
-        found: int | None = cursor.fetchone()[0]
-        return found
-
-
-def _in_dialect(statement: str) -> str:
-    return statement.replace("{owed}", OWED).replace("{task_id}", TASK_ID[connection.vendor])
 
 
 def judge(first: int, last: int, totals: Totals) -> list[int]:
     """Return the ids of suspect tasks from `first` to `last`, and add the counts of all of them to `totals`."""
     horizon = _horizon()
-    values = {"first": first, "last": last, "horizon": _adapted(horizon), "is_pruned": horizon is not None}
-    with connection.cursor() as cursor:
-        cursor.execute(_in_dialect(JUDGE), values)
-        suspects = []
-        for task_id, tasks, logged, waiting, dead in cursor.fetchall():
-            if task_id:
-                suspects.append(task_id)
-            totals.tasks += tasks
-            totals.logged += int(logged)
-            totals.waiting += int(waiting)
-            totals.dead += int(dead)
+    adapted = connection.ops.adapt_datetimefield_value(horizon)
+    suspects = []
+    for task_id, tasks, logged, waiting, dead in _fetch(
+        JUDGE, first=first, last=last, horizon=adapted, is_pruned=horizon is not None
+    ):
+        if task_id:
+            suspects.append(task_id)
+        totals.tasks += tasks
+        totals.logged += int(logged)
+        totals.waiting += int(waiting)
+        totals.dead += int(dead)
     return sorted(suspects)
+
+
+def _fetch(statement: str, **values: Any) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement.format(owed=OWED.format(task_id=TASK_ID[connection.vendor])), values)
+        return cursor.fetchall()
 
 
 def examine(task_id: int) -> Finding:
@@ -208,7 +203,9 @@ class _History:
 
     def send_derived(self, version: int) -> bool:
         """Send the one missing event, derived from all others; return False if it cannot be derived."""
-        before, after = self._state_before(version), self._state_after(version)
+        last = self.task.version if self.task else max(self.events, default=version)
+        before = self._replayed({}, range(1, version), to=1)
+        after = self._replayed(state_of(self.task) if self.task else {}, range(last, version, -1), to=0)
         if before is None or after is None:
             return False
         changes = {name: [before.get(name), after.get(name)] for name in {**before, **after}}
@@ -235,17 +232,9 @@ class _History:
             return last + 1
         return min(self.events, default=1)
 
-    def _state_before(self, version: int) -> dict[str, Any] | None:
-        state: dict[str, Any] | None = {}
-        for number in range(1, version):
-            state = _moved(state, self.events.get(number), to=1)
-        return state
-
-    def _state_after(self, version: int) -> dict[str, Any] | None:
-        state: dict[str, Any] | None = state_of(self.task) if self.task else {}
-        last = self.task.version if self.task else max(self.events, default=version)
-        for number in range(last, version, -1):
-            state = _moved(state, self.events.get(number), to=0)
+    def _replayed(self, state: dict[str, Any] | None, versions: Iterable[int], *, to: int) -> dict[str, Any] | None:
+        for version in versions:
+            state = _moved(state, self.events.get(version), to=to)
         return state
 
 
@@ -281,24 +270,17 @@ def _send_discarded(task_id: int, version: int) -> bool:
 
 
 def _listed(versions: list[int]) -> str:
-    return ", ".join(_runs(versions))
-
-
-def _runs(versions: list[int]) -> Iterator[str]:
-    first = last = versions[0]
-    for version in [*versions[1:], None]:
-        if version == last + 1:
-            last = version
-            continue
-        yield str(first) if first == last else f"{first}–{last}"
-        first = last = version or 0
+    """Return ascending numbers with runs of them joined: 1, 3–5."""
+    runs: list[list[int]] = []
+    for version in versions:
+        if runs and version == runs[-1][-1] + 1:
+            runs[-1].append(version)
+        else:
+            runs.append([version])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
 def _horizon() -> datetime | None:
     """Return the time up to which the log was pruned."""
     last: datetime | None = ActivityHorizon.objects.aggregate(last=Max("before"))["last"]
     return last
-
-
-def _adapted(moment: datetime | None) -> Any:
-    return moment and connection.ops.adapt_datetimefield_value(moment)
