@@ -8,7 +8,6 @@ the second copy of the same attempt.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -26,17 +25,6 @@ MAX_REPAIRED = 1_000
 Look = Callable[[str], int]
 """Returns how many messages in a queue are ready: not delivered to a worker. It asks RabbitMQ, so no transaction may be
 open."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sighting:
-    """A queue's record as it was read before RabbitMQ was asked for its count, and the database's time of reading."""
-
-    queue: str
-
-    at: datetime
-
-    seen_empty_at: datetime | None
 
 
 def step(queue: str, *, token: UUID, look: Look, margin_seconds: float, at_most: int = MAX_REPAIRED) -> int:
@@ -58,18 +46,21 @@ def step(queue: str, *, token: UUID, look: Look, margin_seconds: float, at_most:
     Returns:
         How many messages are to be published again.
     """
-    sighting = _begin(WatchedQueue.objects.filter(name=queue, lease_token=token))
-    if sighting is None or look(queue) > 0:
+    watched = WatchedQueue.objects.filter(name=queue, lease_token=token)
+    now, seen_empty_at = _sighting(watched)
+    if now is None or look(queue) > 0:
         return 0
-    if sighting.seen_empty_at is None:
-        _remember(sighting, token)
+    # An update, so that a leader that was replaced meanwhile changes nothing.
+    unchanged = watched.filter(seen_empty_at=seen_empty_at)
+    if seen_empty_at is None:
+        unchanged.update(seen_empty_at=now)
         return 0
-    if sighting.at < sighting.seen_empty_at + timedelta(seconds=margin_seconds):
+    if now < seen_empty_at + timedelta(seconds=margin_seconds):
         return 0
     with transaction.atomic():
-        count = _publish_again(queue, before=sighting.seen_empty_at, at_most=at_most)
+        count = _publish_again(queue, before=seen_empty_at, at_most=at_most)
         if count < at_most:
-            _remember(sighting, token)
+            unchanged.update(seen_empty_at=now)
     return count
 
 
@@ -88,39 +79,31 @@ def repair_now(queue: str, *, look: Look, at_most: int = MAX_REPAIRED) -> int | 
         How many messages are to be published again; None if the queue is not empty, because then it cannot be known
         which messages are lost.
     """
-    sighting = _begin(WatchedQueue.objects.filter(name=queue))
-    if sighting is None:
+    now, _seen_empty_at = _sighting(WatchedQueue.objects.filter(name=queue))
+    if now is None:
         return 0
     if look(queue) > 0:
         return None
     total = 0
     while True:
         with transaction.atomic():
-            count = _publish_again(queue, before=sighting.at, at_most=at_most)
+            count = _publish_again(queue, before=now, at_most=at_most)
         total += count
         if count < at_most:
             return total
 
 
-def lost_rows(queue: str, *, before: datetime) -> QuerySet[OutboxMessage]:
-    """Return the unsettled rows that were published before a time and are under no execution lease."""
-    unheld = Q(held_until=None) | Q(held_until__lt=Now())
-    return OutboxMessage.objects.filter(unheld, queue=queue, state=State.PUBLISHED, published_at__lt=before)
+def _sighting(watched: QuerySet[WatchedQueue]) -> tuple[datetime | None, datetime | None]:
+    """Return the database's time, and when the queue was last seen empty; None for a queue that is not watched.
 
-
-def _begin(watched: QuerySet[WatchedQueue]) -> Sighting | None:
-    # The sighting's time is taken before RabbitMQ is asked: a message published meanwhile may not be in the count.
-    found = watched.annotate(now=Now()).values_list("name", "now", "seen_empty_at").first()
-    return found and Sighting(queue=found[0], at=found[1], seen_empty_at=found[2])
-
-
-def _remember(sighting: Sighting, token: UUID) -> None:
-    unchanged = WatchedQueue.objects.filter(name=sighting.queue, lease_token=token)
-    unchanged.filter(seen_empty_at=sighting.seen_empty_at).update(seen_empty_at=sighting.at)
+    Read before RabbitMQ is asked: a message published meanwhile may not be in the count.
+    """
+    return watched.annotate(now=Now()).values_list("now", "seen_empty_at").first() or (None, None)
 
 
 def _publish_again(queue: str, *, before: datetime, at_most: int) -> int:
-    lost = lost_rows(queue, before=before)
+    unheld = Q(held_until=None) | Q(held_until__lt=Now())
+    lost = OutboxMessage.objects.filter(unheld, queue=queue, state=State.PUBLISHED, published_at__lt=before)
     # A locked row is being settled at the moment, so it is not lost.
     found = list(
         lost.order_by("published_at").select_for_update(skip_locked=True).values_list("pk", flat=True)[:at_most]

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from uuid import uuid4
 
 import dramatiq
@@ -47,8 +47,7 @@ class Upkeep:
         self.connection: TimeLimitedConnection | None = None
         self._connect = connect
         self._lease_seconds = lease_seconds
-        self._margin_seconds: float | None = None
-        self._logged: dict[str, str] = {}
+        self._refusals: dict[str, str] = {}
 
     def step(self) -> bool:
         """Do the upkeep of each queue for which this process leads; return whether there was one.
@@ -78,54 +77,42 @@ class Upkeep:
         resign(self.token)
 
     def _look_after(self, queue: str) -> None:
-        line = self._connected()
-        try:
-            look = partial(count_ready, line)
-            lost_messages.step(queue, token=self.token, look=look, margin_seconds=self._margin())
-            collect_dead_letters(line, queue)
-        except ChannelClosedByBroker as error:
-            self._log_refusal(queue, error.reply_text)
-        else:
-            self._logged.pop(queue, None)
-
-    def _connected(self) -> TimeLimitedConnection:
         if self.connection is None or not self.connection.is_open:
             self.connection = self._connect()
-        return self.connection
-
-    def _margin(self) -> float:
-        if self._margin_seconds is None:
-            self._margin_seconds = repair_after_seconds(dramatiq.get_broker())
-        return self._margin_seconds
-
-    def _log_refusal(self, queue: str, refusal: str) -> None:
-        if self._logged.get(queue) != refusal:
-            self._logged[queue] = refusal
+        look = partial(count_ready, self.connection)
+        refusal = ""
+        try:
+            lost_messages.step(queue, token=self.token, look=look, margin_seconds=self._margin_seconds)
+            collect_dead_letters(self.connection, queue)
+        except ChannelClosedByBroker as error:
+            refusal = error.reply_text
+        if refusal and refusal != self._refusals.get(queue):
             logger.error("upkeep: queue refused %s", explain_refusal(queue, refusal))
+        self._refusals[queue] = refusal
+
+    @cached_property
+    def _margin_seconds(self) -> float:
+        return repair_after_seconds(dramatiq.get_broker())
 
 
-def collect_dead_letters(line: TimeLimitedConnection, queue: str) -> int:
+def collect_dead_letters(rabbitmq: TimeLimitedConnection, queue: str) -> None:
     """Collect a queue's dead letters into rows; a missing queue of them is declared again.
 
     Args:
-        line: the connection to RabbitMQ.
+        rabbitmq: the connection.
         queue: the queue that workers consume.
-
-    Returns:
-        How many dead letters were acknowledged.
 
     Raises:
         ChannelClosedByBroker: RabbitMQ refuses the queue.
     """
     try:
-        with line.channel() as channel:
-            return collect(channel, queue, at_most=MAX_DEAD_LETTERS)
+        with rabbitmq.channel() as channel:
+            collect(channel, queue, at_most=MAX_DEAD_LETTERS)
     except ChannelClosedByBroker as error:
         if error.reply_code != NOT_FOUND:
             raise
-    with line.channel() as channel:
-        declare(channel, queue)
-    return 0
+        with rabbitmq.channel() as channel:
+            declare(channel, queue)
 
 
 class UpkeepThread(threading.Thread):
@@ -155,9 +142,9 @@ class UpkeepThread(threading.Thread):
     def request_stop(self) -> None:
         """Have the thread end soon; safe from any thread and from signal handlers."""
         self._stopping.set()
-        line = self.upkeep.connection
-        if line is not None:
-            line.hurry()
+        rabbitmq = self.upkeep.connection
+        if rabbitmq is not None:
+            rabbitmq.hurry()
 
     def stop(self) -> None:
         """Make the thread end, and wait up to `STOP_SECONDS` for it."""
@@ -177,10 +164,15 @@ class UpkeepThread(threading.Thread):
         try:
             leads = bool(do())
         except (OperationalError, InterfaceError) as error:
-            self._log_database_away(error)
+            if not self._database_is_away:
+                logger.warning("upkeep: database unavailable: %s", error)
+            self._database_is_away = True
             self.upkeep.disconnect()
         except CANNOT_CONNECT as error:
-            self._hand_over(error)
+            if not self._stopping.is_set():
+                self._outage.begin(error)
+                # Another process may be able to reach RabbitMQ.
+                self._survive(self.upkeep.end)
         except Exception:  # of any kind: without this thread the process would do no upkeep
             logger.exception("upkeep: step failed")
             self.upkeep.disconnect()
@@ -188,17 +180,6 @@ class UpkeepThread(threading.Thread):
             self._database_is_away = False
             return leads
         return False
-
-    def _log_database_away(self, error: Exception) -> None:
-        if not self._database_is_away:
-            self._database_is_away = True
-            logger.warning("upkeep: database unavailable: %s", error)
-
-    def _hand_over(self, error: BaseException) -> None:
-        """Give up leadership, so that a process that can reach RabbitMQ may take over."""
-        if not self._stopping.is_set():
-            self._outage.begin(error)
-            self._survive(self.upkeep.end)
 
 
 def make_upkeep_thread() -> UpkeepThread:
