@@ -6,7 +6,7 @@ from environs import validate
 
 from settings.environment import ROOT, env
 
-# The language of the activity's log lines, whatever language a client reads its answers in.
+# The language of the activity's log lines. It does not depend on the client's.
 LOG_LANGUAGE = env.str("LOG_LANGUAGE", "uz", validate=validate.OneOf(["uz", "en", "ru"]))
 # An empty LOG_FILE writes none: in a container the terminal is the log.
 LOG_FILE = env.str("LOG_FILE", str(ROOT / "debug.log"))

@@ -1,4 +1,4 @@
-"""RabbitMQ and Dramatiq: where messages go, which actors are found, what surrounds each of them."""
+"""RabbitMQ and Dramatiq: the broker and its middleware, where actors are looked for, the outbox's own settings."""
 
 from typing import Any
 

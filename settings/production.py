@@ -4,7 +4,7 @@ from settings.environment import VAR, env, require
 
 require("SECRET_KEY", "DATABASE_URL", "RABBITMQ_URL", "ALLOWED_HOSTS")
 
-from settings.base import *  # noqa: E402 – nothing is worth reading before all that is needed is there
+from settings.base import *  # noqa: E402 – so that one error names everything that is missing
 
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")

@@ -63,11 +63,6 @@ def trust_connection() -> None:
     connections[DEFAULT_DB_ALIAS].health_check_done = True  # type: ignore[attr-defined]  # the stubs do not know it
 
 
-def lock_was_not_available(error: OperationalError) -> bool:
-    """Say whether a statement waited for a row lock until its `lock_timeout`."""
-    return _sqlstate(error) == LOCK_NOT_AVAILABLE
-
-
 @contextmanager
 def locks_may_be_taken() -> Iterator[None]:
     """Turn the database's error for a lock that was not available in time into one of our own.
@@ -78,7 +73,7 @@ def locks_may_be_taken() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if lock_was_not_available(error):
+        if _sqlstate(error) == LOCK_NOT_AVAILABLE:
             raise RowIsLocked(*error.args) from error
         raise
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 from dramatiq import Message
 
 from actors.outbox.amqp.topology import dead_letter_queue
-from actors.outbox.db.errors import lock_was_not_available
+from actors.outbox.db.errors import RowIsLocked
 from actors.outbox.dead_letters.payload import MAX_ID_LENGTH, MAX_NAME_LENGTH, is_known, is_too_old, plain, read
 from actors.outbox.envelope import OPTION, AttemptRef
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
@@ -112,10 +112,8 @@ def write_down(letter: DeadLetter) -> bool:
             actor = plain(letter.actor if message is None else message.actor_name, MAX_NAME_LENGTH)
             _add(letter, message_id=message_id, actor=actor, reason=reason, error=error)
             return True
-    except OperationalError as failure:
-        if lock_was_not_available(failure):
-            return False
-        raise
+    except RowIsLocked:
+        return False
 
 
 def _end(ref: AttemptRef, message_id: str, reason: str, error: str) -> bool:

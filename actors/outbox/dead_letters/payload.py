@@ -24,6 +24,7 @@ MAX_ID_LENGTH = 64
 MAX_NAME_LENGTH = 100
 # How many bytes of a body that is not JSON are shown.
 MAX_DUMP_BYTES = 4_096
+FIELD_TYPES = {"actor_name": str, "queue_name": str, "message_id": str, "kwargs": dict, "options": dict}
 
 
 class UnfitMessage(OutboxError):
@@ -37,11 +38,7 @@ def read(body: bytes) -> tuple[Message[Any] | None, str]:
     except DecodeError as error:
         return None, plain(_describe_root(error), MAX_NAME_LENGTH * 10)
     is_well_formed = (
-        isinstance(message.actor_name, str)
-        and isinstance(message.queue_name, str)
-        and isinstance(message.message_id, str)
-        and isinstance(message.kwargs, dict)
-        and isinstance(message.options, dict)
+        all(isinstance(getattr(message, name), kind) for name, kind in FIELD_TYPES.items())
         and type(message.message_timestamp) is int
         and 0 <= message.message_timestamp < 1 << 53
     )

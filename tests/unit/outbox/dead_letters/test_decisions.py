@@ -1,4 +1,4 @@
-"""Dead letters are kept, whatever their origin; a decision on one is carried out once and recorded."""
+"""Dead letters of every origin are kept; a decision on one is carried out once and recorded."""
 
 import json
 from collections import deque
