@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections.abc import Sequence
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import TextIO
@@ -11,6 +10,7 @@ from actors.outbox.context import current_request_id
 from actors.outbox.worker.log_buffer import lines_may_wait
 
 MAX_BUFFERED = 10_000  # lines
+QUIET_ADDRESSES = ("/static/", "/health/")
 
 # Characters that a terminal would take for a command, or a reader of lines for the end of one.
 ESCAPES = {
@@ -34,24 +34,15 @@ class LineFormatter(logging.Formatter):
         return f"{line} request_id={request_id}" if request_id else line
 
 
-class QuietAddresses(logging.Filter):
-    """Drops the access lines, `METHOD /address …`, of addresses whose lines would bury all others."""
-
-    def __init__(self, prefixes: Sequence[str]) -> None:
-        super().__init__()
-        self.prefixes = tuple(prefixes)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        address = record.getMessage().partition(" ")[2]
-        return not address.startswith(self.prefixes)
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Say whether an access line, `METHOD /address …`, is of an address whose lines would not bury all others."""
+    return not record.getMessage().partition(" ")[2].startswith(QUIET_ADDRESSES)
 
 
-class WithoutTraceback(logging.Filter):
-    """Drops the traceback of an event whose message is enough."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.exc_info = None
-        return True
+def drop_traceback(record: logging.LogRecord) -> bool:
+    """Drop the traceback of an event whose message is enough."""
+    record.exc_info = None
+    return True
 
 
 class LineHandler(MemoryHandler):

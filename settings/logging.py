@@ -14,6 +14,7 @@ LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO
 # Whether each request is a line of the log; those for static files and health probes never are.
 ACCESS_LOG = env.bool("ACCESS_LOG", False)
 
+_CALLBACK = "django.utils.log.CallbackFilter"
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -25,8 +26,8 @@ LOGGING: dict[str, Any] = {
         },
     },
     "filters": {
-        "quiet_addresses": {"()": "project.logs.QuietAddresses", "prefixes": ("/static/", "/health/")},
-        "without_traceback": {"()": "project.logs.WithoutTraceback"},
+        "quiet_addresses": {"()": _CALLBACK, "callback": "ext://project.logs.is_worth_a_line"},
+        "without_traceback": {"()": _CALLBACK, "callback": "ext://project.logs.drop_traceback"},
     },
     "handlers": {"lines": {"class": "project.logs.LineHandler", "filename": LOG_FILE, "formatter": "line"}},
     "root": {"handlers": ["lines"], "level": LOG_LEVEL},

@@ -15,7 +15,7 @@ from django.test import Client
 
 from actors.outbox.worker.log_buffer import buffered_lines
 from project.local.stack import ROOT
-from project.logs import LineFormatter, LineHandler, QuietAddresses
+from project.logs import LineFormatter, LineHandler, is_worth_a_line
 
 LINES = 300
 PROCESSES = 4
@@ -80,7 +80,7 @@ def test_a_traceback_keeps_its_lines() -> None:
     ],
 )
 def test_access_lines_of_quiet_addresses_are_left_out(line: str, kept: bool) -> None:
-    assert QuietAddresses(["/static/", "/health/"]).filter(record(line)) is kept
+    assert is_worth_a_line(record(line)) is kept
 
 
 def test_what_a_client_did_wrong_is_no_line_of_djangos() -> None:
