@@ -92,8 +92,8 @@ def test_expressions_are_computed_by_the_database() -> None:
 
 
 def test_a_chosen_id_is_kept() -> None:
-    insert_rows([Group(id=77, name="chosen"), Group(name="given")])
-    assert Group.objects.get(name="chosen").pk == 77
+    insert_rows([Group(id=1_000_000, name="chosen"), Group(name="given")])
+    assert Group.objects.get(name="chosen").pk == 1_000_000
     assert Group.objects.count() == 2
 
 
