@@ -110,7 +110,7 @@ def rabbitmq_installation() -> Installation:
     """What to run; RABBITMQ_TREE names unpacked packages of another version to test with."""
     try:
         tree = os.environ.get("RABBITMQ_TREE")
-        # Its libraries are not this system's: whoever unpacked it has told its programs where theirs are.
+        # Its libraries are not this system's: its programs were told where theirs are when it was unpacked.
         foreign = tree and replace(rabbitmq_in(Path(tree)), shared_libraries=())
         return foreign or find_rabbitmq(VAR / "cache", print)
     except ServerUnavailable as error:

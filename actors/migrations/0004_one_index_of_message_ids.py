@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
         ('actors', '0003_lists'),
     ]
 
-    # A unique field has a second index on PostgreSQL, for LIKE, which nobody asks for. A constraint has one.
+    # A unique field has a second index on PostgreSQL, for LIKE, which no query uses. A constraint has one.
     operations = [
         migrations.AlterField(
             model_name='activity',

@@ -5,7 +5,7 @@ from django.db import migrations
 #
 # A change of `tasks_task` adds what it changes to `tasks_count_change`, in its own transaction: rows that are only ever
 # added, so that no writer waits for another. About every 128th writer folds them into `tasks_count`: it takes those
-# rows that it sees and nobody else has locked, and puts their sum in their place. Both become visible with its
+# rows that it sees and no other transaction has locked, and puts their sum in their place. Both become visible with its
 # commit, so every snapshot has every change once.
 CREATE = """
 CREATE TABLE tasks_count (owner_id bigint, completed boolean NOT NULL, change bigint NOT NULL);
@@ -23,7 +23,7 @@ ALTER TABLE tasks_count_change SET (autovacuum_vacuum_scale_factor = 0, autovacu
 
 CREATE FUNCTION tasks_count_fold() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    -- Elsewhere a row that somebody has folded since the snapshot is an error.
+    -- Elsewhere a row that another transaction has folded since the snapshot is an error.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RETURN;
     END IF;
@@ -59,7 +59,7 @@ BEGIN
         ) AS both_states
         GROUP BY 1, 2 HAVING sum(change) <> 0;
     ELSE
-        -- Whatever this transaction sees, all is gone. (Files that are empty are left alone: it costs milliseconds.)
+        -- All is gone, the rows that this transaction does not see as well. (Files that are empty are left alone: it costs milliseconds.)
         IF pg_relation_size('tasks_count') + pg_relation_size('tasks_count_change') > 0 THEN
             TRUNCATE tasks_count, tasks_count_change;
         END IF;
@@ -80,7 +80,7 @@ CREATE TRIGGER tasks_count_deleted AFTER DELETE ON tasks_task REFERENCING OLD TA
 CREATE TRIGGER tasks_count_truncated AFTER TRUNCATE ON tasks_task
     FOR EACH STATEMENT EXECUTE FUNCTION tasks_count_changed();
 
--- Nobody writes tasks until this transaction has ended: whoever did was waited for by CREATE TRIGGER.
+-- No other transaction writes tasks until this one has ended: CREATE TRIGGER waited for those that did.
 INSERT INTO tasks_count SELECT owner_id, completed, count(*) FROM tasks_task
     GROUP BY GROUPING SETS ((owner_id, completed), (completed));
 """

@@ -16,7 +16,7 @@ DROP INDEX task_by_text;
 ALTER TABLE tasks_task RESET (autovacuum_vacuum_insert_scale_factor);
 """
 CANNOT = (
-    "Search needs PostgreSQL's extension pg_trgm, and this role cannot create it. Have somebody who may do so run "
+    "Search needs PostgreSQL's extension pg_trgm, and this role cannot create it. Have a role that may do so run "
     "CREATE EXTENSION pg_trgm in this database (it comes with PostgreSQL, in Debian with its server package), and "
     "migrate again."
 )
@@ -36,7 +36,7 @@ def create(apps, schema_editor):
 
 
 def drop(apps, schema_editor):
-    # The extension stays: it may have been there before, and somebody else may use it.
+    # The extension stays: it may have been there before, and another application may use it.
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(DROP)
 

@@ -1,4 +1,4 @@
-"""One scenario: its random numbers, its load, and what must hold once its fault is over, whatever the fault was."""
+"""One scenario: its random numbers, its load, and what must hold once its fault is over."""
 
 import random
 import re

@@ -10,7 +10,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 
 @pytest.fixture
 def database_away(db: None) -> Iterator[None]:
-    """A PostgreSQL that refuses every connection: its port is taken, and nobody listens."""
+    """A PostgreSQL that refuses every connection: its port is taken, and no server listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         place = {"HOST": "127.0.0.1", "PORT": taken.getsockname()[1], "NAME": "vazifa", "USER": "vazifa"}

@@ -1,4 +1,4 @@
-"""Log lines: whole, one for each event, whatever a title contains and however many processes write."""
+"""Log lines: whole, one for each event, for any title and any number of writing processes."""
 
 import logging
 import multiprocessing

@@ -47,7 +47,7 @@ def every(sent: Sent) -> bool:
 
 
 def ids(pieces: Any, count: int) -> list[int]:
-    """Return the ids of the next events, whatever is sent between them."""
+    """Return the ids of the next events, without heartbeats and comments."""
     found: list[int] = []
     while len(found) < count:
         text = next(pieces)

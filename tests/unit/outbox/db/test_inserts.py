@@ -1,4 +1,4 @@
-"""Rows that actors return are inserted as `bulk_create` inserts them, whatever they are."""
+"""Rows that actors return are inserted as `bulk_create` inserts them."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Tokens: had for a password, refreshed, verified; and whatever else is sent as one opens nothing."""
+"""Tokens: had for a password, refreshed, verified; and anything else that is sent as one opens nothing."""
 
 import base64
 import json

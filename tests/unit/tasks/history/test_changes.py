@@ -1,4 +1,4 @@
-"""The activity log records what happened to each task, in whatever order changes, failures and deliveries come."""
+"""The activity log records what happened to each task, in any order of changes, failures and deliveries."""
 
 from typing import Any
 

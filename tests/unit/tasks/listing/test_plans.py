@@ -1,4 +1,4 @@
-"""What PostgreSQL does for a list: an index has its order, whatever filters it; and a search finds before it looks."""
+"""What PostgreSQL does for a list: an index has its order under every filter; and a search finds before it looks."""
 
 import re
 from collections.abc import Iterator
