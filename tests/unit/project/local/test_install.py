@@ -1,6 +1,5 @@
 """What an installation shows of itself, with a pip that only pretends, and what it leaves to pip."""
 
-import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,12 +54,7 @@ sys.exit(3)
 DOWNLOADS = ["  Downloading 1 of 2: django-filter 26.2", "  Downloading 2 of 2: pika 1.4.4"]
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-Install = Callable[..., int]
+Install = Callable[[str], int]
 
 
 @pytest.fixture
@@ -74,57 +68,63 @@ def run(tmp_path: Path) -> Install:
     pins.write_text(PINS)
     pip = tmp_path / "pip.py"
 
-    def run(then: str, *, out: io.StringIO, errors: io.StringIO) -> int:
+    def run(then: str) -> int:
         pip.write_text(PIP + then)
         command = (sys.executable, str(pip), str(site_packages))
-        return install(pins, pip=command, site_packages=site_packages, out=out, errors=errors)
+        return install(pins, pip=command, site_packages=site_packages)
 
     return run
 
 
-def test_each_package_is_counted_when_pip_comes_to_it_and_when_pip_has_unpacked_it(run: Install) -> None:
-    out, errors = io.StringIO(), io.StringIO()
-
-    assert run(UNPACKS, out=out, errors=errors) == 0
-    lines = out.getvalue().splitlines()
+def test_each_package_is_counted_when_pip_comes_to_it_and_when_pip_has_unpacked_it(
+    run: Install, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(UNPACKS) == 0
+    shown = capfd.readouterr()
+    lines = shown.out.splitlines()
     assert lines[:2] == DOWNLOADS
     assert [line.partition(":")[0] for line in lines[2:]] == ["  Unpacked 1 of 2", "  Unpacked 2 of 2"]
     assert {line.partition(": ")[2] for line in lines[2:]} == {"pika 1.4.4", "django-filter 26.2"}
-    assert errors.getvalue() == ""
+    assert shown.err == ""
 
 
-def test_a_terminal_shows_one_step_at_a_time_and_is_left_with_an_empty_line(run: Install) -> None:
-    out = Terminal()
-    run(UNPACKS, out=out, errors=io.StringIO())
+def test_a_terminal_shows_one_step_at_a_time_and_is_left_with_an_empty_line(
+    run: Install, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    run(UNPACKS)
 
-    first, second, *_, last = out.getvalue().split("\r\x1b[K")[1:]
-    assert [first, second] == DOWNLOADS
+    shown = capfd.readouterr().out
+    first, second, *_, last = shown.split("\x1b[K")[1:]
+    assert [first, second] == [f"{step}\r" for step in DOWNLOADS]
     assert last == ""
-    assert "\n" not in out.getvalue()
+    assert "\n" not in shown
 
 
-def test_a_step_never_wraps_on_a_narrow_terminal(run: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_never_wraps_on_a_narrow_terminal(
+    run: Install, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "20")
-    out = Terminal()
-    run(UNPACKS, out=out, errors=io.StringIO())
+    run(UNPACKS)
 
-    assert {len(step) for step in out.getvalue().split("\r\x1b[K")} == {0, 19}
+    assert {len(step.rstrip("\r")) for step in capfd.readouterr().out.split("\x1b[K")} == {0, 19}
 
 
-def test_what_pip_complains_of_is_shown_whole_and_its_failure_is_ours(run: Install) -> None:
-    out, errors = io.StringIO(), io.StringIO()
-
-    assert run(FAILS, out=out, errors=errors) == 3
-    assert out.getvalue().splitlines() == DOWNLOADS
-    assert errors.getvalue().splitlines() == [
+def test_what_pip_complains_of_is_shown_whole_and_its_failure_is_ours(
+    run: Install, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(FAILS) == 3
+    shown = capfd.readouterr()
+    assert shown.out.splitlines() == DOWNLOADS
+    assert shown.err.splitlines() == [
         "WARNING: Retrying after connection broken",
         "ERROR: no such hash",
         "    Expected sha256 2",
     ]
 
 
-def test_what_pip_does_not_unpack_is_not_counted(run: Install) -> None:
-    out = io.StringIO()
-    run('print("Installing collected packages: pika, django-filter")\nunpack("pika-1.4.4")', out=out, errors=out)
+def test_what_pip_does_not_unpack_is_not_counted(run: Install, capfd: pytest.CaptureFixture[str]) -> None:
+    run('print("Installing collected packages: pika, django-filter")\nunpack("pika-1.4.4")')
 
-    assert out.getvalue().splitlines() == [*DOWNLOADS, "  Unpacked 1 of 2: pika 1.4.4"]
+    assert capfd.readouterr().out.splitlines() == [*DOWNLOADS, "  Unpacked 1 of 2: pika 1.4.4"]
