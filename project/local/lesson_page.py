@@ -18,8 +18,8 @@ TIMEOUT_SECONDS = 30.0
 BLOCK = re.compile(r"<!-- demo: (\w+) -->\n```bash\n(.*?)```", re.DOTALL)
 
 
-class CommandFailed(Exception):
-    """Raised when a command of the page exits with an error; the message is its last line."""
+class StepFailed(Exception):
+    """Raised when a step of the lesson did not come out as it must; the message says what was seen instead."""
 
 
 @cache
@@ -39,7 +39,7 @@ def run(name: str, *, url: str, token: str, task_id: int = 1, then: str = "") ->
         then: what the same shell runs afterwards.
 
     Raises:
-        CommandFailed: it exits with an error or does not end in time, or curl is missing.
+        StepFailed: it exits with an error or does not end in time, or curl is missing.
     """
     script = commands()[name].replace(ADDRESS, url).replace(TASK, f"/tasks/{task_id}/") + then
     # A curl configuration of the user's own is not read.
@@ -49,8 +49,8 @@ def run(name: str, *, url: str, token: str, task_id: int = 1, then: str = "") ->
             ["sh", "-ec", script], env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise CommandFailed(f"{PAGE.name}, {name}: no answer in {TIMEOUT_SECONDS} s") from None
+        raise StepFailed(f"{PAGE.name}, {name}: no answer in {TIMEOUT_SECONDS} s") from None
     if shell.returncode:
         lines = shell.stderr.strip().splitlines() or [f"exit status {shell.returncode}"]
-        raise CommandFailed(f"{PAGE.name}, {name}: {lines[-1]}")
+        raise StepFailed(f"{PAGE.name}, {name}: {lines[-1]}")
     return shell.stdout

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 from django.core.management.base import BaseCommand, CommandError
 
-from project.local.demo import StepFailed, Walk
+from project.local.demo import Walk
+from project.local.lesson_page import StepFailed
 from project.local.servers.errors import ServerError
 from project.local.servers.ports import free_port
 from project.local.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
@@ -47,8 +48,8 @@ class Command(BaseCommand):
         try:
             stack.start(self._say)
             with Walk(stack, log=log) as walk:
-                for number, step in enumerate(walk.steps(), start=1):
-                    self._say(f"{number}. {step.title}\n   {self.style.SUCCESS('ok')}  {step.action()}")
+                for number, (title, take) in enumerate(walk.steps(), start=1):
+                    self._say(f"{number}. {title}\n   {self.style.SUCCESS('ok')}  {take()}")
         finally:
             stack.stop()
 

@@ -36,5 +36,5 @@ def test_the_page_s_own_filter_finds_the_access_token(curl: Path) -> None:
 
 def test_a_command_that_fails_says_why_in_one_line(curl: Path) -> None:
     curl.write_text("#!/bin/sh\necho 'warning' >&2\necho 'curl: no' >&2\nexit 7\n")
-    with pytest.raises(lesson_page.CommandFailed, match=r"^dars-14.md, create: curl: no$"):
+    with pytest.raises(lesson_page.StepFailed, match=r"^dars-14.md, create: curl: no$"):
         lesson_page.run("create", url=URL, token="t.o.k")
