@@ -28,7 +28,7 @@ from project.local.servers.postgresql import PrivatePostgresql
 from project.local.servers.postgresql import find_or_fetch as find_postgresql
 from project.local.servers.rabbitmq import Installation, PrivateRabbitmq
 from project.local.servers.rabbitmq import find_or_fetch as find_rabbitmq
-from project.local.servers.rabbitmq_installation import installation_in as rabbitmq_in
+from project.local.servers.rabbitmq_installation import find_installation as find_installed_rabbitmq
 from project.local.stack import Stack
 from settings.base import POSTGRESQL_OPTIONS
 from settings.environment import VAR
@@ -109,10 +109,12 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePost
 def rabbitmq_installation() -> Installation:
     """What to run; RABBITMQ_TREE names unpacked packages of another version to test with."""
     try:
-        tree = os.environ.get("RABBITMQ_TREE")
-        # Its libraries are not this system's: its programs were told where theirs are when it was unpacked.
-        foreign = tree and replace(rabbitmq_in(Path(tree)), shared_libraries=())
-        return foreign or find_rabbitmq(VAR / "cache", print)
+        if tree := os.environ.get("RABBITMQ_TREE"):
+            found = find_installed_rabbitmq(Path(tree))
+            assert found, f"{tree} has no RabbitMQ"
+            # Its libraries are not this system's: its programs have been told where theirs are.
+            return replace(found, shared_libraries=())
+        return find_rabbitmq(VAR / "cache", print)
     except ServerUnavailable as error:
         skip_or_fail(str(error))
 

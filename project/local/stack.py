@@ -5,21 +5,19 @@ Guarantee: a stack that failed to start, and one that was stopped, leaves no pro
 """
 
 import os
-import socket
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 from project.local.servers.errors import ServerFailedToStart
-from project.local.servers.ports import LOOPBACK, is_free
+from project.local.servers.ports import LOOPBACK, answers_http, is_free, listens
 from project.local.servers.process import Program, StartedWithin, wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
-from project.local.supervision import SupervisedProgram, Supervisor
+from project.local.supervision import Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MANAGE = (sys.executable, str(ROOT / "manage.py"))
@@ -28,8 +26,7 @@ WEB_TIMEOUT_SECONDS = 30.0
 BROKER_TIMEOUT_SECONDS = 10.0
 # Together with RabbitMQ's own few seconds these stay below the 15 that Ctrl-C may take.
 WORKER_SHUTDOWN_TIMEOUT_MS = 4_000
-WORKER_STOP_TIMEOUT_SECONDS = 5.0
-WEB_STOP_TIMEOUT_SECONDS = 5.0
+SERVICE_STOP_TIMEOUT_SECONDS = 5.0
 AMQP_PORT = 5672
 
 Report = Callable[[str], None]
@@ -40,7 +37,7 @@ class Stack(StartedWithin):
     """RabbitMQ, the web server and the workers, on loopback."""
 
     directory: Path
-    """Where the programs' logs are kept."""
+    """Where the service's output is kept."""
 
     port: int
     """The web server's."""
@@ -55,12 +52,15 @@ class Stack(StartedWithin):
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        groups = {"service": self._service_programs()}
+        broker: list[Program] = []
         if self.rabbitmq is not None:
             self.rabbitmq_url = self.rabbitmq.url
             self.rabbitmq.prepare()
-            groups = {"broker": list(map(self._broker_program, self.rabbitmq.programs())), **groups}
-        self.supervisor = Supervisor(groups, directory=self.directory, environment=self.environment)
+            broker = self.rabbitmq.programs()
+        gunicorn = (sys.executable, "-m", "gunicorn", "project.wsgi")
+        dramatiq = (*MANAGE, "rundramatiq", "--worker-shutdown-timeout", str(WORKER_SHUTDOWN_TIMEOUT_MS))
+        service = [self._service_program("web", gunicorn), self._service_program("worker", dramatiq)]
+        self.supervisor = Supervisor([*broker, *service], output=self.directory / "output.log")
 
     @property
     def url(self) -> str:
@@ -83,6 +83,7 @@ class Stack(StartedWithin):
             raise ServerFailedToStart(
                 f"Port {self.port} is in use. Stop what listens there, or choose another: PORT={self.port + 1} make run"
             )
+        self.supervisor.output.write_text("")
         try:
             self._start(report)
         except BaseException:
@@ -110,81 +111,44 @@ class Stack(StartedWithin):
     def _start(self, report: Report) -> None:
         report("Preparing the database …")
         self.manage("prepare")
-        self.supervisor.start()
         if self.rabbitmq is not None:
-            self._start_rabbitmq(self.rabbitmq, report)
+            report("Starting RabbitMQ …")
+            self.rabbitmq.start_with(
+                lambda program: self.supervisor.start_program(program.name),
+                still_running=self._nothing_has_ended,
+            )
         else:
             self._find_rabbitmq(report)
         report("Starting web and worker …")
-        self._start_web()
+        self.supervisor.start_program("web")
+        wait_until(lambda: self._web_answers() or not self._nothing_has_ended(), timeout_seconds=WEB_TIMEOUT_SECONDS)
+        if not self._web_answers():
+            raise ServerFailedToStart(f"The web server does not answer at {self.url}; see {self.supervisor.output}.")
         self.supervisor.start_program("worker")
-
-    def _start_rabbitmq(self, rabbitmq: PrivateRabbitmq, report: Report) -> None:
-        report("Starting RabbitMQ …")
-        console_log = self._log_of("rabbitmq")
-        console_log.unlink(missing_ok=True)
-        self.supervisor.start_program("epmd")
-        self.supervisor.start_program("rabbitmq")
-        # supervisord restarts a node that ends: only the same process id means that this start goes on.
-        pid = self.supervisor.pid("rabbitmq")
-        rabbitmq.wait_until_ready(still_running=lambda: self.supervisor.pid("rabbitmq") == pid, console_log=console_log)
 
     def _find_rabbitmq(self, report: Report) -> None:
         address = urlsplit(self.rabbitmq_url)
         host, port = address.hostname or "localhost", address.port or AMQP_PORT
         report(f"Looking for RabbitMQ at {host}:{port} …")
-        if not wait_until(lambda: _listens(host, port), timeout_seconds=BROKER_TIMEOUT_SECONDS):
+        if not wait_until(lambda: listens(host, port), timeout_seconds=BROKER_TIMEOUT_SECONDS):
             raise ServerFailedToStart(
                 f"Nothing answers at {host}:{port}, where RABBITMQ_URL points. Start that RabbitMQ, or unset "
                 "RABBITMQ_URL to have a private one."
             )
 
-    def _start_web(self) -> None:
-        self.supervisor.start_program("web")
-        pid = self.supervisor.pid("web")
-        wait_until(
-            lambda: self._web_answers() or self.supervisor.pid("web") != pid, timeout_seconds=WEB_TIMEOUT_SECONDS
-        )
-        if not self._web_answers():
-            raise ServerFailedToStart(f"The web server does not answer at {self.url}; see {self.supervisor.output}.")
+    def _nothing_has_ended(self) -> bool:
+        # The supervisor restarts a program that ends, which would hide that its start has failed.
+        return self.supervisor.ends == 0
 
     def _web_answers(self) -> bool:
-        try:
-            with urlopen(f"{self.url}health/ready/", timeout=5):  # noqa: S310 – always our own http address
-                return True
-        except HTTPError:
-            return True
-        except (URLError, OSError):
-            return False
+        return answers_http(self.port, "/health/ready/")
 
-    def _broker_program(self, program: Program) -> SupervisedProgram:
-        return SupervisedProgram(
-            name=program.name,
-            command=program.self_contained_command(),
-            working_directory=program.working_directory,
-            stop_timeout_seconds=program.stop_timeout_seconds,
-            log=self._log_of(program.name),
+    def _service_program(self, name: str, command: tuple[str, ...]) -> Program:
+        return Program(
+            name=name,
+            command=command,
+            environment=self.environment,
+            working_directory=ROOT,
+            stop_timeout_seconds=SERVICE_STOP_TIMEOUT_SECONDS,
+            parent_death_signal=signal.SIGTERM,
         )
-
-    def _log_of(self, program: str) -> Path:
-        return self.directory / f"{program}.log"
-
-    def _service_programs(self) -> list[SupervisedProgram]:
-        gunicorn = (sys.executable, "-m", "gunicorn", "project.wsgi")
-        worker = (*MANAGE, "rundramatiq", "--worker-shutdown-timeout", str(WORKER_SHUTDOWN_TIMEOUT_MS))
-        return [
-            SupervisedProgram(
-                name="web", command=gunicorn, working_directory=ROOT, stop_timeout_seconds=WEB_STOP_TIMEOUT_SECONDS
-            ),
-            SupervisedProgram(
-                name="worker", command=worker, working_directory=ROOT, stop_timeout_seconds=WORKER_STOP_TIMEOUT_SECONDS
-            ),
-        ]
-
-
-def _listens(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=2):
-            return True
-    except OSError:
-        return False

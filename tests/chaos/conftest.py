@@ -83,7 +83,7 @@ def service(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPa
         installation=rabbitmq_installation,
         directory=directory / "rabbitmq",
         plugins=(),
-        heartbeat_seconds=HEARTBEAT_SECONDS,
+        extra_configuration=(f"heartbeat = {HEARTBEAT_SECONDS}",),
         proxy_port=0,
     )
     # Durable: it is killed, and may not forget what it has committed.

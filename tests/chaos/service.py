@@ -1,6 +1,6 @@
 """The service that is broken on purpose, and the means to break it; its servers are its own, shared with no other test.
 
-Supervisord restarts a program that dies, as in production; only PostgreSQL is started by the test.
+The supervisor restarts a program that dies, as in production; only PostgreSQL is started by the test.
 """
 
 import os

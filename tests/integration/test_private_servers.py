@@ -18,10 +18,9 @@ import pytest
 from project.local.servers import postgresql
 from project.local.servers.errors import ServerCommandFailed, ServerFailedToStart, ServerUnavailable
 from project.local.servers.ports import LOOPBACK, free_port, is_free
-from project.local.servers.postgresql import PrivatePostgresql
+from project.local.servers.postgresql import PrivatePostgresql, account_for_root
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import Installation, PrivateRabbitmq, find_or_fetch
-from project.local.servers.unprivileged import account_for_root
 
 pytestmark = pytest.mark.integration
 
@@ -247,8 +246,7 @@ def test_nothing_of_postgresql_is_left_running(
     end: Callable[[PrivatePostgresql], None], server: PrivatePostgresql
 ) -> None:
     server.start()
-    assert server._server is not None
-    family = [psutil.Process(server._server.pid), *psutil.Process(server._server.pid).children(recursive=True)]
+    family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
     assert len(family) > 1
 
     end(server)
@@ -266,7 +264,7 @@ def test_postgresqls_busy_port_is_refused_in_one_line(server: PrivatePostgresql)
 
 def test_a_postgresql_that_cannot_start_is_explained_with_the_path_of_the_log(server: PrivatePostgresql) -> None:
     server.prepare()
-    (server.program().working_directory / "data" / "postgresql.conf").write_text("no_such_setting = 1\n")
+    (server.programs()[0].working_directory / "data" / "postgresql.conf").write_text("no_such_setting = 1\n")
 
     with pytest.raises(ServerFailedToStart, match=r"configuration file .* contains errors") as caught:
         server.start()
@@ -284,9 +282,8 @@ def test_root_runs_postgresql_unprivileged_even_from_a_private_directory(
     assert account is not None
 
     with PrivatePostgresql(installation=postgresql_installation, directory=private, port=free_port()) as server:
-        assert server._server is not None
-        assert psutil.Process(server._server.pid).uids().real == account.uid
-        elsewhere = server.program().working_directory
+        assert psutil.Process(server.pid).uids().real == account.pw_uid
+        elsewhere = server.programs()[0].working_directory
         assert elsewhere.is_dir()
 
     assert not elsewhere.exists()

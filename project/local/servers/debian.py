@@ -1,12 +1,15 @@
 """Fetches Debian packages, with every dependency that is not installed, into a directory: no root, nothing installed.
 
-Either the whole unpacked tree appears under its final name or nothing does, however many processes fetch at once and
-whenever one is interrupted. `rabbitmq_installation` and `postgresql_installation` look for their programs in the tree;
-`apt` does the downloading.
+apt-get only downloads, with its state, lists and cache in a scratch directory. It uses the system's sources and keys,
+so what it fetches is as trustworthy as what root would install.
+Guarantee: either the whole unpacked tree appears under its final name or nothing does, however many processes fetch
+at once and whenever one is interrupted.
 """
 
 import fcntl
+import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,12 +18,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from project.local.servers.apt import INSTALLED_PACKAGES, Apt
-from project.local.servers.errors import ServerUnavailable
+from project.local.servers.errors import ServerError, ServerUnavailable
 
 Report = Callable[[str], None]
+"""Called with one line per step."""
 
+SYSTEM = Path("/")
 NEEDED_MB = 250
+PLAN = re.compile(r"^(?P<upgraded>\d+) upgraded, (?P<new>\d+) newly installed")
+FETCHED_PACKAGE = re.compile(r"^Get:\d+ \S+ \S+ \S+ (?P<name>\S+) ")
+
+# For root, apt would download as the user _apt, who may not write into a private directory.
+CONFIGURATION = """\
+APT::Sandbox::User "root";
+Dir::State "{work}/state";
+Dir::State::status "/var/lib/dpkg/status";
+Dir::Cache "{work}/cache";
+Dir::Log "{work}";
+Debug::NoLocking "true";
+APT::Get::Assume-Yes "true";
+APT::Get::Download-Only "true";
+APT::Install-Recommends "false";
+Acquire::Languages "none";
+Acquire::Retries "2";
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Post-Invoke;
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,53 +64,64 @@ class PackageTree:
     finish: Callable[[Path], None] = lambda tree: None
     """Called with the unpacked tree before it gets its final name."""
 
-    sources: Path | None = None
-    """A sources list to use instead of the system's, for packages of another suite."""
-
-    installed_packages: Path = INSTALLED_PACKAGES
-    """dpkg's status file; what it lists is not fetched."""
+    ways_out: str = ""
+    """What the user can do where the packages cannot be had; ends every error."""
 
     def fetch(self, report: Report) -> Path:
         """Fetch and unpack the packages unless that was done before; return `path`.
-
-        Args:
-            report: called with one line per step.
 
         Raises:
             ServerUnavailable: apt or dpkg is missing, the archive cannot be reached or the disk is full.
         """
         try:
-            if self.path.is_dir():
-                return self.path
-            self._require_tools()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._require_space()
-            with self._one_at_a_time(report):
-                # Another process may have fetched it while this one waited.
-                if not self.path.is_dir():
-                    self._fetch(report)
-        except OSError as error:
-            raise ServerUnavailable(f"{self.title}: cannot write to {self.path.parent} ({error})") from error
-        except ServerUnavailable as error:
-            raise ServerUnavailable(f"{self.title}: {error}") from error
+            if not self.path.is_dir():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                # On a full disk apt waits for ever.
+                require_disk_space(self.path.parent, needed_mb=NEEDED_MB)
+                with self._one_at_a_time(report):
+                    # Another process may have fetched it while this one waited.
+                    if not self.path.is_dir():
+                        self._fetch(report)
+        except (OSError, ServerError) as error:
+            reason = f"it cannot be fetched into {self.path.parent} ({error})"
+            raise ServerUnavailable(f"{self.title}: {reason}. {self.ways_out}".rstrip()) from error
         return self.path
 
     def _fetch(self, report: Report) -> None:
-        work = self._scratch_directory()
-        try:
-            apt = Apt(work, sources=self.sources, installed_packages=self.installed_packages)
-            report(f"{self.title}: reading the Debian package lists")
-            apt.update()
-            archives = apt.download(
-                self.packages,
-                on_fetched=lambda number, total, name: report(f"{self.title}: fetching {number}/{total} {name}"),
-            )
-            tree = work / "tree"
-            self._unpack(archives, tree, report)
+        prefix = f".{self.path.name}-"
+        for leftover in self.path.parent.glob(f"{prefix}*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            dir=self.path.parent.resolve(), prefix=prefix, suffix=".partial", ignore_cleanup_errors=True
+        ) as work:
+            tree = Path(work, "tree")
+            self._unpack(self._download(Path(work), report), tree, report)
             self.finish(tree)
             tree.rename(self.path)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+
+    def _download(self, work: Path, report: Report) -> list[Path]:
+        archives = work / "cache" / "archives"
+        for directory in (archives / "partial", work / "state" / "lists" / "partial"):
+            directory.mkdir(parents=True)
+        configuration = work / "apt.conf"
+        configuration.write_text(CONFIGURATION.format(work=work))
+        report(f"{self.title}: reading the Debian package lists")
+        # A list that cannot be had only matters if a package is missed later.
+        with _apt_get(configuration, "update") as update:
+            output = list(update.stdout or ())
+        fetched = total = 0
+        with _apt_get(configuration, "install", *self.packages) as install:
+            for line in install.stdout or ():
+                output.append(line)
+                if plan := PLAN.match(line):
+                    total = int(plan["upgraded"]) + int(plan["new"])
+                elif package := FETCHED_PACKAGE.match(line):
+                    fetched += 1
+                    report(f"{self.title}: fetching {fetched}/{total} {package['name']}")
+        found = sorted(archives.glob("*.deb"))
+        if install.returncode != 0 or not found:
+            raise ServerUnavailable(failure(output))
+        return found
 
     def _unpack(self, archives: Sequence[Path], tree: Path, report: Report) -> None:
         tree.mkdir()
@@ -94,23 +131,6 @@ class PackageTree:
             if result.returncode != 0:
                 raise OSError(result.stderr.strip().splitlines()[0])
             archive.unlink()
-
-    def _require_tools(self) -> None:
-        for tool in ("apt-get", "dpkg"):
-            if shutil.which(tool) is None:
-                raise ServerUnavailable(f"it cannot be fetched here, because this system has no {tool}")
-
-    def _require_space(self) -> None:
-        # On a full disk apt waits for ever.
-        free_mb = shutil.disk_usage(self.path.parent).free // 1_000_000
-        if free_mb < NEEDED_MB:
-            raise ServerUnavailable(f"{self.path.parent} has {free_mb} MB free, {NEEDED_MB} MB are needed")
-
-    def _scratch_directory(self) -> Path:
-        prefix = f".{self.path.name}-"
-        for leftover in self.path.parent.glob(f"{prefix}*.partial"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        return Path(tempfile.mkdtemp(dir=self.path.parent.resolve(), prefix=prefix, suffix=".partial"))
 
     @contextmanager
     def _one_at_a_time(self, report: Report) -> Iterator[None]:
@@ -123,6 +143,26 @@ class PackageTree:
             yield
 
 
+def _apt_get(configuration: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["apt-get", "-c", str(configuration), *arguments],
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
+def failure(output: Sequence[str]) -> str:
+    """Return apt's reason for a failure: what it could not fetch and why, or its last error, or its last line."""
+    lines = [line.strip() for line in output if line.strip()] or ["it gives no reason"]
+    unreached = [line for line in lines if "Failed to fetch" in line]
+    errors = [line for line in lines if line.startswith("E:")]
+    return (unreached[:1] or errors[-1:] or lines[-1:])[0].removeprefix("E:").removeprefix("W:").strip()
+
+
 def host_tag() -> str:
     """Name the release and architecture of this system, because an unpacked tree fits no other."""
     try:
@@ -133,6 +173,22 @@ def host_tag() -> str:
     return f"{name}-{platform.machine()}".lower()
 
 
-def library_directories(tree: Path) -> list[Path]:
+def library_directories(tree: Path) -> tuple[Path, ...]:
     """Return the directories of an unpacked tree in which the dynamic linker must look for libraries."""
-    return [*tree.glob("usr/lib/*-linux-*"), *tree.glob("lib/*-linux-*")]
+    return () if tree == SYSTEM else (*tree.glob("usr/lib/*-linux-*"), *tree.glob("lib/*-linux-*"))
+
+
+def library_path(directories: Sequence[Path]) -> dict[str, str]:
+    """Return the variable that names `directories` to the dynamic linker; none if there are none."""
+    return {"LD_LIBRARY_PATH": ":".join(map(str, directories))} if directories else {}
+
+
+def require_disk_space(directory: Path, *, needed_mb: int) -> None:
+    """Refuse to work on a full disk.
+
+    Raises:
+        ServerError: fewer than `needed_mb` are free where `directory` is.
+    """
+    free_mb = shutil.disk_usage(directory).free // 1024**2
+    if free_mb < needed_mb:
+        raise ServerError(f"The disk is full: {free_mb} MB are free for {directory}, {needed_mb} MB are needed.")

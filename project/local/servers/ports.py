@@ -1,9 +1,10 @@
-"""Finds TCP ports on 127.0.0.1 for the private servers.
+"""Finds TCP ports on 127.0.0.1 for the private servers, and says which of them are served.
 
-A port found here was free a moment ago, lies below the range the kernel hands out to outgoing connections, and is
+A port given here was free a moment ago, lies below the range the kernel hands out to outgoing connections, and is
 given only once per process.
 """
 
+import http.client
 import random
 import socket
 from pathlib import Path
@@ -25,7 +26,38 @@ def is_free(port: int) -> bool:
     Raises:
         ServerError: this user may not listen on it, whether it is free or not.
     """
-    return _can_bind(port) and not _answers(port)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except PermissionError:
+            raise ServerError(f"Port {port}: permission denied. Choose one from {FIRST_OPEN_PORT} on.") from None
+        except OSError:
+            return False
+    # Where a listener on 0.0.0.0 does not prevent a bind to 127.0.0.1 (macOS), only a connection shows it.
+    return not listens(LOOPBACK, port)
+
+
+def listens(host: str, port: int) -> bool:
+    """Say whether a connection to `port` of `host` is accepted."""
+    try:
+        with socket.create_connection((host, port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def answers_http(port: int, path: str = "/") -> bool:
+    """Say whether an HTTP server on 127.0.0.1 answers, be it with an error."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def free_port() -> int:
@@ -37,13 +69,12 @@ def free_port() -> int:
     Raises:
         ServerError: no port is free.
     """
-    candidates = [port for port in range(LOWEST_PORT, _ephemeral_start()) if port not in _given]
-    random.shuffle(candidates)
-    for port in candidates:
-        if is_free(port):
+    end = _ephemeral_start()
+    for port in random.sample(range(LOWEST_PORT, end), end - LOWEST_PORT):
+        if port not in _given and is_free(port):
             _given.add(port)
             return port
-    raise ServerError(f"No free TCP port on {LOOPBACK} between {LOWEST_PORT} and {_ephemeral_start()}.")
+    raise ServerError(f"No free TCP port on {LOOPBACK} between {LOWEST_PORT} and {end}.")
 
 
 def first_free_port(preferred: int, *, tries: int = 20) -> int:
@@ -59,28 +90,9 @@ def first_free_port(preferred: int, *, tries: int = 20) -> int:
     raise ServerError(f"The ports {preferred} to {last} on {LOOPBACK} are all in use: stop one of their users.")
 
 
-def _can_bind(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except PermissionError:
-            raise ServerError(f"Port {port}: permission denied. Choose one from {FIRST_OPEN_PORT} on.") from None
-        except OSError:
-            return False
-    return True
-
-
-def _answers(port: int) -> bool:
-    # Where a listener on 0.0.0.0 does not prevent a bind to 127.0.0.1 (macOS), only a connection shows it.
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0
-
-
 def _ephemeral_start() -> int:
     try:
         start = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
+    except OSError:
         return DEFAULT_EPHEMERAL_START
     return start if start > LOWEST_PORT + 1000 else DEFAULT_EPHEMERAL_START

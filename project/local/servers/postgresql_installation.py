@@ -6,7 +6,6 @@ An installed one comes first, then Debian's packages unpacked in a cache directo
 
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +14,19 @@ from project.local.servers.errors import ServerUnavailable
 
 WAYS_OUT = "Run `docker compose up`, or install it (`brew install postgresql`, `apt-get install postgresql`)."
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-PACKAGED_DIRECTORIES = "usr/lib/postgresql/*/bin"
-BREW_DIRECTORIES = ("opt/homebrew/opt/postgresql*/bin", "usr/local/opt/postgresql*/bin")
+DIRECTORIES = (
+    "usr/lib/postgresql/*/bin",
+    "opt/homebrew/opt/postgresql*/bin",
+    "usr/local/opt/postgresql*/bin",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Installation:
     """A PostgreSQL that can be started."""
 
-    initdb: Path
-
-    postgres: Path
+    bin: Path
+    """The directory that holds `initdb` and `postgres`."""
 
     shared_libraries: tuple[Path, ...] = ()
     """Directories of libraries the dynamic linker does not know."""
@@ -33,26 +34,7 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         """The whole environment its programs run in."""
-        environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8"}
-        if self.shared_libraries:
-            environment["LD_LIBRARY_PATH"] = ":".join(map(str, self.shared_libraries))
-        return environment
-
-
-def find_installation() -> Installation | None:
-    """Return the PostgreSQL that is installed on this system, if any; of several packaged ones the newest."""
-    return next(filter(None, map(_complete, _candidate_directories())), None)
-
-
-def require_installation() -> Installation:
-    """Return the PostgreSQL that is installed on this system.
-
-    Raises:
-        ServerUnavailable: there is none.
-    """
-    if found := find_installation():
-        return found
-    raise ServerUnavailable(f"PostgreSQL is not installed. {WAYS_OUT}")
+        return {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", **debian.library_path(self.shared_libraries)}
 
 
 def find_or_fetch(cache: Path, report: debian.Report) -> Installation:
@@ -68,42 +50,22 @@ def find_or_fetch(cache: Path, report: debian.Report) -> Installation:
     if found := find_installation():
         return found
     path = cache.absolute() / f"postgresql-{debian.host_tag()}"
-    tree = debian.PackageTree(title="PostgreSQL", packages=["postgresql"], path=path)
-    try:
-        return installation_in(tree.fetch(report))
-    except ServerUnavailable as error:
-        raise ServerUnavailable(f"{error}. {WAYS_OUT}") from error
+    tree = debian.PackageTree(title="PostgreSQL", packages=["postgresql"], path=path, ways_out=WAYS_OUT)
+    if found := find_installation(tree.fetch(report)):
+        return found
+    raise ServerUnavailable(f"PostgreSQL: {path} is incomplete; delete it and try again")
 
 
-def installation_in(tree: Path) -> Installation:
-    """Return the PostgreSQL in a tree of unpacked Debian packages.
-
-    Raises:
-        ServerUnavailable: the tree holds none.
-    """
-    libraries = tuple(debian.library_directories(tree))
-    for directory in _newest_first(tree.glob(PACKAGED_DIRECTORIES)):
-        if found := _complete(directory, shared_libraries=libraries):
-            return found
-    raise ServerUnavailable(f"PostgreSQL: {tree} is incomplete; delete it and try again")
-
-
-def _complete(directory: Path, *, shared_libraries: tuple[Path, ...] = ()) -> Installation | None:
-    initdb, postgres = directory / "initdb", directory / "postgres"
-    if not (initdb.exists() and postgres.exists()):
-        return None
-    return Installation(initdb=initdb, postgres=postgres, shared_libraries=shared_libraries)
-
-
-def _candidate_directories() -> Iterator[Path]:
-    if on_path := shutil.which("initdb"):
-        yield Path(on_path).resolve().parent
-    for pattern in (PACKAGED_DIRECTORIES, *BREW_DIRECTORIES):
-        yield from _newest_first(Path("/").glob(pattern))
-
-
-def _newest_first(directories: Iterator[Path]) -> list[Path]:
-    return sorted(directories, key=_version, reverse=True)
+def find_installation(root: Path = debian.SYSTEM) -> Installation | None:
+    """Return the PostgreSQL on this system, or in a tree of unpacked packages; of several packaged ones the newest."""
+    on_path = shutil.which("initdb") if root == debian.SYSTEM else None
+    directories = [Path(on_path).resolve().parent] if on_path else []
+    for pattern in DIRECTORIES:
+        directories += sorted(root.glob(pattern), key=_version, reverse=True)
+    for directory in directories:
+        if (directory / "initdb").exists() and (directory / "postgres").exists():
+            return Installation(bin=directory, shared_libraries=debian.library_directories(root))
+    return None
 
 
 def _version(directory: Path) -> list[int]:

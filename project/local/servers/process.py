@@ -1,26 +1,26 @@
-"""Runs one program of a private server in a session of its own, and ends it with everything it started.
+"""Runs one program in a session of its own, and ends it with everything that it started.
 
-A stopped program leaves no process behind: what outlives the leader is found by its session or its parents, never by
-its name. `rabbitmq` and `postgresql` build on this; a process manager can run the same `Program` by itself.
+Guarantee: a stopped program leaves no process behind; its descendants are found by their session or their parents,
+never by their name. `server` and `supervision` build on this.
 """
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
 from project.local.servers.errors import ServerFailedToStart
-from project.local.servers.unprivileged import Account
 
 POLL_SECONDS = 0.05
 KILL_TIMEOUT_SECONDS = 5.0
@@ -42,7 +42,7 @@ class StartedWithin:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A long-running command, complete enough to be run by any process manager."""
+    """A long-running command."""
 
     name: str
 
@@ -53,39 +53,40 @@ class Program:
 
     working_directory: Path
 
-    account: Account | None = None
-    """The account that root runs the program as; if None, it runs as the user who starts it."""
+    log: Path | None = None
+    """The file for its output; if None, the caller that starts it chooses one."""
 
-    stop_signal: signal.Signals = signal.SIGTERM
+    is_ready: Callable[[], bool] = lambda: True
+    """Says whether a program that needs this one may be started."""
+
+    account: pwd.struct_passwd | None = None
+    """The account that root runs the program as; if None, it runs as the user who starts it."""
 
     stop_timeout_seconds: float = 10.0
     """How long the program may take to stop by itself before it is killed."""
 
     parent_death_signal: signal.Signals = signal.SIGKILL
-    """What the program is sent when the process that started it is killed."""
-
-    def self_contained_command(self) -> list[str]:
-        """Return a command that sets the environment itself, for managers that can only add variables."""
-        variables = [f"{name}={value}" for name, value in self.environment.items()]
-        return self.as_account([shutil.which("env") or "/usr/bin/env", "-i", *variables, *self.command])
-
-    def as_account(self, command: Sequence[str]) -> list[str]:
-        """Prefix `command` so that it runs as the program's account."""
-        return self.account.command(command) if self.account else list(command)
+    """The signal that the kernel sends the program when the process that started it is killed."""
 
 
 class RunningProgram:
     """A started `Program`. Its process id is the program's own: no shell or wrapper stands in between."""
 
-    def __init__(self, program: Program, *, log: Path) -> None:
+    def __init__(self, program: Program, *, log: Path, thread_stays: bool = False) -> None:
         """Start `program`, appending its output to `log`.
+
+        Args:
+            program: the program.
+            log: the file for its output.
+            thread_stays: whether the calling thread lives as long as the program. The main thread always does.
 
         Raises:
             ServerFailedToStart: the command cannot be executed.
         """
         self.program = program
-        self.log = log
-        self._process = _spawn(program, log)
+        # The kernel ties a program to the *thread* that started it.
+        is_tied = thread_stays or threading.current_thread() is threading.main_thread()
+        self._process = _spawn(program, log, is_tied=is_tied)
 
     @property
     def pid(self) -> int:
@@ -94,18 +95,18 @@ class RunningProgram:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def exit_code(self) -> int | None:
-        """Return the exit status, negative for a signal, or None while the program runs."""
-        return self._process.poll()
+    def wait(self) -> int:
+        """Return the exit status once the program has ended; it is negative for a signal."""
+        return self._process.wait()
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the program alone, not to its children."""
         self._process.send_signal(number)
 
-    def stop(self, *, with_signal: signal.Signals | None = None) -> None:
+    def stop(self, *, with_signal: signal.Signals = signal.SIGTERM) -> None:
         """Ask the program to stop; after its timeout kill it. No process of its session is left."""
         family = self._family()
-        self.send_signal(with_signal or self.program.stop_signal)
+        self.send_signal(with_signal)
         # A frozen program acts on no other signal than SIGKILL until it is thawed.
         self.send_signal(signal.SIGCONT)
         with suppress(subprocess.TimeoutExpired):
@@ -126,7 +127,15 @@ class RunningProgram:
         wait_until(lambda: not any(map(_is_alive, survivors)), timeout_seconds=KILL_TIMEOUT_SECONDS)
 
     def _family(self) -> set[psutil.Process]:
-        return _children(self.pid) | session_members(self.pid)
+        """Return the program's descendants, and the members of its session that have outlived it."""
+        family = set()
+        with suppress(psutil.NoSuchProcess):
+            family.update(psutil.Process(self.pid).children(recursive=True))
+        for pid in psutil.pids():
+            with suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+                if os.getsid(pid) == self.pid != pid:
+                    family.add(psutil.Process(pid))
+        return family
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_seconds: float) -> bool:
@@ -139,17 +148,14 @@ def wait_until(condition: Callable[[], bool], *, timeout_seconds: float) -> bool
     return True
 
 
-def tied_to_parent(command: Sequence[str], *, death_signal: signal.Signals) -> list[str]:
-    """Prefix `command` so that the kernel signals it when the thread that starts it dies, where that is possible.
-
-    Only a thread that lives as long as its process may start the result: in practice, the main thread.
-    """
-    setpriv = _setpriv_with_death_signal()
-    return [setpriv, "--pdeathsig", death_signal.name.removeprefix("SIG"), "--", *command] if setpriv else list(command)
+def run_as(account: pwd.struct_passwd | None) -> dict[str, Any]:
+    """Return the arguments with which `subprocess` runs a command as `account`; None is the user of this process."""
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()} if account else {}
 
 
 @cache
-def _setpriv_with_death_signal() -> str | None:
+def setpriv_with_death_signal() -> str | None:
+    """Return util-linux's `setpriv`, if this system has it and it can set a parent-death signal."""
     setpriv = shutil.which("setpriv", path=f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
     if setpriv is None:
         return None
@@ -157,45 +163,26 @@ def _setpriv_with_death_signal() -> str | None:
     return setpriv if "--pdeathsig" in usage.stdout + usage.stderr else None
 
 
-def _spawn(program: Program, log: Path) -> subprocess.Popen[bytes]:
+def _spawn(program: Program, log: Path, *, is_tied: bool) -> subprocess.Popen[bytes]:
+    command = list(program.command)
+    if is_tied and (setpriv := setpriv_with_death_signal()):
+        command = [setpriv, "--pdeathsig", program.parent_death_signal.name.removeprefix("SIG"), "--", *command]
     try:
         with log.open("ab") as output:
             return subprocess.Popen(
-                _launch_command(program),
+                command,
                 env=dict(program.environment),
                 cwd=program.working_directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # A lock that the starter has made inheritable is held until the last program has ended.
+                close_fds=False,
+                **run_as(program.account),
             )
     except OSError as error:
         raise ServerFailedToStart(f"{program.name} cannot be executed: {error}.") from error
-
-
-def _launch_command(program: Program) -> list[str]:
-    # The kernel ties a child to the *thread* that started it: only the main thread is sure to live long enough.
-    if threading.current_thread() is not threading.main_thread():
-        return program.as_account(program.command)
-    # A change of account unties, so the tie comes after it.
-    return program.as_account(tied_to_parent(program.command, death_signal=program.parent_death_signal))
-
-
-def _children(pid: int) -> set[psutil.Process]:
-    try:
-        return set(psutil.Process(pid).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return set()
-
-
-def session_members(session: int) -> set[psutil.Process]:
-    """Return the processes of a session, without its leader."""
-    members = set()
-    for pid in psutil.pids():
-        with suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
-            if os.getsid(pid) == session and pid != session:
-                members.add(psutil.Process(pid))
-    return members
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -6,12 +6,10 @@ An installed one comes first, then Debian's packages unpacked in a cache directo
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from project.local.servers import debian
-from project.local.servers.erlang import make_relocatable
 from project.local.servers.errors import ServerUnavailable
 
 WAYS_OUT = (
@@ -20,8 +18,10 @@ WAYS_OUT = (
 )
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BREW_PATH = "/opt/homebrew/sbin:/opt/homebrew/bin:/opt/homebrew/opt/rabbitmq/sbin:/usr/local/opt/rabbitmq/sbin"
-PACKAGED_SCRIPTS = Path("usr/lib/rabbitmq/bin")
-PACKAGED_ERLANG = Path("usr/lib/erlang/bin")
+PACKAGED_SCRIPTS = "usr/lib/rabbitmq/bin"
+PACKAGED_ERLANG = "usr/lib/erlang"
+# Debian's scripts of Erlang name their root outright; the rest of Erlang looks up everything from there.
+FIXED_ROOT = "ROOTDIR=/usr/lib/erlang"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +47,10 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         """The variables with which the scripts find `erl`, the system's tools and the libraries."""
-        environment = {"PATH": f"{self.erlang_bin}:{SYSTEM_PATH}"}
+        environment = {"PATH": f"{self.erlang_bin}:{SYSTEM_PATH}", **debian.library_path(self.shared_libraries)}
         if self.erlang_libraries:
             environment["ERL_LIBS"] = str(self.erlang_libraries)
-        if self.shared_libraries:
-            environment["LD_LIBRARY_PATH"] = ":".join(map(str, self.shared_libraries))
         return environment
-
-
-def find_installation() -> Installation | None:
-    """Return the RabbitMQ that is installed on this system, if any."""
-    for scripts in _candidate_directories():
-        erl = shutil.which("erl", path=_whole_path())
-        if erl and (found := _complete(scripts, Path(erl).resolve().parent)):
-            return found
-    return None
 
 
 def find_or_fetch(cache: Path, report: debian.Report) -> Installation:
@@ -76,59 +65,51 @@ def find_or_fetch(cache: Path, report: debian.Report) -> Installation:
     """
     if found := find_installation():
         return found
-    try:
-        path = _space_free(cache) / f"rabbitmq-{debian.host_tag()}"
-        tree = debian.PackageTree(title="RabbitMQ", packages=["rabbitmq-server"], path=path, finish=make_relocatable)
-        return installation_in(tree.fetch(report))
-    except ServerUnavailable as error:
-        raise ServerUnavailable(f"{error}. {WAYS_OUT}") from error
-
-
-def installation_in(tree: Path) -> Installation:
-    """Return the RabbitMQ in a tree of unpacked Debian packages.
-
-    Raises:
-        ServerUnavailable: the tree holds none.
-    """
-    erlang = next((path for path in (tree / PACKAGED_ERLANG, "/" / PACKAGED_ERLANG) if (path / "erl").exists()), None)
-    found = erlang and _complete(tree / PACKAGED_SCRIPTS, erlang, tree=tree)
-    if not found:
-        raise ServerUnavailable(f"RabbitMQ: {tree} is incomplete; delete it and try again")
-    return found
-
-
-def _complete(scripts: Path, erlang_bin: Path, *, tree: Path | None = None) -> Installation | None:
-    # The scripts read their neighbour rabbitmq-env; a wrapper has none beside it.
-    needed = [scripts / name for name in ("rabbitmq-server", "rabbitmqctl", "rabbitmq-env")]
-    epmd = next((path for path in _epmd_candidates(erlang_bin) if path.exists()), None)
-    if epmd is None or not all(path.exists() for path in needed):
-        return None
-    libraries = tree / PACKAGED_ERLANG.parent / "lib" if tree else None
-    beside_erlang = libraries is not None and erlang_bin.parent != libraries.parent
-    return Installation(
-        server=needed[0],
-        rabbitmqctl=needed[1],
-        erlang_bin=erlang_bin,
-        epmd=epmd,
-        erlang_libraries=libraries if beside_erlang else None,
-        shared_libraries=tuple(debian.library_directories(tree)) if tree else (),
+    path = _space_free(cache) / f"rabbitmq-{debian.host_tag()}"
+    tree = debian.PackageTree(
+        title="RabbitMQ", packages=["rabbitmq-server"], path=path, finish=make_relocatable, ways_out=WAYS_OUT
     )
+    if found := find_installation(tree.fetch(report)):
+        return found
+    raise ServerUnavailable(f"RabbitMQ: {path} is incomplete; delete it and try again")
 
 
-def _candidate_directories() -> Iterator[Path]:
-    yield "/" / PACKAGED_SCRIPTS
-    for directory in _whole_path().split(":"):
-        if script := shutil.which("rabbitmq-server", path=directory):
-            yield Path(script).resolve().parent
+def find_installation(root: Path = debian.SYSTEM) -> Installation | None:
+    """Return the RabbitMQ on this system, or in a tree of unpacked packages, with an Erlang from either."""
+    path = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}:{BREW_PATH}"
+    erl = shutil.which("erl", path=f"{root / PACKAGED_ERLANG}/bin:{path}")
+    if erl is None:
+        return None
+    erlang = Path(erl).resolve().parent.parent
+    directories = [root / PACKAGED_SCRIPTS]
+    if root == debian.SYSTEM:
+        on_path = (shutil.which("rabbitmq-server", path=directory) for directory in path.split(":"))
+        directories += (Path(script).resolve().parent for script in on_path if script)
+    for epmd in filter(Path.exists, [erlang / "bin/epmd", *sorted(erlang.glob("erts-*/bin/epmd"))]):
+        for scripts in directories:
+            # The scripts read their neighbour rabbitmq-env; a wrapper has none beside it.
+            needed = [scripts / name for name in ("rabbitmq-server", "rabbitmqctl", "rabbitmq-env")]
+            if all(script.exists() for script in needed):
+                return Installation(
+                    server=needed[0],
+                    rabbitmqctl=needed[1],
+                    erlang_bin=erlang / "bin",
+                    epmd=epmd,
+                    erlang_libraries=None if root.resolve() in erlang.parents else root / PACKAGED_ERLANG / "lib",
+                    shared_libraries=debian.library_directories(root),
+                )
+    return None
 
 
-def _epmd_candidates(erlang_bin: Path) -> Iterator[Path]:
-    yield erlang_bin / "epmd"
-    yield from sorted(erlang_bin.parent.glob("erts-*/bin/epmd"))
-
-
-def _whole_path() -> str:
-    return f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}:{BREW_PATH}"
+def make_relocatable(tree: Path) -> None:
+    """Let the scripts of the Erlang in an unpacked tree, if it has one, find their root wherever it lies."""
+    root = tree / PACKAGED_ERLANG
+    for script in [*root.glob("bin/*"), *root.glob("erts-*/bin/*")]:
+        if script.is_file() and not script.is_symlink() and script.read_bytes().startswith(b"#!/bin/sh"):
+            own_root = '"$(readlink -f "$0")"'
+            for _level in script.relative_to(root).parts:
+                own_root = f'"$(dirname {own_root})"'
+            script.write_text(script.read_text().replace(FIXED_ROOT, f"ROOTDIR={own_root}"))
 
 
 def _space_free(cache: Path) -> Path:

@@ -6,31 +6,33 @@ import shutil
 import signal
 import sys
 import time
-from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn, TextIO
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from project.local.demo_user import PASSWORD, USERNAME
+from project.local.servers.debian import require_disk_space
 from project.local.servers.errors import ServerError
 from project.local.servers.ports import first_free_port
-from settings.environment import ROOT, VAR
+from settings.environment import VAR
 
-if TYPE_CHECKING:
-    from project.local.servers.rabbitmq import PrivateRabbitmq
+MISSING_PACKAGE: str | None = None
+try:
+    from project.local.servers.process import wait_until
+    from project.local.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
     from project.local.stack import Stack
+except ModuleNotFoundError as error:  # not needed where the service runs in production
+    MISSING_PACKAGE = error.name
 
-NEEDED_BYTES = 300 * 1024 * 1024
+NEEDED_MB = 300
 FOLLOW_SECONDS = 0.1
+PREDECESSOR_TIMEOUT_SECONDS = 30.0
 MAX_PORT = 65_535
-# Not needed where the service runs in production: what imports them is imported late.
-NEEDED_PACKAGES = ("psutil", "supervisor")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 BANNER = """
@@ -53,16 +55,17 @@ class Command(BaseCommand):
     help = "Runs everything in this terminal: a private RabbitMQ (unless RABBITMQ_URL is set), web server and workers."
     requires_system_checks = ()
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", default=os.environ.get("PORT") or "8000", help="the web server's (PORT; 8000)")
-
-    def handle(self, *args: Any, port: str, **options: Any) -> None:
+    def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError("up is for development; docs/operations.md says how to run in production.")
-        _require_packages(*NEEDED_PACKAGES)
+        if MISSING_PACKAGE:
+            raise CommandError(
+                f"up needs what is not installed: {MISSING_PACKAGE}. `make run` installs it; without make: "
+                f"{sys.executable} -m pip install --require-hashes -r requirements/local.txt"
+            )
         try:
             with _interruptible(), _only_one(VAR):
-                self._run(_port_number(port))
+                self._run(_port_number(os.environ.get("PORT") or "8000"))
         except KeyboardInterrupt:
             self._say("Stopped.")
         except ServerError as error:
@@ -71,22 +74,20 @@ class Command(BaseCommand):
             raise CommandError(f"Cannot start: {error}.") from error
 
     def _run(self, port: int) -> None:
-        from project.local.stack import Stack
-        from project.local.supervision import require_plain_words, wait_for_predecessor
-
-        require_plain_words(str(ROOT), str(VAR), sys.executable)
-        _require_disk_space(VAR)
-        wait_for_predecessor(VAR / "log")
+        require_disk_space(VAR, needed_mb=NEEDED_MB)
         stack = Stack(directory=VAR / "log", port=port, rabbitmq=self._rabbitmq(), rabbitmq_url=settings.RABBITMQ_URL)
-        with self._stopping(stack):
+        try:
             stack.start(self._say)
             self._show_banner(stack)
-            _follow(stack.supervisor.output, while_running=stack.supervisor.is_running)
-            raise ServerError(f"The supervisor ended unexpectedly; see {stack.supervisor.output}.")
+            _follow(stack.supervisor.output)
+        except KeyboardInterrupt:
+            with suppress(OSError):  # the terminal may be what has gone
+                self._say("Stopping: what is in hand is finished first …")
+            raise
+        finally:
+            stack.stop()
 
     def _rabbitmq(self) -> "PrivateRabbitmq | None":
-        from project.local.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
-
         if os.environ.get("RABBITMQ_URL"):
             return None
         return PrivateRabbitmq(
@@ -96,27 +97,11 @@ class Command(BaseCommand):
             management_port=first_free_port(15672),
         )
 
-    @contextmanager
-    def _stopping(self, stack: "Stack") -> Iterator[None]:
-        try:
-            yield
-        finally:
-            # A second Ctrl-C must not interrupt what the first one began; stopping takes seconds at most.
-            for number in STOP_SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
-            if stack.supervisor.is_running():
-                with suppress(OSError):  # the terminal may be what has gone
-                    self._say("Stopping: what is in hand is finished first …")
-            stack.stop()
-
     def _show_banner(self, stack: "Stack") -> None:
         node = stack.rabbitmq
         rabbitmq = f"{node.management_url}   guest / guest   {node.url}" if node else "the one at RABBITMQ_URL"
-        self._say(
-            BANNER.format(
-                url=stack.url, username=USERNAME, password=PASSWORD, rabbitmq=rabbitmq, log=settings.LOG_FILE or "none"
-            )
-        )
+        log = settings.LOG_FILE or "none"
+        self._say(BANNER.format(url=stack.url, username=USERNAME, password=PASSWORD, rabbitmq=rabbitmq, log=log))
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
@@ -129,28 +114,14 @@ def _port_number(text: str) -> int:
     return int(text)
 
 
-def _require_packages(*names: str) -> None:
-    missing = [name for name in names if find_spec(name) is None]
-    if missing:
-        raise CommandError(
-            f"up needs what is not installed: {', '.join(missing)}. `make run` installs it; without make: "
-            f"{sys.executable} -m pip install --require-hashes -r requirements/local.txt"
-        )
-
-
-def _require_disk_space(directory: Path) -> None:
-    free = shutil.disk_usage(directory).free
-    if free < NEEDED_BYTES:
-        raise ServerError(
-            f"The disk is full: {free // 1024**2} MB are free for {directory}, {NEEDED_BYTES // 1024**2} MB are needed."
-        )
-
-
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Let a closed terminal and a plain `kill` end the command as Ctrl-C does; a shell may have Ctrl-C ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        # A second Ctrl-C must not interrupt what the first one began; stopping takes seconds at most.
+        for stop_signal in STOP_SIGNALS:
+            signal.signal(stop_signal, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in STOP_SIGNALS}
@@ -163,18 +134,29 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
-    with (directory / "up.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ServerError("Vazifa runs already in another terminal. Stop that one first.") from None
+    """Hold two locks: one is this process's, the other is held until the last of its programs has ended."""
+    with (directory / "up.lock").open("w") as own, (directory / "programs.lock").open("w") as inherited:
+        if not _is_locked(own):
+            raise ServerError("Vazifa runs already in another terminal. Stop that one first.")
+        # Programs whose `up` was killed may take some seconds to end.
+        if not wait_until(lambda: _is_locked(inherited), timeout_seconds=PREDECESSOR_TIMEOUT_SECONDS):
+            raise ServerError(f"Programs of the last run are still there (fuser {inherited.name}): end them first.")
+        os.set_inheritable(inherited.fileno(), True)
         yield
 
 
-def _follow(file: Path, *, while_running: Callable[[], bool]) -> None:
+def _is_locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _follow(file: Path) -> NoReturn:
     """Copy to the terminal what is appended to `file`."""
     with file.open(encoding="utf-8", errors="replace") as lines:
-        while while_running():
+        while True:
             shutil.copyfileobj(lines, sys.stdout)
             sys.stdout.flush()
             time.sleep(FOLLOW_SECONDS)

@@ -1,78 +1,157 @@
-"""Where supervisord's socket lies, and what its configuration cannot hold."""
+"""A program that ends is started again, until it is stopped; then nothing of it is left."""
 
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from project.local.servers.errors import ServerFailedToStart
-from project.local.supervision import SupervisedProgram, Supervisor, make_runtime_directory
+from project.local.servers import process
+from project.local.servers.process import Program, wait_until
+from project.local.stack import ROOT
+from project.local.supervision import Supervisor
+
+TIMEOUT_SECONDS = 20
+Supervise = Callable[..., Supervisor]
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary directories are made."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return tmp_path
+def supervise(tmp_path: Path) -> Iterator[Supervise]:
+    """Supervise programs named `web` and `worker`, which run a shell script each."""
+    started: list[Supervisor] = []
+    (tmp_path / "output.log").touch()
 
+    def supervise(web: str, worker: str = "", *, directory: Path = tmp_path, log: Path | None = None) -> Supervisor:
+        programs = [
+            Program(
+                name=name,
+                command=("/bin/sh", "-c", script),
+                environment={"PATH": os.defpath},
+                working_directory=directory,
+                log=log,
+            )
+            for name, script in (("web", web), ("worker", worker))
+        ]
+        started.append(Supervisor(programs, output=tmp_path / "output.log"))
+        started[-1].start_program("web")
+        return started[-1]
 
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stack's directory with a short address."""
-    (tmp_path / "log").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return Path("log")
-
-
-def test_it_is_a_private_directory_among_the_stacks_own(directory: Path) -> None:
-    runtime = make_runtime_directory(directory)
-
-    assert runtime == directory / "supervisord"
-    assert runtime.stat().st_mode & 0o777 == 0o700
-
-
-def test_what_a_killed_stack_left_behind_is_cleared_away(directory: Path) -> None:
-    (make_runtime_directory(directory) / "socket").touch()
-
-    assert list(make_runtime_directory(directory).iterdir()) == []
-
-
-def test_an_address_too_long_for_a_socket_is_not_used(temporary: Path) -> None:
-    directory = temporary / ("long" * 25)
-
-    assert make_runtime_directory(directory).parent == temporary
-
-
-def supervise(directory: Path, *, command: str = "true", log: Path | None = None) -> Supervisor:
-    program = SupervisedProgram(
-        name="web", command=[command], working_directory=directory, stop_timeout_seconds=1, log=log
-    )
-    return Supervisor({"service": [program]}, directory=directory, environment={})
-
-
-@pytest.mark.parametrize("name", ["a ;b", "a #b", "a\t;b", "a\nb"])
-def test_a_path_that_supervisord_would_cut_is_refused_before_anything_starts(name: str) -> None:
-    with pytest.raises(ServerFailedToStart, match="where supervisord stops reading"):
-        supervise(Path("/srv") / name)
-    with pytest.raises(ServerFailedToStart, match="where supervisord stops reading"):
-        supervise(Path("/srv"), command=f"/srv/{name}/python")
-    with pytest.raises(ServerFailedToStart, match="where supervisord stops reading"):
-        supervise(Path("/srv"), log=Path("/srv") / name)
-
-
-def test_other_unusual_paths_are_run_from(tmp_path: Path) -> None:
-    directory = tmp_path / "100% o'zbek a;b#c"
-    directory.mkdir()
-    touched = directory / "touched"
-    program = SupervisedProgram(
-        name="web", command=["touch", str(touched)], working_directory=directory, stop_timeout_seconds=1
-    )
-    supervisor = Supervisor({"service": [program]}, directory=directory, environment=dict(os.environ))
-    supervisor.start()
-    try:
-        with suppress(ServerFailedToStart):  # it ends at once
-            supervisor.start_program("web")
-        assert touched.exists()
-    finally:
+    yield supervise
+    for supervisor in started:
         supervisor.stop()
+
+
+def wait(condition: Callable[[], object]) -> None:
+    assert wait_until(lambda: bool(condition()), timeout_seconds=TIMEOUT_SECONDS)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_program_that_is_killed_is_started_again_and_its_end_is_reported(supervise: Supervise) -> None:
+    supervisor = supervise("echo hello; exec sleep 60")
+    wait(lambda: supervisor.pid("web"))
+    killed = supervisor.pid("web")
+    os.kill(killed, signal.SIGKILL)
+    wait(lambda: supervisor.pid("web") not in (0, killed))
+
+    wait(lambda: supervisor.output.read_text().count("hello\n") == 2)
+    assert supervisor.output.read_text().splitlines()[1:-1] == ["exited: web with status -9, started again"]
+    assert supervisor.ends == 1
+
+
+def test_a_program_that_cannot_be_executed_is_tried_again(supervise: Supervise, tmp_path: Path) -> None:
+    directory = tmp_path / "later"
+    supervisor = supervise("exec sleep 60", directory=directory)
+    wait(lambda: supervisor.ends)
+    assert "web cannot be executed" in supervisor.output.read_text()
+    directory.mkdir()
+
+    wait(lambda: supervisor.pid("web"))
+
+
+def test_a_program_that_is_stopped_stays_down_until_it_is_started(supervise: Supervise) -> None:
+    supervisor = supervise("trap 'echo bye; exit' TERM; echo hello; while :; do sleep 0.05; done")
+    wait(lambda: "hello" in supervisor.output.read_text())
+    supervisor.stop_program("web")
+
+    assert supervisor.pid("web") == 0
+    assert supervisor.output.read_text() == "hello\nbye\n"
+    supervisor.start_program("web")
+    supervisor.start_program("web")  # which changes nothing
+    wait(lambda: supervisor.output.read_text() == "hello\nbye\nhello\n")
+
+
+def test_the_programs_are_stopped_from_the_last_to_the_first(supervise: Supervise) -> None:
+    script = "trap 'echo {name}; exit' TERM; echo ready; while :; do sleep 0.05; done"
+    supervisor = supervise(script.format(name="web"), script.format(name="worker"))
+    supervisor.start_program("worker")
+    wait(lambda: supervisor.output.read_text().count("ready") == 2)
+    supervisor.stop()
+
+    assert supervisor.output.read_text().splitlines()[2:] == ["worker", "web"]
+
+
+def test_stopping_ends_what_a_program_has_started(supervise: Supervise, tmp_path: Path) -> None:
+    supervisor = supervise("setsid sh -c 'echo $$; exec sleep 60' & wait")
+    wait(lambda: supervisor.output.read_text().endswith("\n"))
+    child = int(supervisor.output.read_text())
+    supervisor.stop()
+
+    assert is_gone(child)
+    assert supervisor.ends == 0
+
+
+def test_a_program_may_have_a_log_of_its_own(supervise: Supervise, tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    supervisor = supervise("echo hello; exec sleep 60", log=log)
+
+    wait(lambda: log.exists() and log.read_text() == "hello\n")
+    assert supervisor.output.read_text() == ""
+
+
+def test_an_unusual_path_is_run_from(supervise: Supervise, tmp_path: Path) -> None:
+    directory = tmp_path / "100% o'zbek a ;b #c"
+    directory.mkdir()
+    supervise("touch touched; exec sleep 60", directory=directory)
+
+    wait((directory / "touched").exists)
+
+
+@pytest.mark.skipif(process.setpriv_with_death_signal() is None, reason="setpriv cannot set a death signal here")
+def test_the_programs_end_when_the_process_that_supervises_them_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import time
+from pathlib import Path
+from project.local.servers.process import Program
+from project.local.supervision import Supervisor
+directory = Path({str(tmp_path)!r})
+sleep = Program(name="sleep", command=("sleep", "60"), environment={{}}, working_directory=directory)
+supervisor = Supervisor([sleep], output=directory / "output.log")
+supervisor.start_program("sleep")
+while not supervisor.pid("sleep"):
+    time.sleep(0.01)
+print(supervisor.pid("sleep"), flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        # Only once the program runs is it tied: until then it is `setpriv` on its way there.
+        wait(lambda: psutil.Process(pid).name() == "sleep")
+        starter.kill()
+
+    try:
+        wait(lambda: is_gone(pid))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

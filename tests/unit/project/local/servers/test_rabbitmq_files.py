@@ -22,13 +22,13 @@ def installation() -> Installation:
 def test_the_node_keeps_its_name_and_cookie_on_other_ports(installation: Installation, tmp_path: Path) -> None:
     first = PrivateRabbitmq(installation=installation, directory=tmp_path)
     first.prepare()
-    name, cookie = first.node_name, (tmp_path / "home/.erlang.cookie").read_text()
+    name, cookie = first.files.node_name, (tmp_path / "home/.erlang.cookie").read_text()
 
     second = PrivateRabbitmq(installation=installation, directory=tmp_path)
     second.prepare()
 
     assert second.amqp_port != first.amqp_port
-    assert second.node_name == name
+    assert second.files.node_name == name
     assert (tmp_path / "home/.erlang.cookie").read_text() == cookie
 
 
@@ -37,7 +37,7 @@ def test_nodes_in_different_directories_have_different_names(installation: Insta
     for node in nodes:
         node.prepare()
 
-    assert nodes[0].node_name != nodes[1].node_name
+    assert nodes[0].files.node_name != nodes[1].files.node_name
 
 
 def test_the_cookie_is_for_its_owner_only(installation: Installation, tmp_path: Path) -> None:

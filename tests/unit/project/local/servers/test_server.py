@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from project.local.servers.boot_log import explain, most_telling
+from project.local.servers.server import explain, most_telling
 
 RABBITMQ_UNKNOWN_KEY = [
     "2026-01-01 09:27:53.294942+00:00 [info] <0.132.0> Starting",
