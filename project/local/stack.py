@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from project.local.servers.debian import Report
 from project.local.servers.errors import ServerFailedToStart
 from project.local.servers.ports import LOOPBACK, answers_http, is_free, listens
 from project.local.servers.process import Program, StartedWithin, wait_until
@@ -28,8 +29,6 @@ BROKER_TIMEOUT_SECONDS = 10.0
 WORKER_SHUTDOWN_TIMEOUT_MS = 4_000
 SERVICE_STOP_TIMEOUT_SECONDS = 5.0
 AMQP_PORT = 5672
-
-Report = Callable[[str], None]
 
 
 @dataclass(kw_only=True)

@@ -1,5 +1,5 @@
-"""Private servers without root and without Docker: a RabbitMQ node and a PostgreSQL of one's own.
+"""Private servers without root and without Docker: a RabbitMQ node and a PostgreSQL server.
 
-`manage.py up`, `manage.py demo` and the integration tests start them from here. Everything listens on loopback only
-and lives in a directory the caller names; nothing in this package imports Django.
+`manage.py up` and `manage.py demo` run the node; tests and measurements run both. They listen on loopback only, and
+their files are in a directory that the caller names; nothing in this package imports Django.
 """

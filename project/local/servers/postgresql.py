@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, on loopback and without a password, for tests and measurements.
+"""A private PostgreSQL server, on loopback and without a password, for tests and measurements.
 
 PostgreSQL refuses root, so root runs it as an account without privileges, with its data outside root's directories.
 """
@@ -104,6 +104,7 @@ class PrivatePostgresql(PrivateServer):
         return (self.log,)
 
     def is_ready(self) -> bool:
+        """Say whether the server accepts connections."""
         try:
             psycopg.connect(self.url(), connect_timeout=2).close()
         except psycopg.OperationalError:

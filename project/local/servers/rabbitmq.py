@@ -1,4 +1,4 @@
-"""A RabbitMQ node of one's own: its data, ports, cookie and epmd are shared with no other node.
+"""A private RabbitMQ node: its data, ports, cookie and epmd are shared with no other node.
 
 Its queues survive a restart from the same directory, even on other ports; everything listens on loopback only.
 `rabbitmq_installation` finds its programs.

@@ -51,10 +51,6 @@ class PrivateServer(StartedWithin, ABC):
     def logs(self) -> Sequence[Path]:
         """Return the files that say why a start failed: first the output of the start itself, then others."""
 
-    @abstractmethod
-    def is_ready(self) -> bool:
-        """Say whether the server accepts connections."""
-
     @property
     def pid(self) -> int:
         """The process id of the server that `start()` started."""
