@@ -148,10 +148,6 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
         super().__init__(**options)
         self.parameters = parameters
 
-    @property
-    def consumer_class(self) -> type[OutboxConsumer]:
-        return OutboxConsumer
-
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> OutboxConsumer:
         """Return a consumer of a queue, which declares it over the consumer's own connection.
 
@@ -164,7 +160,7 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
             ConnectionClosed: RabbitMQ cannot be reached, or refuses.
         """
         self.declare_queue(queue_name)
-        return self.consumer_class(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
+        return OutboxConsumer(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
 
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
         """Make a queue known to workers. There are no delay queues: a delay is the due time of a row.
@@ -182,15 +178,12 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
             self.queues.add(name)
             self.emit_after("declare_queue", name)
         if ensure:
-            self._ensure_queue(name)
-
-    def _ensure_queue(self, canonical_queue_name: str) -> None:
-        try:
-            with pika.BlockingConnection(self.parameters) as connection:
-                declare(connection.channel(), canonical_queue_name)
-        except CANNOT_CONNECT as error:
-            reason = describe_connect_failure(canonical_queue_name, error)
-            raise ConnectionClosed(reason) from None  # type: ignore[no-untyped-call]
+            try:
+                with pika.BlockingConnection(self.parameters) as connection:
+                    declare(connection.channel(), name)
+            except CANNOT_CONNECT as error:
+                reason = describe_connect_failure(name, error)
+                raise ConnectionClosed(reason) from None  # type: ignore[no-untyped-call]
 
 
 class OutboxStubBroker(OutboxMixin, StubBroker):

@@ -38,6 +38,7 @@ class Outgoing:
     body: bytes
 
     properties: pika.BasicProperties
+    """`Confirms.send` adds `SEQUENCE_HEADER` to their headers."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -98,8 +99,8 @@ class Confirms:
         """Publish a message on the channel. One that pika cannot encode is `refused`."""
         sequence = self._sent + 1
         try:
-            properties = _with_sequence(message.properties, sequence)
-            self._channel.basic_publish("", message.queue, message.body, properties, mandatory=True)
+            message.properties.headers = {**(message.properties.headers or {}), SEQUENCE_HEADER: sequence}
+            self._channel.basic_publish("", message.queue, message.body, message.properties, mandatory=True)
         except ENCODING_ERRORS as error:
             self.outcome.refused[message.key] = f"cannot be encoded: {type(error).__name__}: {error}"
         else:
@@ -149,11 +150,3 @@ class Confirms:
         waiting = range(self._settled_to + 1, last + 1)
         self._settled_to = max(last, self._settled_to)
         return [self._outstanding.pop(each) for each in waiting if each in self._outstanding]
-
-
-def _with_sequence(properties: pika.BasicProperties, sequence: int) -> pika.BasicProperties:
-    numbered = pika.BasicProperties.__new__(pika.BasicProperties)
-    # Does what copy.copy does in a fifth of the time; this runs for every message.
-    numbered.__dict__.update(properties.__dict__)
-    numbered.headers = {**(properties.headers or {}), SEQUENCE_HEADER: sequence}
-    return numbered

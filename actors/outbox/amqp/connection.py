@@ -8,8 +8,7 @@ at a time, with exponential backoff. An outage is logged when it begins (error),
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from pika.exceptions import ChannelClosedByBroker
 from actors.outbox.amqp.client_names import with_connection_name
 from actors.outbox.amqp.confirms import Confirms, fault_of_a_message
 from actors.outbox.amqp.outage import Outage
+from actors.outbox.amqp.pika_internals import CorkedConnection
 from actors.outbox.amqp.topology import Declarations
 from actors.outbox.backoff import jittered_backoff
 
@@ -29,44 +29,6 @@ MIN_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 30.0
 CLOSE_TIMEOUT_SECONDS = 0.5
 NEVER = float("inf")
-
-
-class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """pika's connection, extended by batched writes and by an end without AMQP's close handshake.
-
-    By itself pika makes a packet of each of the three frames of a message.
-    """
-
-    _held: list[bytes] | None = None
-    _is_aborted = False
-
-    @contextmanager
-    def corked(self) -> Iterator[None]:
-        """Write everything that is sent inside the block at once."""
-        self._held = []
-        try:
-            yield
-        finally:
-            held, self._held = self._held, None
-            if held:
-                self._adapter_emit_data(b"".join(held))
-
-    @property
-    def unwritten_bytes(self) -> int:
-        """Bytes in pika's buffer that the socket has not taken yet."""
-        return int(self._get_write_buffer_size())
-
-    def abort(self, error: Exception) -> None:
-        """End the connection in any state, without waiting for RabbitMQ; the close callbacks receive `error`."""
-        if not self._is_aborted and not self.is_closed:
-            self._is_aborted = True
-            self._terminate_stream(error)
-
-    def _adapter_emit_data(self, data: bytes) -> None:
-        if self._held is None:
-            super()._adapter_emit_data(data)
-        else:
-            self._held.append(data)
 
 
 class ReconnectingConnection:

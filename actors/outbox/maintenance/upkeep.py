@@ -2,7 +2,7 @@
 
 Guarantee: upkeep goes on as long as any process with this thread runs. One process at a time leads for a queue
 (`leadership`), and only leaders have a connection to RabbitMQ for it. Outages are logged once and survived; every wait
-for RabbitMQ has a time limit (`amqp.blocking`), and no transaction is open meanwhile. `UpkeepThread` calls
+for RabbitMQ has a time limit (`TimeLimitedConnection`), and no transaction is open meanwhile. `UpkeepThread` calls
 `Upkeep.step` on a timer; `background` and `manage.py relay` start the thread.
 """
 
@@ -18,9 +18,9 @@ from django.db import InterfaceError, OperationalError, connection
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
-from actors.outbox.amqp.blocking import TimeLimitedConnection, connect_with_time_limit
 from actors.outbox.amqp.client_names import process_name, with_connection_name
 from actors.outbox.amqp.outage import CANNOT_CONNECT, Outage
+from actors.outbox.amqp.pika_internals import TimeLimitedConnection
 from actors.outbox.amqp.topology import NOT_FOUND, count_ready, declare, explain_refusal
 from actors.outbox.conf import conf
 from actors.outbox.dead_letters.collector import collect
@@ -144,7 +144,7 @@ class UpkeepThread(threading.Thread):
         self._stopping.set()
         rabbitmq = self.upkeep.connection
         if rabbitmq is not None:
-            rabbitmq.hurry()
+            rabbitmq.abort_soon()
 
     def stop(self) -> None:
         """Make the thread end, and wait up to `STOP_SECONDS` for it."""
@@ -201,6 +201,6 @@ def connect_to_broker(*, period_seconds: float) -> TimeLimitedConnection:
     broker = dramatiq.get_broker()
     assert isinstance(broker, RabbitmqBroker)
     heartbeat = max(MIN_HEARTBEAT_SECONDS, int(3 * period_seconds) + 1)
-    return connect_with_time_limit(
+    return TimeLimitedConnection(
         with_connection_name(broker.parameters, process_name("upkeep")), heartbeat_seconds=heartbeat
     )

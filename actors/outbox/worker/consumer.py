@@ -12,43 +12,42 @@ docs/upstream/dramatiq-acknowledges-another-connections-message.md.
 from contextlib import suppress
 from typing import Any
 
-import pika
+import dramatiq
 from dramatiq import Message, MessageProxy
-from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer, _RabbitmqMessage
-from dramatiq.errors import ConnectionClosed
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.logging import get_logger
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from actors.outbox.amqp.client_names import process_name, with_connection_name
 from actors.outbox.amqp.outage import CANNOT_CONNECT
+from actors.outbox.amqp.pika_internals import open_consuming, unflushed
 from actors.outbox.amqp.topology import declare, explain_refusal
 from actors.outbox.context import log_word
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.worker.acks import AckBuffer
 
-
-class DeliveringConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
-    """pika's connection without its search for callbacks that wait for a delivery: deliveries go to the channel alone.
-
-    The search, under names that are built anew each time, takes a third of the time in which pika receives a message.
-    """
-
-    def _has_pending_callbacks(self, value: Any) -> Any:
-        return None if isinstance(value.method, pika.spec.Basic.Deliver) else super()._has_pending_callbacks(value)
+# What pika raises over a connection or a channel that is lost.
+LOST = (AMQPError, AssertionError)
 
 
-class DeliveredMessage(_RabbitmqMessage):
+class DeliveredMessage(MessageProxy):
     """A message with the consumer that received it, the only one that may acknowledge it."""
 
-    redelivered: bool
-    """Whether RabbitMQ has delivered this message before, to any consumer, whether or not it began there."""
-
     def __init__(self, message: Message[Any], *, redelivered: bool, tag: int, consumer: "OutboxConsumer") -> None:
-        super().__init__(redelivered, tag, message)  # type: ignore[no-untyped-call]
+        super().__init__(message)
+        self.redelivered = redelivered
+        """Whether RabbitMQ has delivered this message before, to any consumer, whether or not it began there."""
+        self.tag = tag
         self.consumer = consumer
+        self.is_left_for_redelivery = False
+
+    def stuff_exception(self, exception: BaseException) -> None:
+        self.is_left_for_redelivery = isinstance(exception, LeaveForRedelivery)
+        super().stuff_exception(exception)
 
 
-class OutboxConsumer(_RabbitmqConsumer):
+class OutboxConsumer(dramatiq.Consumer):
     """Consumes one queue over one connection, and acknowledges only what came over that connection.
 
     When the connection is lost, RabbitMQ redelivers what it had delivered. Dramatiq keeps those messages in memory and,
@@ -74,17 +73,13 @@ class OutboxConsumer(_RabbitmqConsumer):
         Raises:
             ConnectionClosed: RabbitMQ cannot be reached, or refuses the queue; then the error says what to do.
         """
-        # Not super().__init__: it leaves no way to name the connection and the consumer.
-        self.broker = broker
         self.queue_name = queue_name
         self.logger = get_logger(__name__, type(self))  # type: ignore[no-untyped-call]
         self.known_tags: set[int] = set()
         self._ack_buffer = AckBuffer()
         name = process_name("worker")
         try:
-            self.connection = pika.BlockingConnection(
-                with_connection_name(broker.parameters, f"{name} queue={queue_name}"), _impl_class=DeliveringConnection
-            )
+            self.connection = open_consuming(with_connection_name(broker.parameters, f"{name} queue={queue_name}"))
         except CANNOT_CONNECT as error:
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
         try:
@@ -106,18 +101,22 @@ class OutboxConsumer(_RabbitmqConsumer):
         Raises:
             ConnectionClosed: the connection, or its channel, is lost.
         """
-        received: _RabbitmqMessage | None = super().__next__()  # type: ignore[no-untyped-call]
-        if received is None:
+        try:
+            method, _properties, body = next(self.iterator)
+        except LOST as error:
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        if method is None:
             return None
-        message: Message[Any] = received._message
-        if not _is_well_formed(message):
-            self.logger.error("Rejecting what is not a message on queue %r: %r", self.queue_name, message)
-            self._answer(received._tag, is_ack=False)
+        self.known_tags.add(method.delivery_tag)
+        message = _decode(body)
+        if message is None:
+            self.logger.error("Rejecting what is not a message on queue %r: %r", self.queue_name, body)
+            self._answer(method.delivery_tag, is_ack=False)
             return None
         # Dramatiq looks up the consumer by the queue's name in the body; an unknown name ends the worker thread.
         if message.queue_name != self.queue_name:
             message = message.copy(queue_name=self.queue_name)
-        return DeliveredMessage(message, redelivered=received.redelivered, tag=received._tag, consumer=self)
+        return DeliveredMessage(message, redelivered=method.redelivered, tag=method.delivery_tag, consumer=self)
 
     def ack(self, message: MessageProxy) -> None:
         """Acknowledge `message`, unless it is left for redelivery or came over a connection that is lost by now."""
@@ -128,39 +127,28 @@ class OutboxConsumer(_RabbitmqConsumer):
         self._answer_own(message, is_ack=False)
 
     def close(self) -> None:
-        """Close the connection, also if only its channel was lost; Dramatiq's own consumer leaves it open then.
-
-        Raises:
-            ConnectionClosed: the channel or the connection was closed already.
-        """
-        try:
-            super().close()  # type: ignore[no-untyped-call]
-        finally:
-            self._close_connection()
+        """Send the acks that are buffered and close the connection, also if only its channel was lost."""
+        self._flush_acks()
+        self._close_connection()
 
     def _close_connection(self) -> None:
         if self.connection.is_open:
-            with suppress(AMQPError):
+            with suppress(*LOST):
                 self.connection.close()
 
-    def _nack(self, tag: int) -> None:
-        # Dramatiq's own consumer calls this for a body that it cannot decode, before it notes the tag.
-        self.known_tags.add(tag)
-        self._answer(tag, is_ack=False)
-
     def _answer_own(self, message: MessageProxy, *, is_ack: bool) -> None:
-        if getattr(message, "consumer", None) is not self:
+        if not isinstance(message, DeliveredMessage) or message.consumer is not self:
             self.logger.info(
                 "not acknowledged %s: it came over a lost connection, RabbitMQ redelivers it", _named(message)
             )
             return
-        if isinstance(message._exception, LeaveForRedelivery):
+        if message.is_left_for_redelivery:
             self.logger.info(
                 "not acknowledged %s: unsettled, RabbitMQ redelivers it when this worker ends", _named(message)
             )
             return
         try:
-            self._answer(message._tag, is_ack=is_ack)
+            self._answer(message.tag, is_ack=is_ack)
         except AMQPError:
             # Raised, it would make the worker thread wait, 5 s at a time, for a new connection, which must not answer.
             self.logger.info("not acknowledged %s: its connection is lost, RabbitMQ redelivers it", _named(message))
@@ -177,8 +165,9 @@ class OutboxConsumer(_RabbitmqConsumer):
     def _flush_acks(self) -> None:
         # The channel inside pika's blocking one, which would flush after each of them: this thread's next wait for
         # messages writes all of them together.
-        channel = self.channel._impl
-        for answer in self._ack_buffer.take():
+        channel = unflushed(self.channel)
+        # Over a channel that is lost nothing can be acknowledged: RabbitMQ redelivers.
+        for answer in self._ack_buffer.take() if channel.is_open else ():
             if answer.is_ack:
                 channel.basic_ack(answer.tag, multiple=answer.up_to)
             else:
@@ -197,12 +186,20 @@ def describe_connect_failure(queue: str, error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _is_well_formed(message: Message[Any]) -> bool:
-    # Dramatiq decodes any object with the right keys. Values of a wrong type make its consumer thread fail, reconnect
-    # and receive the same message again, for ever.
-    return (
+def _decode(body: bytes) -> Message[Any] | None:
+    """Return the message in a body; None if it is none.
+
+    Dramatiq decodes any object with the right keys. Values of a wrong type make its consumer thread fail, reconnect
+    and receive the same message again, for ever.
+    """
+    try:
+        message = Message.decode(body)
+    except DecodeError:
+        return None
+    is_well_formed = (
         isinstance(message.actor_name, str)
         and isinstance(message.kwargs, dict)
         and isinstance(message.options, dict)
         and isinstance(message.message_id, str)
     )
+    return message if is_well_formed else None

@@ -10,8 +10,8 @@ import pika
 import pytest
 from pytest_django import Settings
 
-from actors.outbox.amqp.blocking import TimeLimitedConnection, connect_with_time_limit
 from actors.outbox.amqp.outage import CANNOT_CONNECT
+from actors.outbox.amqp.pika_internals import TimeLimitedConnection
 from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.amqp.topology import count_ready, dead_letter_queue
 from actors.outbox.maintenance.upkeep import Upkeep, UpkeepThread
@@ -80,7 +80,7 @@ def upkeep(settings: Settings) -> Iterator[Callable[[PrivateRabbitmq], Upkeep]]:
 
 
 def connect(node: PrivateRabbitmq) -> TimeLimitedConnection:
-    return connect_with_time_limit(pika.URLParameters(node.url), heartbeat_seconds=60)
+    return TimeLimitedConnection(pika.URLParameters(node.url), heartbeat_seconds=60)
 
 
 def carry(node: PrivateRabbitmq) -> None:
@@ -165,12 +165,12 @@ def test_a_frozen_node_is_given_up_and_looked_at_again_when_it_answers(
     assert keeper.step()
 
 
-def test_a_wait_for_a_frozen_node_ends_soon_when_another_thread_is_in_a_hurry(node: PrivateRabbitmq) -> None:
+def test_a_wait_for_a_frozen_node_ends_soon_when_another_thread_aborts_it(node: PrivateRabbitmq) -> None:
     line = connect(node)
-    line.patience_seconds = 10 * DEADLINE_SECONDS
+    line.timeout_seconds = 10 * DEADLINE_SECONDS
     node.freeze()
     try:
-        line.hurry()
+        line.abort_soon()
         with pytest.raises(TimeoutError):
             line.channel()
     finally:
@@ -178,11 +178,11 @@ def test_a_wait_for_a_frozen_node_ends_soon_when_another_thread_is_in_a_hurry(no
     assert not line.is_open
 
 
-def test_hurry_harms_no_connection_that_is_closed_and_no_good_bye(rabbitmq: PrivateRabbitmq) -> None:
+def test_abort_soon_harms_no_connection_that_is_closed_and_no_close_handshake(rabbitmq: PrivateRabbitmq) -> None:
     line = connect(rabbitmq)
-    line.hurry()
+    line.abort_soon()
     line.close()
-    line.hurry()
+    line.abort_soon()
     line.close_quickly()
     assert line.is_closed
 
@@ -214,7 +214,7 @@ def test_a_thread_survives_a_rabbitmq_that_is_not_there_and_says_so_once(
 ) -> None:
     send(1)
     nowhere = pika.URLParameters(f"amqp://127.0.0.1:{closed_port}/")
-    thread = UpkeepThread(lambda: connect_with_time_limit(nowhere, heartbeat_seconds=60), period_seconds=1)
+    thread = UpkeepThread(lambda: TimeLimitedConnection(nowhere, heartbeat_seconds=60), period_seconds=1)
     for _ in range(3):
         thread.step()
     logged = [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]

@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
-from actors.outbox.amqp.blocking import TimeLimitedConnection
 from actors.outbox.amqp.outage import CANNOT_CONNECT, explain
+from actors.outbox.amqp.pika_internals import TimeLimitedConnection
 from actors.outbox.amqp.topology import count_ready, explain_refusal
 from actors.outbox.maintenance.leadership import queues_to_watch
 from actors.outbox.maintenance.lost_messages import repair_now

@@ -35,7 +35,7 @@ class Line:
     def close_quickly(self) -> None:
         self.is_open = False
 
-    def hurry(self) -> None:
+    def abort_soon(self) -> None:
         """Do nothing: this connection never waits."""
 
     def look(self, queue: str) -> int:

@@ -1,0 +1,135 @@
+"""All that the outbox uses of pika beyond its documented interface. Written against pika 1.4.4.
+
+- `_adapter_emit_data` receives all that a connection writes, and `_get_write_buffer_size` says how much of it the
+  socket has not taken yet: `CorkedConnection` writes many frames at once.
+- `_terminate_stream` ends a connection in any state without the close handshake: `CorkedConnection.abort` and
+  `TimeLimitedConnection`.
+- `_has_pending_callbacks` is asked for each received method: `ConsumingConnection` spares deliveries the search.
+- A blocking connection waits in `_flush_output` only, its `_impl` is a `SelectConnection` of the class `_impl_class`,
+  and the `_impl` of its channels writes nothing at once: `TimeLimitedConnection`, `open_consuming`, `unflushed`.
+
+`tests/unit/outbox/amqp/test_pika_internals.py` fails when one of these changes, and says what to look at.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import pika
+from pika.exceptions import AMQPError
+
+TIMEOUT_SECONDS = 3.0
+GRACE_SECONDS = 0.5
+
+
+class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
+    """pika's connection, extended by batched writes and by an end without AMQP's close handshake.
+
+    By itself pika makes a packet of each of the three frames of a message.
+    """
+
+    _held: list[bytes] | None = None
+    _is_aborted = False
+
+    @contextmanager
+    def corked(self) -> Iterator[None]:
+        """Write everything that is sent inside the block at once."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            if held:
+                self._adapter_emit_data(b"".join(held))
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Bytes in pika's buffer that the socket has not taken yet."""
+        return int(self._get_write_buffer_size())
+
+    def abort(self, error: Exception) -> None:
+        """End the connection in any state, without waiting for RabbitMQ; the close callbacks receive `error`."""
+        if not self._is_aborted and not self.is_closed:
+            self._is_aborted = True
+            self._terminate_stream(error)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._held is None:
+            super()._adapter_emit_data(data)
+        else:
+            self._held.append(data)
+
+
+class ConsumingConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
+    """pika's connection without its search for callbacks that wait for a delivery: deliveries go to the channel alone.
+
+    The search, under names that are built anew each time, takes a third of the time in which pika receives a message.
+    """
+
+    def _has_pending_callbacks(self, value: Any) -> Any:
+        return None if isinstance(value.method, pika.spec.Basic.Deliver) else super()._has_pending_callbacks(value)
+
+
+def open_consuming(parameters: Any) -> pika.BlockingConnection:
+    """Open a blocking connection over a `ConsumingConnection`."""
+    return pika.BlockingConnection(parameters, _impl_class=ConsumingConnection)
+
+
+def unflushed(channel: Any) -> Any:
+    """Return the channel inside a blocking one: what is sent over it is written at the thread's next wait."""
+    return channel._impl
+
+
+class TimeLimitedConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
+    """A blocking connection whose waits have a time limit; pika's own waits without one.
+
+    Guarantee: every wait ends within `timeout_seconds`, and within `GRACE_SECONDS` after another thread has called
+    `abort_soon()`: then the connection is terminated. Used for upkeep and `manage.py outbox repair`; the relay's
+    connection is `connection`.
+    """
+
+    def __init__(self, parameters: Any, *, heartbeat_seconds: int) -> None:
+        """Connect, in one attempt.
+
+        Args:
+            parameters: pika's connection parameters; their timeouts and number of attempts are overwritten.
+            heartbeat_seconds: the heartbeat interval to ask RabbitMQ for.
+
+        Raises:
+            AMQPError, AMQPConnectorException, OSError: RabbitMQ cannot be reached.
+        """
+        self.timeout_seconds = TIMEOUT_SECONDS
+        parameters.connection_attempts = 1
+        parameters.socket_timeout = parameters.stack_timeout = TIMEOUT_SECONDS
+        parameters.blocked_connection_timeout = TIMEOUT_SECONDS
+        parameters.heartbeat = heartbeat_seconds
+        super().__init__(parameters)
+
+    def abort_soon(self) -> None:
+        """Terminate the connection, and with it any wait, after `GRACE_SECONDS` unless it is closed by then.
+
+        Safe to call from any thread.
+        """
+        self._impl.ioloop.add_callback_threadsafe(partial(self._terminate_after, GRACE_SECONDS))
+
+    def close_quickly(self) -> None:
+        """Close the connection: with AMQP's close handshake if RabbitMQ answers within `GRACE_SECONDS`."""
+        self.timeout_seconds = GRACE_SECONDS
+        with suppress(AMQPError, OSError):
+            self.close()
+
+    def _flush_output(self, *waiters: Callable[[], bool]) -> None:
+        timer = self._terminate_after(self.timeout_seconds) if self.is_open else None
+        try:
+            super()._flush_output(*waiters)
+        finally:
+            if self.is_open:
+                self._impl._adapter_remove_timeout(timer)
+
+    def _terminate_after(self, seconds: float) -> Any:
+        return self._impl._adapter_call_later(seconds, self._terminate)
+
+    def _terminate(self) -> None:
+        if not self._impl.is_closed:
+            self._impl._terminate_stream(TimeoutError("no answer in time"))
