@@ -4,20 +4,19 @@ Guarantee: all messages of a group, with those of groups and pipelines inside it
 pipeline only the first message is written then; `worker.follow_ups` sends each later one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import wraps
-from typing import Any, cast
+from typing import Any
 
 from django.db import transaction
 from dramatiq import group
 
 from actors.outbox.broker import GROUP_CALLBACKS_NOT_SUPPORTED, OutboxMixin
 from actors.outbox.exceptions import NotSupported
+from actors.outbox.worker.dramatiq_internals import replace_group_run, run_group
 
-_run = cast("Callable[..., group]", group.run)
 
-
-@wraps(_run)
+@wraps(run_group)
 def run_as_a_whole(self: group, *, delay: int | None = None) -> group:
     """Run the group; if its broker is the outbox, in one transaction.
 
@@ -25,19 +24,16 @@ def run_as_a_whole(self: group, *, delay: int | None = None) -> group:
         NotSupported: the group, or one inside it, has completion callbacks; nothing was sent.
     """
     if not isinstance(self.broker, OutboxMixin):
-        return _run(self, delay=delay)
+        return run_group(self, delay=delay)
     if any(each.completion_callbacks for each in _groups(self)):
         raise NotSupported(GROUP_CALLBACKS_NOT_SUPPORTED)
     with transaction.atomic():
-        return _run(self, delay=delay)
+        return run_group(self, delay=delay)
 
 
 def make_groups_atomic() -> None:
-    """Replace `group.run` by `run_as_a_whole`: Dramatiq sends one message after the other, and has no hook for that.
-
-    To be called when the process starts; calling it again changes nothing.
-    """
-    group.run = run_as_a_whole  # type: ignore[method-assign]
+    """Replace `group.run` by `run_as_a_whole`; to be called when the process starts."""
+    replace_group_run(run_as_a_whole)
 
 
 def _groups(outer: Any) -> Iterator[group]:

@@ -15,15 +15,15 @@ from queue import Empty
 from typing import Any
 
 import dramatiq
-from dramatiq import Broker, MessageProxy
+from dramatiq import Broker, MessageProxy, WorkerThread
 from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import SkipMessage
-from dramatiq.worker import WorkerThread, _WorkQueueItem
 
 from actors.outbox.db.errors import RowIsLocked, database_is_away, trust_connection
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.store import UnsettledRow
 from actors.outbox.worker.delivery import read_together
+from actors.outbox.worker.dramatiq_internals import WorkQueueItem
 from actors.outbox.worker.execution import Execution
 from actors.outbox.worker.group_commit import Completion, GroupCommit, settle_together
 from actors.outbox.worker.log_buffer import buffered_lines, flush_lines
@@ -238,9 +238,9 @@ class BatchingWorkerThread(WorkerThread):
     def _may_batch(self, message: MessageProxy) -> bool:
         return may_batch(self.broker, message, self._state.pace)
 
-    def _take_along(self) -> list[_WorkQueueItem]:
+    def _take_along(self) -> list[WorkQueueItem]:
         """Take messages from the work queue, up to the first that may not be batched."""
-        taken: list[_WorkQueueItem] = []
+        taken: list[WorkQueueItem] = []
         with suppress(Empty):
             while len(taken) < MAX_BATCH - 1:
                 item = self.work_queue.get_nowait()
@@ -250,12 +250,12 @@ class BatchingWorkerThread(WorkerThread):
                 taken.append(item)
         return taken
 
-    def _give_back(self, items: deque[_WorkQueueItem]) -> None:
+    def _give_back(self, items: deque[WorkQueueItem]) -> None:
         while items:
             self.work_queue.put(items.popleft())  # in its old place: the queue orders by the item's own time
             self.work_queue.task_done()
 
-    def _process_together(self, first: MessageProxy, along: Sequence[_WorkQueueItem]) -> None:
+    def _process_together(self, first: MessageProxy, along: Sequence[WorkQueueItem]) -> None:
         rest = deque(along)
         batch = Batch(
             read_together([first, *(item.message for item in along)]),
@@ -274,20 +274,3 @@ class BatchingWorkerThread(WorkerThread):
         # First those that are settled: the others may have to wait.
         for run in sorted(runs, key=lambda one: one.has_to_wait(batch)):
             run.end(batch)
-
-
-def install_batching(worker: dramatiq.Worker, state: WorkerState) -> None:
-    """Make a worker that has not started yet use batching threads."""
-
-    def add_worker() -> None:
-        thread = BatchingWorkerThread(
-            state=state,
-            broker=worker.broker,
-            consumers=worker.consumers,
-            work_queue=worker.work_queue,
-            worker_timeout=worker.worker_timeout,
-        )
-        thread.start()
-        worker.workers.append(thread)
-
-    worker._add_worker = add_worker  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ actor that is called as a function, or for a foreign message, settles nothing; t
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dramatiq
@@ -13,8 +14,9 @@ from dramatiq import Broker, MessageProxy
 
 from actors.outbox.envelope import AttemptRef
 from actors.outbox.exceptions import LeaveForRedelivery
-from actors.outbox.worker.batch import current_batch, install_batching
+from actors.outbox.worker.batch import BatchingWorkerThread, current_batch
 from actors.outbox.worker.delivery import Delivery
+from actors.outbox.worker.dramatiq_internals import make_threads_with
 from actors.outbox.worker.execution import Execution
 from actors.outbox.worker.foreign import retry_foreign
 from actors.outbox.worker.group_commit import rows_of, write
@@ -30,7 +32,7 @@ class Engine:
 
     def install(self, worker: dramatiq.Worker) -> None:
         """Make a worker that has not started yet run quick messages in batches."""
-        install_batching(worker, self.state)
+        make_threads_with(partial(BatchingWorkerThread, state=self.state), worker)
 
     def stop(self) -> None:
         """End all waits for the database: from now on an execution leaves its message for redelivery instead."""

@@ -23,7 +23,7 @@ from actors.outbox.context import Context, current_context, current_trail, sent_
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker import batch, delivery, execution, failures, group_commit, poison
-from actors.outbox.worker.batch import BatchingWorkerThread, install_batching
+from actors.outbox.worker.batch import BatchingWorkerThread
 from actors.outbox.worker.group_commit import Completion, settle_together
 from actors.outbox.worker.state import QUICK_SECONDS, Pace
 from project.local.servers.process import wait_until
@@ -538,7 +538,7 @@ def test_dramatiqs_worker_is_given_such_threads(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(WorkerThread, "start", lambda self: None)
     broker = dramatiq.get_broker()
     worker = dramatiq.Worker(broker, worker_threads=2)
-    install_batching(worker, outbox_middleware_of(broker).engine.state)
+    outbox_middleware_of(broker).engine.install(worker)
     worker._add_worker()
     [thread] = worker.workers
     assert isinstance(thread, BatchingWorkerThread)

@@ -1,0 +1,85 @@
+"""All that the outbox uses of Dramatiq beyond its documented interface. Written against Dramatiq 2.2.1.
+
+- A `Worker` makes each of its threads with `_add_worker`; what they take from its `work_queue` are `_WorkQueueItem`s,
+  which are ordered by the time at which they were made.
+- The managers of `TimeLimit` and `ShutdownNotifications` raise in other threads after they have released their lock, or
+  without one. `TimeoutManager` and `ShutdownManager` raise under a lock that ending a limit or a notification takes
+  too, and note in which threads.
+- `group.run` sends one message after the other, without a hook.
+- Three modules repeat what Dramatiq does: `batch.MessageRun` its `WorkerThread.process_message`, `retries` its
+  `Retries`, `follow_ups` its `Pipelines` and `Callbacks`.
+
+`tests/unit/outbox/worker/test_dramatiq_internals.py` fails when one of these changes, and says what to look at.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from dramatiq import Worker, WorkerThread, group
+from dramatiq.middleware.shutdown import _CtypesShutdownManager
+from dramatiq.middleware.time_limit import _CtypesTimeoutManager
+from dramatiq.worker import _WorkQueueItem
+
+WorkQueueItem = _WorkQueueItem
+run_group: Callable[..., group] = group.run
+"""Dramatiq's own `group.run`."""
+
+
+def replace_group_run(run: Callable[..., group]) -> None:
+    """Have every group run by `run`."""
+    group.run = run  # type: ignore[method-assign]
+
+
+def make_threads_with(make: Callable[..., WorkerThread], worker: Worker) -> None:
+    """Have a worker that has not started yet make its threads with `make`, which takes the arguments of their class."""
+
+    def add_worker() -> None:
+        thread = make(
+            broker=worker.broker,
+            consumers=worker.consumers,
+            work_queue=worker.work_queue,
+            worker_timeout=worker.worker_timeout,
+        )
+        thread.start()
+        worker.workers.append(thread)
+
+    worker._add_worker = add_worker  # type: ignore[method-assign]
+
+
+class TimeoutManager(_CtypesTimeoutManager):
+    """Raises in threads whose time limit is over."""
+
+    def __init__(self, interval: float, logger: Any) -> None:
+        super().__init__(interval, logger)  # type: ignore[no-untyped-call]
+        self.interrupted: set[int] = set()
+        """The threads in which it has raised."""
+
+    def _handle_deadlines(self) -> None:
+        with self.mu:  # reentrant: Dramatiq's own method takes it too
+            running = {thread for thread, deadline in self.deadlines.items() if deadline}
+            super()._handle_deadlines()  # type: ignore[no-untyped-call]
+            self.interrupted.update(thread for thread in running if not self.deadlines[thread])
+
+
+class ShutdownManager(_CtypesShutdownManager):
+    """Raises in all threads that are registered, when the worker is to stop."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__(logger)  # type: ignore[no-untyped-call]
+        self.interrupted: set[int] = set()
+        """The threads in which it has raised."""
+        self._mu = threading.Lock()
+
+    def add_notification(self) -> None:
+        with self._mu:
+            super().add_notification()  # type: ignore[no-untyped-call]
+
+    def remove_notification(self) -> None:
+        with self._mu:
+            super().remove_notification()  # type: ignore[no-untyped-call]
+
+    def shutdown(self) -> None:
+        with self._mu:
+            self.interrupted.update(self.notifications)
+            super().shutdown()  # type: ignore[no-untyped-call]
