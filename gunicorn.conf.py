@@ -14,7 +14,7 @@ from settings.logging import LOGGING
 bind = env.str("BIND", "127.0.0.1:8000")
 workers = env.int("WEB_CONCURRENCY", 1)
 threads = env.int("WEB_THREADS", 8) + STREAM_CLIENTS
-worker_class = "project.web_server.worker.Worker"
+worker_class = "project.web_server.gunicorn_internals.Worker"
 logger_class = "project.web_server.logger.WebLogger"
 logconfig_dict = LOGGING
 graceful_timeout = 5  # seconds for requests in flight once asked to stop

@@ -2,6 +2,11 @@
 
 Guarantee: the main thread, which accepts connections and hands out requests, never waits for a client.
 `gunicorn.conf.py` limits how long the thread of a request does.
+
+Written against gunicorn 27.0.1, of which it uses more than is documented: a pool's threads call `ThreadWorker.handle`
+for each request that is due on a `TConn`, and return whether the connection stays; if not, the main thread calls its
+`close`. Of `tpool`, Python's `ThreadPoolExecutor`, it asks `_work_queue` whether requests wait for a thread.
+`tests/unit/project/web_server/test_gunicorn_internals.py` fails when one of these changes, and says what to look at.
 """
 
 import select

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from gunicorn.workers.gthread import ThreadWorker
 
-from project.web_server.worker import Worker
+from project.web_server.gunicorn_internals import Worker
+from tests.internals import fail_if_changed
 
 
 class Connection(SimpleNamespace):
@@ -114,3 +116,27 @@ def test_no_thread_lingers_where_that_would_keep_others_waiting(
     assert worker.handle(connection) is True
     assert served == [b"first"]
     assert not asks_again()
+
+
+@pytest.mark.parametrize(
+    ("part", "digest"),
+    [
+        ("gunicorn.workers.gthread:TConn.close", "6d1c334ed197"),
+        ("gunicorn.workers.gthread:ThreadWorker.get_thread_pool", "003f3549a71b"),
+        ("gunicorn.workers.gthread:ThreadWorker.enqueue_req", "c9f428953d24"),
+        ("gunicorn.workers.gthread:ThreadWorker.handle", "ca85c9be3df7"),
+        ("gunicorn.workers.gthread:ThreadWorker.finish_request", "616e7bb15a00"),
+    ],
+)
+def test_what_is_relied_on_has_not_changed(part: str, digest: str) -> None:
+    fail_if_changed(part, digest, "Worker", module="project/web_server/gunicorn_internals.py")
+
+
+def test_pythons_thread_pool_says_how_much_waits_for_a_thread() -> None:
+    may_end = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(may_end.wait)
+        pool.submit(may_end.wait)
+        waiting = pool._work_queue.qsize()
+        may_end.set()
+    assert waiting >= 1
