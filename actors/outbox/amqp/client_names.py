@@ -14,9 +14,7 @@ def process_name(role: str) -> str:
 
 
 def with_connection_name(parameters: Any, name: str) -> Any:
-    """Return a copy of pika's connection parameters (one, or a list of them) with `name` as the connection's name."""
-    if isinstance(parameters, list):
-        return [with_connection_name(each, name) for each in parameters]
+    """Return a copy of pika's connection parameters with `name` as the connection's name."""
     named = copy.copy(parameters)
     named.client_properties = {**(parameters.client_properties or {}), "connection_name": name}
     return named

@@ -25,6 +25,7 @@ from actors.outbox.backoff import jittered_backoff
 
 logger = logging.getLogger(__name__)
 
+CONNECT_TIMEOUT_SECONDS = 5.0
 MIN_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 30.0
 CLOSE_TIMEOUT_SECONDS = 0.5
@@ -39,17 +40,31 @@ class ReconnectingConnection:
         *,
         parameters: pika.connection.Parameters,
         client_name: str,
-        connect_timeout_seconds: float,
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        """Prepare to connect; the first `turn()` connects.
+
+        Args:
+            parameters: host, credentials and heartbeat; timeouts and retries in there are replaced.
+            client_name: the connection's name in the management UI.
+            connect_timeout_seconds: for TCP, TLS and AMQP together, for each address of the host.
+            clock: monotonic seconds.
+            jitter: random numbers from 0 to 1, for the pauses between attempts to connect.
+        """
         self.confirms: Confirms | None = None
         """The channel's confirms; None until the channel is open and in confirm mode."""
         self.is_blocked = False
         """Whether RabbitMQ has stopped reading from this connection, being short of memory or disk."""
         self.declarations = Declarations(clock=clock)
         self.pika: CorkedConnection | None = None
-        self._parameters = _own_parameters(parameters, client_name, connect_timeout_seconds)
+        self._parameters = with_connection_name(parameters, client_name)
+        self._parameters.connection_attempts = 1
+        self._parameters.socket_timeout = self._parameters.stack_timeout = connect_timeout_seconds
+        # A blocked connection is worth keeping: RabbitMQ reports on it when it reads again, and a new one would not
+        # even be notified that it is blocked.
+        self._parameters.blocked_connection_timeout = None
         self._setup_seconds = connect_timeout_seconds
         self._clock, self._jitter = clock, jitter
         self._ioloop = IOLoop()
@@ -174,18 +189,6 @@ class ReconnectingConnection:
     def _on_unblocked(self, _connection: CorkedConnection, _frame: Any) -> None:
         self.is_blocked = False
         logger.info("rabbitmq unblocked")
-
-
-def _own_parameters(
-    parameters: pika.connection.Parameters, client_name: str, connect_timeout_seconds: float
-) -> pika.connection.Parameters:
-    own = with_connection_name(parameters, client_name)
-    own.connection_attempts = 1
-    own.socket_timeout = own.stack_timeout = connect_timeout_seconds
-    # A blocked connection is worth keeping: RabbitMQ reports on it when it reads again, and a new one would not even be
-    # notified that it is blocked.
-    own.blocked_connection_timeout = None
-    return own
 
 
 def _do_nothing() -> None:

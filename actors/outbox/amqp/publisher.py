@@ -7,20 +7,17 @@ each message and tracks its confirm, `connection` reconnects.
 """
 
 import math
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-
-import pika
+from functools import partial
 
 from actors.outbox.amqp.confirms import Confirms, Outcome, Outgoing
 from actors.outbox.amqp.connection import ReconnectingConnection
 
 __all__ = ["Outcome", "Outgoing", "Publisher"]
 
-CONNECT_TIMEOUT_SECONDS = 5.0
 ON_WAIT_SECONDS = 1.0
 STOP_GRACE_SECONDS = 0.5
 # The most to keep in the write buffer: about 200 small messages. Measured, 16 to 256 KiB are equally fast.
@@ -34,35 +31,14 @@ class Publisher:
     After a fork the child makes a new publisher and must not even close this one: the socket is the parent's.
     """
 
-    def __init__(
-        self,
-        *,
-        parameters: pika.connection.Parameters,
-        client_name: str,
-        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        """Prepare to connect; the first `run()` connects.
-
-        Args:
-            parameters: host, credentials and heartbeat; timeouts and retries in there are replaced.
-            client_name: the connection's name in the management UI.
-            connect_timeout_seconds: for TCP, TLS and AMQP together, for each address of the host.
-            clock: monotonic seconds.
-            jitter: random numbers from 0 to 1, for the pauses between attempts to connect.
-        """
-        self._connection = ReconnectingConnection(
-            parameters=parameters,
-            client_name=client_name,
-            connect_timeout_seconds=connect_timeout_seconds,
-            clock=clock,
-            jitter=jitter,
-        )
+    def __init__(self, connection: ReconnectingConnection, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take over a connection; the first `run()` connects it."""
+        self._connection = connection
         self._clock = clock
         self._rests_until = -math.inf
         self._woken = threading.Event()
         self._stopped = threading.Event()
+        self._stops_at = math.inf
 
     def is_ready(self) -> bool:
         """Return whether a message can be published now: connected, in confirm mode, not blocked by an alarm."""
@@ -97,14 +73,14 @@ class Publisher:
         Returns:
             The outcome of each message. Without a ready connection all are `unknown`.
         """
-        deadline = Deadline(seconds=timeout_seconds, on_wait=on_wait, clock=self._clock, stopped=self._stopped)
+        work = partial(self._work, deadline=self._clock() + timeout_seconds, on_wait=on_wait)
         confirms = self._connection.confirms
         if confirms is None or not self.is_ready():
             return Outcome(unknown=[message.key for message in messages])
         confirms.start()
-        declared = self._declare(confirms, {message.queue for message in messages}, deadline)
+        declared = self._declare(confirms, {message.queue for message in messages}, work)
         unsent = deque(message for message in messages if message.queue in declared)
-        self._work(lambda: self._send_some(confirms, unsent), deadline)
+        work(lambda: self._send_some(confirms, unsent))
         if self._connection.confirms is confirms and not self._connection.is_blocked and not confirms.is_settled:
             self._connection.abort("no confirm in time")
         outcome = confirms.give_up([*unsent, *(each for each in messages if each.queue not in declared)])
@@ -130,6 +106,7 @@ class Publisher:
 
     def stop(self) -> None:
         """From now on make `run()` return at once and `publish()` within half a second; safe from any thread."""
+        self._stops_at = min(self._stops_at, self._clock() + STOP_GRACE_SECONDS)
         self._stopped.set()
         self._connection.interrupt()
 
@@ -145,11 +122,9 @@ class Publisher:
         self._connection.turn(until=deadline)
         return self.is_ready() and not was_ready
 
-    def _declare(self, confirms: Confirms, queues: set[str], deadline: "Deadline") -> set[str]:
+    def _declare(self, confirms: Confirms, queues: set[str], work: Callable[[Callable[[], bool]], None]) -> set[str]:
         declarations = [self._connection.declarations.get(self._connection.pika, queue) for queue in queues]
-        self._work(
-            lambda: self._connection.confirms is not confirms or all(each.is_settled for each in declarations), deadline
-        )
+        work(lambda: self._connection.confirms is not confirms or all(each.is_settled for each in declarations))
         if self._connection.confirms is confirms:
             for each in declarations:
                 self._connection.declarations.log_refusal(each)
@@ -173,44 +148,16 @@ class Publisher:
                 confirms.send(message)
                 budget -= len(message.body) + OVERHEAD_BYTES
 
-    def _work(self, step: Callable[[], bool], deadline: "Deadline") -> None:
-        while not step() and not deadline.is_over():
-            self._connection.turn(until=deadline.until)
-            deadline.tick()
+    def _work(self, step: Callable[[], bool], *, deadline: float, on_wait: Callable[[], None]) -> None:
+        """Repeat a step until it returns True, the deadline is over, or `stop()` was half a second ago."""
+        calls_at = self._clock() + ON_WAIT_SECONDS
+        while not step() and self._clock() < min(deadline, self._stops_at):
+            self._connection.turn(until=min(deadline, self._stops_at, calls_at))
+            if self._clock() >= calls_at:
+                calls_at = self._clock() + ON_WAIT_SECONDS
+                on_wait()
 
     def _forget_queues_of(self, outcome: Outcome, messages: Sequence[Outgoing]) -> None:
         returned = set(outcome.unroutable)
         for queue in {message.queue for message in messages if message.key in returned}:
             self._connection.declarations.forget(queue)
-
-
-class Deadline:
-    """The end of a wait for RabbitMQ, and a callback about once a second until then."""
-
-    def __init__(
-        self, *, seconds: float, on_wait: Callable[[], None], clock: Callable[[], float], stopped: threading.Event
-    ) -> None:
-        self._clock = clock
-        self._on_wait = on_wait
-        self._stopped = stopped
-        self._deadline = clock() + seconds
-        self._tick_at = clock() + ON_WAIT_SECONDS
-        self._is_cut = False
-
-    @property
-    def until(self) -> float:
-        """When the next tick is due, or the wait is over."""
-        return min(self._deadline, self._tick_at)
-
-    def is_over(self) -> bool:
-        """Return whether the wait is over; after a stop request it is within `STOP_GRACE_SECONDS`."""
-        if self._stopped.is_set() and not self._is_cut:
-            self._is_cut = True
-            self._deadline = min(self._deadline, self._clock() + STOP_GRACE_SECONDS)
-        return self._clock() >= self._deadline
-
-    def tick(self) -> None:
-        """Call `on_wait`, if that is due."""
-        if self._clock() >= self._tick_at:
-            self._tick_at = self._clock() + ON_WAIT_SECONDS
-            self._on_wait()

@@ -62,11 +62,22 @@ def dead_letter_queue_arguments() -> dict[str, Any]:
     return {"x-queue-type": QUORUM, "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT}
 
 
+def arguments_by_queue(queue_name: str) -> dict[str, dict[str, Any]]:
+    """Return the arguments of a dead-letter queue and of its queue, by name, in the order of their declaration."""
+    # The other way round, RabbitMQ would hold back dead letters whose queue does not exist.
+    return {
+        dead_letter_queue(queue_name): dead_letter_queue_arguments(),
+        queue_name: work_queue_arguments(queue_name),
+    }
+
+
 class Declaration:
     """The declaration of one queue, on a channel of its own: a refusal closes only that channel."""
 
-    def __init__(self, connection: Any, queue: str) -> None:
+    def __init__(self, connection: Any, queue: str, *, again_at: float) -> None:
         self.queue = queue
+        self.again_at = again_at
+        """When it is due again, if it is refused."""
         self.is_done = False
         self.refusal: str | None = None
         self._channel = connection.channel(on_open_callback=self._on_open)
@@ -78,16 +89,12 @@ class Declaration:
 
     def _on_open(self, channel: Any) -> None:
         try:
-            # First, because RabbitMQ holds back dead letters whose queue does not exist.
-            dead_letters = dead_letter_queue(self.queue)
-            self._declare(dead_letters, dead_letter_queue_arguments(), _do_nothing)
-            self._declare(self.queue, work_queue_arguments(self.queue), self._on_declared)
+            for name, arguments in arguments_by_queue(self.queue).items():
+                answered = self._on_declared if name == self.queue else None
+                channel.queue_declare(name, durable=True, arguments=arguments, callback=answered)
         except (AMQPError, ValueError) as error:
             self.refusal = f"{type(error).__name__}: {error}"
             channel.close()
-
-    def _declare(self, queue: str, arguments: dict[str, Any], callback: Callable[[Any], None]) -> None:
-        self._channel.queue_declare(queue, durable=True, arguments=arguments, callback=callback)
 
     def _on_declared(self, _frame: Any) -> None:
         self.is_done = True
@@ -104,15 +111,13 @@ class Declarations:
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._by_queue: dict[str, Declaration] = {}
-        self._begun_at: dict[str, float] = {}
         self._logged: dict[str, str] = {}
 
     def get(self, connection: Any, queue: str) -> Declaration:
         """Return the declaration of `queue`; begin it if there is none, or a refused one is due again."""
-        known = self._by_queue.get(queue)
-        if known is None or (known.refusal is not None and self._is_due_again(queue)):
-            known = self._by_queue[queue] = Declaration(connection, queue)
-            self._begun_at[queue] = self._clock()
+        known, now = self._by_queue.get(queue), self._clock()
+        if known is None or (known.refusal is not None and now >= known.again_at):
+            known = self._by_queue[queue] = Declaration(connection, queue, again_at=now + AGAIN_AFTER_SECONDS)
         return known
 
     def forget(self, queue: str) -> None:
@@ -131,9 +136,6 @@ class Declarations:
             self._logged[queue] = refusal
             logger.error("queue refused %s", explain_refusal(queue, refusal))
 
-    def _is_due_again(self, queue: str) -> bool:
-        return self._clock() >= self._begun_at[queue] + AGAIN_AFTER_SECONDS
-
 
 def declare(channel: Any, queue: str) -> None:
     """Declare a queue and its dead-letter queue over a `BlockingChannel`; idempotent.
@@ -142,10 +144,8 @@ def declare(channel: Any, queue: str) -> None:
         ChannelClosedByBroker: RabbitMQ refuses, and has closed the channel.
         AMQPError: the connection is lost.
     """
-    # First, because RabbitMQ holds back dead letters whose queue does not exist.
-    dead_letters = dead_letter_queue(queue)
-    channel.queue_declare(dead_letters, durable=True, arguments=dead_letter_queue_arguments())
-    channel.queue_declare(queue, durable=True, arguments=work_queue_arguments(queue))
+    for name, arguments in arguments_by_queue(queue).items():
+        channel.queue_declare(name, durable=True, arguments=arguments)
 
 
 def count_ready(connection: Any, queue: str) -> int:
@@ -178,7 +178,3 @@ def explain_refusal(queue: str, refusal: str) -> str:
         "never changes: move what it holds and delete it, or give the actors a queue of another name; its messages "
         "wait in the outbox meanwhile'"
     )
-
-
-def _do_nothing(_frame: Any) -> None:
-    pass

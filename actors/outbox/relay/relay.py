@@ -7,10 +7,10 @@ network I/O is `amqp.publisher`, down to `basic_publish` in `amqp.confirms`.
 """
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from dramatiq.errors import DecodeError
 
 from actors.outbox import envelope, store
-from actors.outbox.amqp.publisher import Outcome, Outgoing
+from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
 from actors.outbox.db.postgres import skips_locked
 from actors.outbox.models import AWAITING, OutboxMessage, State
 from actors.outbox.store import LEASE_SECONDS
@@ -32,21 +32,11 @@ PUBLISH_TIMEOUT_SECONDS = 20.0
 POSTPONE_SECONDS = 1.0
 
 
-class ConfirmedPublishing(Protocol):
-    """What a relay needs of a publisher."""
-
-    def is_ready(self) -> bool:
-        """Return whether a message can be published now: connected, and not blocked."""
-
-    def publish(self, messages: Sequence[Outgoing], *, timeout_seconds: float, on_wait: Callable[[], None]) -> Outcome:
-        """Publish and return the outcome of each message; `on_wait` is called at intervals meanwhile."""
-
-
 @dataclass(kw_only=True)
 class Relay:
     """A relay, with its state from one step to the next: how many rows it claims at once."""
 
-    publisher: ConfirmedPublishing
+    publisher: Publisher
 
     window: int = field(default=1, init=False)
     """The most rows a claim takes. Back to 1 after a failure: a batch is risked only after a message was confirmed."""
@@ -54,19 +44,20 @@ class Relay:
     suspects: int = field(default=0, init=False)
     """For how many more steps the window stays at 1: one of that many rows made RabbitMQ close the channel."""
 
-    carried: int = field(default=0, init=False)
+    tried: int = field(default=0, init=False)
     """How many messages the relay has tried to publish until now, with or without success."""
 
     def step(self) -> bool:
         """Publish one batch; return whether more rows may be due already."""
         if not self.publisher.is_ready() or _is_known_to_be_idle():
             return False
-        token, rows = claim(self.window)
+        token = uuid4()
+        rows = store.claim(token, self.window)
         if not rows:
             return False
-        self.carried += len(rows)
+        self.tried += len(rows)
         try:
-            outcome = self._carry(token, rows)
+            outcome = self._publish(token, rows)
         except BaseException:
             release(token, rows)
             raise
@@ -76,13 +67,13 @@ class Relay:
         self.window = min(self.window * WINDOW_GROWTH, MAX_WINDOW) if went_well and not self.suspects else 1
         return went_well and was_full
 
-    def _carry(self, token: UUID, rows: Sequence[OutboxMessage]) -> Outcome:
+    def _publish(self, token: UUID, rows: Sequence[OutboxMessage]) -> Outcome:
         """Publish claimed rows and write the outcome to them; return it."""
         messages, unreadable = encode(rows)
         outcome = self.publisher.publish(
             messages, timeout_seconds=PUBLISH_TIMEOUT_SECONDS, on_wait=lambda: extend_lease(token, rows)
         )
-        published = mark_published(token, outcome.confirmed)
+        published = store.mark_published(token, outcome.confirmed)
         mark_dead(token, rows, unreadable, reason="undecodable")
         mark_dead(token, rows, outcome.refused, reason="refused by RabbitMQ")
         if outcome.channel_error:
@@ -98,12 +89,6 @@ def ready_rows() -> QuerySet[OutboxMessage]:
     now = Now() + timedelta()  # on SQLite the sum has six digits after the second, as in `store`
     unleased = Q(lease_until=None) | Q(lease_until__lt=now)
     return OutboxMessage.objects.filter(unleased, state__in=AWAITING, due_at__lte=now).order_by("due_at", "id")
-
-
-def claim(limit: int) -> tuple[UUID, list[OutboxMessage]]:
-    """Lease up to `limit` due rows for `LEASE_SECONDS`, by the database's clock; return the lease's token and them."""
-    token = uuid4()
-    return token, store.claim(token, limit)
 
 
 def encode(rows: Sequence[OutboxMessage]) -> tuple[list[Outgoing], dict[int, str]]:
@@ -122,19 +107,10 @@ def extend_lease(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     _change_leased(token, rows, lease_until=Now() + timedelta(seconds=LEASE_SECONDS))
 
 
-def mark_published(token: UUID, confirmed: Collection[int]) -> int:
-    """Mark rows as published and return how many.
-
-    A row is left out if a worker was faster and has settled or rescheduled it, or has it locked at the moment.
-    """
-    return store.mark_published(token, confirmed) if confirmed else 0
-
-
 def mark_dead(token: UUID, rows: Sequence[OutboxMessage], errors: dict[int, str], *, reason: str) -> None:
     """Make dead letters of the rows that RabbitMQ will never accept; `errors` has their errors by row id."""
     for row in rows:
-        if row.pk in errors:
-            error = errors[row.pk]
+        if error := errors.get(row.pk):
             logger.error("state=dead %s reason=%r", store.log_fields_of(row, error), reason)
             OutboxMessage.objects.filter(pk=row.pk, lease_token=token).mark_dead(reason, error=error)
 

@@ -15,6 +15,7 @@ from django.db import InterfaceError, OperationalError, connection
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 from actors.outbox.amqp.client_names import process_name
+from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.db.postgres import disable_synchronous_commit
 from actors.outbox.relay.relay import Relay, ready_rows
@@ -38,15 +39,12 @@ class RelayThread(threading.Thread):
         super().__init__(name="outbox-relay", daemon=True)
         self._make_publisher = make_publisher
         self._stopping = threading.Event()
-        # Set only in `run`: `drain` uses its caller's connection, whose settings are not the relay's to change.
-        self._disables_synchronous_commit = False
         self._begin()
 
     def run(self) -> None:
-        self._disables_synchronous_commit = True
         try:
             while not self._stopping.is_set():
-                self._sweep()
+                self._sweep(owns_connection=True)
         finally:
             self.publisher.close()
             connection.close()
@@ -78,21 +76,25 @@ class RelayThread(threading.Thread):
         deadline = time.monotonic() + timeout_seconds
         try:
             while (left := ready_rows().count()) and time.monotonic() < deadline and not self._stopping.is_set():
-                self._sweep()
+                self._sweep(owns_connection=False)
             return left
         finally:
             self.publisher.close()
 
-    def _sweep(self) -> None:
-        """Wait until rows may be due, and publish them."""
+    def _sweep(self, *, owns_connection: bool) -> None:
+        """Wait until rows may be due, and publish them.
+
+        Args:
+            owns_connection: the database connection is the relay's own, so that its settings may be changed.
+        """
         try:
             self.publisher.run(SWEEP_SECONDS)
-            if self._disables_synchronous_commit:
+            if owns_connection:
                 disable_synchronous_commit()
-            carried_before = self.relay.carried
+            tried_before = self.relay.tried
             while not self._stopping.is_set() and self.relay.step():
                 pass
-            self.publisher.rest(rest_after(self.relay.carried - carried_before))
+            self.publisher.rest(rest_after(self.relay.tried - tried_before))
         except (OperationalError, InterfaceError) as error:
             logger.warning("relay: database unavailable: %s", error)
             connection.close()
@@ -112,4 +114,4 @@ def make_publisher() -> Publisher:
     """Return a publisher to the broker's RabbitMQ, whose connection is named after this process."""
     broker = dramatiq.get_broker()
     assert isinstance(broker, RabbitmqBroker)
-    return Publisher(parameters=broker.parameters, client_name=process_name("relay"))
+    return Publisher(ReconnectingConnection(parameters=broker.parameters, client_name=process_name("relay")))

@@ -10,6 +10,7 @@ import pika
 import pytest
 from pytest_django import Settings
 
+from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.outage import CANNOT_CONNECT
 from actors.outbox.amqp.pika_internals import TimeLimitedConnection
 from actors.outbox.amqp.publisher import Publisher
@@ -85,7 +86,9 @@ def connect(node: PrivateRabbitmq) -> TimeLimitedConnection:
 
 def carry(node: PrivateRabbitmq) -> None:
     """Publish all that is due."""
-    publisher = Publisher(parameters=pika.URLParameters(node.url), client_name="relay of a test")
+    publisher = Publisher(
+        ReconnectingConnection(parameters=pika.URLParameters(node.url), client_name="relay of a test")
+    )
     relay = Relay(publisher=publisher)
 
     def all_is_published() -> bool:

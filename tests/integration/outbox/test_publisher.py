@@ -11,6 +11,7 @@ import pika
 import pytest
 
 from actors.outbox.amqp import topology
+from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
@@ -44,7 +45,7 @@ def make() -> Iterator[Callable[..., Publisher]]:
             parameters = pika.URLParameters(url)
             parameters.heartbeat = heartbeat
             options = {"client_name": "relay of a test", "connect_timeout_seconds": 10.0, **options}
-            publisher = Publisher(parameters=parameters, **options)
+            publisher = Publisher(ReconnectingConnection(parameters=parameters, **options))
             stack.callback(publisher.close)
             return publisher
 

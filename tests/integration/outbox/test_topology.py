@@ -17,6 +17,7 @@ from dramatiq.worker import Worker
 from pytest_django import Settings
 
 from actors.outbox.amqp import topology
+from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.publisher import Outgoing, Publisher
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.exceptions import LeaveForRedelivery
@@ -49,7 +50,9 @@ class Pool:
 
     @contextmanager
     def publishing(self) -> Iterator[Callable[[int], bool]]:
-        publisher = Publisher(parameters=pika.URLParameters(self.node.url), client_name="relay of a test")
+        publisher = Publisher(
+            ReconnectingConnection(parameters=pika.URLParameters(self.node.url), client_name="relay of a test")
+        )
 
         def publish(number: int) -> bool:
             publisher.run(0.1)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
+from uuid import uuid4
 
 from django.contrib.auth.models import Group
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
+from actors.outbox import store
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.relay import relay
 
 # The options with which an actor chooses how it is settled.
 HOW_TO_SETTLE = [{}, {"outside_effects": True}, {"returns_rows": True}]
@@ -32,8 +33,9 @@ def only_row() -> OutboxMessage:
 
 def mark_claimed_published() -> None:
     """Claim all due rows and mark them published, as a relay does."""
-    token, rows = relay.claim(100)
-    relay.mark_published(token, [row.pk for row in rows])
+    token = uuid4()
+    rows = store.claim(token, 100)
+    store.mark_published(token, [row.pk for row in rows])
 
 
 def publish_again() -> None:

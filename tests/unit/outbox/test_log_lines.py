@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Callable
 from typing import Any, NoReturn
+from uuid import uuid4
 
 import dramatiq
 import pytest
 from django.contrib.auth.models import Group
 
+from actors.outbox import store
 from actors.outbox.context import log_fields
 from actors.outbox.dead_letters import decisions
 from actors.outbox.dead_letters.decisions import Operator
@@ -61,7 +63,8 @@ def test_a_death_names_actor_subject_attempts_and_error(
 def test_a_death_in_the_relay_is_named(actor: Declare, lines: Lines) -> None:
     actor(fail, actor_name="send_mail").send_with_options(subject="task:7")
     OutboxMessage.objects.update(body=b"no message")
-    token, rows = relay.claim(1)
+    token = uuid4()
+    rows = store.claim(token, 1)
     relay.mark_dead(token, rows, relay.encode(rows)[1], reason="undecodable")
     [line] = lines()
     assert line.startswith(f"state=dead actor=send_mail subject=task:7 row={rows[0].pk} attempts=1 error='DecodeError")

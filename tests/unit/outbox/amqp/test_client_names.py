@@ -16,7 +16,7 @@ def test_a_process_is_named_after_the_service_its_role_and_itself(settings: Sett
 
 def test_naming_a_connection_leaves_the_brokers_parameters_as_they_are() -> None:
     one = pika.ConnectionParameters(heartbeat=7, client_properties={"product": "x"})
-    [named] = with_connection_name([one], "a name")
+    named = with_connection_name(one, "a name")
     assert named.client_properties == {"product": "x", "connection_name": "a name"}
     assert named.heartbeat == 7
     assert one.client_properties == {"product": "x"}

@@ -3,11 +3,11 @@
 import logging
 import random
 import socket
-import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pika
 import pytest
@@ -26,7 +26,7 @@ from pika.spec import Basic
 from actors.outbox.amqp.confirms import SEQUENCE_HEADER, Confirms, Outgoing
 from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.outage import Outage, explain
-from actors.outbox.amqp.publisher import Deadline
+from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.amqp.topology import Declarations, explain_refusal
 
 TOO_LARGE = ChannelClosedByBroker(406, "PRECONDITION_FAILED - message size 9 is larger than configured max size 5")
@@ -367,14 +367,14 @@ class DeclaringChannel:
 
     on_open: Callable[[Any], None]
     declared: list[str] = field(default_factory=list)
-    callbacks: list[Callable[[Any], None]] = field(default_factory=list)
+    callbacks: list[Any] = field(default_factory=list)
     on_close: Callable[[Any, BaseException], None] = lambda _channel, _error: None
 
     def add_on_close_callback(self, callback: Callable[[Any, BaseException], None]) -> None:
         self.on_close = callback
 
     def queue_declare(
-        self, queue: str, *, durable: bool, arguments: dict[str, Any], callback: Callable[[Any], None]
+        self, queue: str, *, durable: bool, arguments: dict[str, Any], callback: Callable[[Any], None] | None
     ) -> None:
         assert durable
         assert arguments
@@ -401,8 +401,7 @@ def test_the_dead_letter_queue_is_declared_first_and_each_queue_once() -> None:
     channel.on_open(channel)
     assert channel.declared == ["mail.XQ", "mail"]
     assert not declaration.is_settled
-    for callback in channel.callbacks:
-        callback(None)
+    channel.callbacks[-1](None)
     assert declaration.is_done
     assert declaration.refusal is None
     assert declarations.get(connection, "mail") is declaration
@@ -429,20 +428,48 @@ def test_a_queue_that_was_returned_from_is_declared_again() -> None:
     assert len(connection.channels) == 2
 
 
+class WaitingConnection:
+    """A connection on which RabbitMQ answers nothing: a turn takes as long as it may."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.confirms: Confirms | None = Confirms(FakeChannel())
+        self.declarations = SimpleNamespace(
+            get=lambda _connection, queue: SimpleNamespace(queue=queue, is_settled=True, is_done=True),
+            log_refusal=lambda _declaration: None,
+        )
+        self.pika = SimpleNamespace(unwritten_bytes=0, corked=nullcontext)
+        self.is_blocked = False
+        self.aborted: list[str] = []
+        self.on_turn: Callable[[], None] = lambda: None
+        self._clock = clock
+
+    def turn(self, *, until: float) -> None:
+        self.on_turn()
+        self._clock.now = until
+
+    def interrupt(self) -> None:
+        """Ends the turn, which here ends by itself."""
+
+    def abort(self, reason: str) -> None:
+        self.aborted.append(reason)
+
+
 def test_the_callback_is_called_once_a_second_and_the_wait_ends_in_time() -> None:
     clock, ticks = Clock(), []
-    deadline = Deadline(seconds=3, on_wait=lambda: ticks.append(clock.now), clock=clock, stopped=threading.Event())
-    while not deadline.is_over():
-        clock.now = deadline.until
-        deadline.tick()
-    assert ticks == [101, 102, 103]
+    connection = WaitingConnection(clock)
+    publisher = Publisher(cast(ReconnectingConnection, connection), clock=clock)
+    outcome = publisher.publish([message(71)], timeout_seconds=3, on_wait=lambda: ticks.append(clock.now))
+    assert (outcome.unknown, connection.aborted) == ([71], ["no confirm in time"])
+    assert (ticks, clock.now) == ([101, 102, 103], 103)
 
 
 def test_a_stop_leaves_half_a_second_for_what_is_outstanding() -> None:
-    clock, stopped = Clock(), threading.Event()
-    deadline = Deadline(seconds=60, on_wait=lambda: None, clock=clock, stopped=stopped)
-    assert not deadline.is_over()
-    stopped.set()
-    assert not deadline.is_over()
-    clock.now += 0.5
-    assert deadline.is_over()
+    clock = Clock()
+    connection = WaitingConnection(clock)
+    publisher = Publisher(cast(ReconnectingConnection, connection), clock=clock)
+    connection.on_turn = publisher.stop
+    publisher.publish([message(71)], timeout_seconds=60, on_wait=lambda: None)
+    assert clock.now == 101  # of the first turn, which nothing has ended
+    clock.now = 200
+    publisher.publish([message(72)], timeout_seconds=60, on_wait=lambda: None)
+    assert clock.now == 200

@@ -11,7 +11,8 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from actors.outbox.amqp.publisher import Outcome, Outgoing
+from actors.outbox import store
+from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
 from actors.outbox.db.postgres import disable_synchronous_commit
 from actors.outbox.envelope import AttemptRef
 from actors.outbox.models import OutboxMessage, State
@@ -26,7 +27,7 @@ Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
 
 @dataclass
-class FakePublisher:
+class FakePublisher(Publisher):
     """Confirms every message, unless `decide` is replaced."""
 
     ready: bool = True
@@ -196,7 +197,7 @@ def test_what_is_due_later_waits(send: Send) -> None:
 
 def test_rows_of_another_relay_are_left_alone_until_its_lease_ends(send: Send) -> None:
     send()
-    relay.claim(10)
+    store.claim(uuid4(), 10)
     publisher = FakePublisher()
     Relay(publisher=publisher).step()
     assert publisher.sent == []
@@ -207,17 +208,18 @@ def test_rows_of_another_relay_are_left_alone_until_its_lease_ends(send: Send) -
 
 def test_marking_published_does_not_touch_a_row_that_a_fast_worker_has_rescheduled(send: Send) -> None:
     row = send()
-    token, _rows = relay.claim(10)
+    token = uuid4()
+    store.claim(token, 10)
     OutboxMessage.objects.update(state=State.SCHEDULED, attempt=1, lease_token=None)
-    relay.mark_published(token, [row.pk])
+    store.mark_published(token, [row.pk])
     row.refresh_from_db()
     assert (row.state, row.published_at) == (State.SCHEDULED, None)
 
 
 def test_marking_published_under_another_lease_does_nothing(send: Send) -> None:
     row = send()
-    relay.claim(10)
-    relay.mark_published(uuid4(), [row.pk])
+    store.claim(uuid4(), 10)
+    store.mark_published(uuid4(), [row.pk])
     row.refresh_from_db()
     assert row.state == State.PENDING
 

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from dramatiq import Message, MessageProxy
 from dramatiq.middleware import Shutdown, SkipMessage
 
-from actors.outbox import envelope
+from actors.outbox import envelope, store
 from actors.outbox.context import Context, sent_by
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
@@ -115,11 +115,12 @@ def test_a_relay_waits_for_no_row_that_a_worker_has_locked(actor: Declare, datab
     if database != "postgresql":
         pytest.skip("SQLite has no row locks")
     actor(add_effect).send()
-    token, rows = relay.claim(10)
+    token = uuid4()
+    rows = store.claim(token, 10)
     done = threading.Event()
 
     def give_back() -> None:
-        relay.mark_published(token, [rows[0].pk])
+        store.mark_published(token, [rows[0].pk])
         relay.extend_lease(token, rows)
         relay.postpone(token, rows)
         done.set()

@@ -1,6 +1,7 @@
 """The activity log records what happened to each task, in any order of changes, failures and deliveries."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,11 +11,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from actors.models import Activity
-from actors.outbox import envelope
+from actors.outbox import envelope, store
 from actors.outbox.dead_letters import decisions
 from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.relay import relay
 from tasks import audit
 from tasks.history.changes import state_of
 from tasks.models import Task
@@ -98,9 +98,10 @@ class Histories(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 5))
     def carry(self, count: int) -> None:
-        token, rows = relay.claim(count)
+        token = uuid4()
+        rows = store.claim(token, count)
         self.copies += [envelope.to_amqp(row).body for row in rows]
-        relay.mark_published(token, [row.pk for row in rows])
+        store.mark_published(token, [row.pk for row in rows])
 
     @rule(data=st.data(), again=st.booleans())
     def deliver(self, data: st.DataObject, again: bool) -> None:
