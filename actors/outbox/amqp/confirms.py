@@ -7,6 +7,7 @@ did not answer is `unknown`, never forgotten. `publisher` drives it.
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import pika
@@ -79,7 +80,6 @@ class Confirms:
         self._channel = channel
         self._outstanding: dict[int, int] = {}
         self._sent = 0
-        self._settled_to = 0
         self._has_strays = False
 
     @property
@@ -91,7 +91,6 @@ class Confirms:
         """Begin another batch and return its outcome, still empty; confirms of earlier messages are ignored."""
         self._has_strays = self._has_strays or bool(self._outstanding)
         self._outstanding.clear()
-        self._settled_to = self._sent
         self.outcome = Outcome()
         return self.outcome
 
@@ -146,7 +145,6 @@ class Confirms:
             key = self._outstanding.pop(sequence, None)
             return [] if key is None else [key]
         # In AMQP a multiple ack or nack of tag 0 covers every outstanding message.
-        last = min(sequence or self._sent, self._sent)
-        waiting = range(self._settled_to + 1, last + 1)
-        self._settled_to = max(last, self._settled_to)
-        return [self._outstanding.pop(each) for each in waiting if each in self._outstanding]
+        last = sequence or self._sent
+        covered = list(takewhile(lambda each: each <= last, self._outstanding))
+        return [self._outstanding.pop(each) for each in covered]

@@ -9,13 +9,13 @@ Dramatiq's worker, `execution` runs each message, `group_commit` settles them.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 
 import dramatiq
-from dramatiq import Broker, MessageProxy, WorkerThread
+from dramatiq import MessageProxy, WorkerThread
 from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import SkipMessage
 
@@ -27,25 +27,24 @@ from actors.outbox.worker.dramatiq_internals import WorkQueueItem
 from actors.outbox.worker.execution import Execution
 from actors.outbox.worker.group_commit import Completion, GroupCommit, settle_together
 from actors.outbox.worker.log_buffer import buffered_lines, flush_lines
-from actors.outbox.worker.state import QUICK_SECONDS, Pace, WorkerState
+from actors.outbox.worker.state import QUICK_SECONDS, WorkerState
 
 MAX_BATCH = 64
-
 
 _thread = threading.local()
 
 
-def current_batch() -> "Batch | None":
-    """Return the batch in which this thread runs messages; None if it runs one by itself."""
-    batch: Batch | None = getattr(_thread, "batch", None)
-    return batch
+def current_run() -> "MessageRun | None":
+    """Return the run of the message that this thread runs in a batch; None if it runs one by itself."""
+    run: MessageRun | None = getattr(_thread, "run", None)
+    return run
 
 
 class Batch:
     """Messages that one thread runs one after another and settles in one group commit."""
 
     def __init__(
-        self, rows: dict[int, UnsettledRow], *, group_commit: GroupCommit, on_close: Callable[[], None] = lambda: None
+        self, rows: dict[int, UnsettledRow], *, group_commit: GroupCommit, on_close: Callable[[], None]
     ) -> None:
         """Begin a batch.
 
@@ -54,63 +53,28 @@ class Batch:
             group_commit: settles the batch, with what other threads have completed.
             on_close: called at each `close`: from the first on, no further message begins in the batch.
         """
+        self.rows = rows
         self.is_closed = False
         """Whether no further message may begin in it."""
-        self._rows = rows
+        self.is_given_up = False
+        """Whether one of its messages has waited for the database in vain: the others need not wait for it again."""
         self._group_commit = group_commit
         self._on_close = on_close
-        self._deferred: dict[int, tuple[Execution, Completion]] = {}
-        self._is_given_up = False
+        self._unsettled: list[Completion] = []
 
-    def enter(self, execution: Execution) -> None:
-        """Give an execution the row that was read for it, and have it defer its settling to this batch."""
-        delivery = execution.delivery
-        row = self._rows.get(delivery.ref.row_id)
-        if row is not None and (row.attempt, row.message_id) == (delivery.ref.attempt, delivery.message.message_id):
-            execution.known_row = row
-        execution.defer = self._defer
-        execution.before_waiting = self.close
+    def defer(self, completion: Completion) -> None:
+        """Settle a completion at the next `close`."""
+        self._unsettled.append(completion)
 
     def close(self) -> None:
         """Settle what has run: at the end, or before one of its messages may have to wait, such as for a lock."""
         self.is_closed = True
         self._on_close()
         flush_lines()
-        left = [completion for _execution, completion in self._deferred.values() if not completion.is_done]
+        left, self._unsettled = self._unsettled, []
         if left:
             self._group_commit.try_together(left)
             _settle_alone([completion for completion in left if not completion.is_done])
-
-    def _defer(self, execution: Execution, completion: Completion) -> None:
-        self._deferred[id(execution.delivery.message)] = execution, completion
-
-    def waits(self, message: MessageProxy) -> bool:
-        """Say whether a message has run, its settling is deferred, and `end` is not called yet."""
-        return id(message) in self._deferred
-
-    def is_settled(self, message: MessageProxy) -> bool:
-        """Say whether a message whose settling was deferred is settled."""
-        return self._deferred[id(message)][1].is_done
-
-    def end(self, message: MessageProxy) -> None:
-        """Settle a message alone if it was not settled with the others; retry while the database is unavailable.
-
-        Raises:
-            SkipMessage: the message was settled or superseded before.
-            LeaveForRedelivery: the worker stops before its outcome could be written.
-            BaseException: the failure of its rows or follow-ups; its outcome is written.
-        """
-        execution, completion = self._deferred.pop(id(message))
-        if completion.is_done and completion.is_owed:
-            return
-        if self._is_given_up and not completion.is_done:
-            raise LeaveForRedelivery
-        try:
-            execution.settle_deferred(completion)
-        except LeaveForRedelivery:
-            # One message has waited for the database in vain: the others need not wait for it again.
-            self._is_given_up = True
-            raise
 
 
 def _settle_alone(completions: Sequence[Completion]) -> None:
@@ -125,29 +89,6 @@ def _settle_alone(completions: Sequence[Completion]) -> None:
                 return
 
 
-@contextmanager
-def _current(batch: Batch) -> Iterator[None]:
-    """Make `batch` the current one of this thread inside the block."""
-    _thread.batch = batch
-    try:
-        yield
-    finally:
-        _thread.batch = None
-
-
-def may_batch(broker: Broker, message: MessageProxy, pace: Pace) -> bool:
-    """Say whether a message may run in a batch: not if its start may have to be written before it runs."""
-    actor = broker.actors.get(message.actor_name)
-    return (
-        actor is not None
-        and pace.is_quick(actor.actor_name)
-        and bool(actor.options.get("returns_rows"))
-        and not (message.failed or getattr(message, "redelivered", False) or actor.options.get("outside_effects"))
-        and "outbox" in message.options
-        and not message.options.get("dedupe_key")
-    )
-
-
 class MessageRun:
     """One message's way through Dramatiq's hooks, as in `WorkerThread.process_message`, with a halt in the middle.
 
@@ -155,38 +96,75 @@ class MessageRun:
     failed, was skipped or is settled already, has no second part.
     """
 
-    def __init__(self, thread: "BatchingWorkerThread", message: MessageProxy) -> None:
+    def __init__(self, thread: "BatchingWorkerThread", message: MessageProxy, batch: Batch) -> None:
+        self.batch = batch
         self._thread = thread
         self._message = message
         self._actor: dramatiq.Actor[Any, Any] | None = None
+        # Of a message that has halted, until it is settled.
+        self._deferred: tuple[Execution, Completion] | None = None
 
-    def begin(self, batch: Batch) -> None:
+    def enter(self, execution: Execution) -> None:
+        """Give the message's execution the row that was read for it, and have it defer its settling to the batch."""
+        delivery = execution.delivery
+        row = self.batch.rows.get(delivery.ref.row_id)
+        if row is not None and (row.attempt, row.message_id) == (delivery.ref.attempt, delivery.message.message_id):
+            execution.known_row = row
+        execution.defer = self._defer
+        execution.before_waiting = self.batch.close
+
+    def begin(self) -> None:
         """Run the actor, up to the halt."""
-        self._go(lambda: self._run(batch))
-
-    def end(self, batch: Batch) -> None:
-        """Settle the message if it halted and is not settled yet, and acknowledge it."""
-        if batch.waits(self._message):
-            self._go(lambda: batch.end(self._message))
-
-    def has_to_wait(self, batch: Batch) -> bool:
-        """Say whether the message is still to be settled."""
-        return batch.waits(self._message) and not batch.is_settled(self._message)
-
-    def _run(self, batch: Batch) -> bool:
-        self._thread.broker.emit_before("process_message", self._message)
-        if self._message.failed:
-            return False
-        self._actor = self._thread.broker.get_actor(self._message.actor_name)
-        self._actor(*self._message.args, **self._message.kwargs)
-        return batch.waits(self._message)
-
-    def _go(self, part: Callable[[], bool | None]) -> None:
-        message, broker = self._message, self._thread.broker
-        has_halted: bool | None = False
+        _thread.run = self
         try:
-            has_halted = part()
-            if not has_halted:
+            self._go(self._run)
+        finally:
+            _thread.run = None
+
+    def end(self) -> None:
+        """Settle the message if it halted and is not settled yet, and acknowledge it."""
+        if self._deferred:
+            self._go(self._settle)
+
+    def has_to_wait(self) -> bool:
+        """Say whether the message is still to be settled."""
+        return self._deferred is not None and not self._deferred[1].is_done
+
+    def _defer(self, execution: Execution, completion: Completion) -> None:
+        self._deferred = execution, completion
+        self.batch.defer(completion)
+
+    def _run(self) -> None:
+        self._thread.broker.emit_before("process_message", self._message)
+        if not self._message.failed:
+            self._actor = self._thread.broker.get_actor(self._message.actor_name)
+            self._actor(*self._message.args, **self._message.kwargs)
+
+    def _settle(self) -> None:
+        """Settle the message alone if it was not settled with the others; retry while the database is unavailable.
+
+        Raises:
+            SkipMessage: the message was settled or superseded before.
+            LeaveForRedelivery: the worker stops before its outcome could be written.
+            BaseException: the failure of its rows or follow-ups; its outcome is written.
+        """
+        assert self._deferred
+        (execution, completion), self._deferred = self._deferred, None
+        if completion.is_done and completion.is_owed:
+            return
+        if self.batch.is_given_up and not completion.is_done:
+            raise LeaveForRedelivery
+        try:
+            execution.settle_deferred(completion)
+        except LeaveForRedelivery:
+            self.batch.is_given_up = True
+            raise
+
+    def _go(self, part: Callable[[], None]) -> None:
+        message, broker = self._message, self._thread.broker
+        try:
+            part()
+            if not self._deferred:
                 broker.emit_after("process_message", message, result=None)
         except SkipMessage as error:
             if message.failed:
@@ -198,7 +176,7 @@ class MessageRun:
             self._log(error)
             broker.emit_after("process_message", message, exception=error)
         finally:
-            if not has_halted:
+            if not self._deferred:
                 self._thread.hand_over(message)
 
     def _log(self, error: BaseException) -> None:
@@ -236,7 +214,16 @@ class BatchingWorkerThread(WorkerThread):
         message.clear_exception()
 
     def _may_batch(self, message: MessageProxy) -> bool:
-        return may_batch(self.broker, message, self._state.pace)
+        """Say whether a message may run in a batch: not if its start may have to be written before it runs."""
+        actor = self.broker.actors.get(message.actor_name)
+        return (
+            actor is not None
+            and self._state.is_quick(actor.actor_name)
+            and bool(actor.options.get("returns_rows"))
+            and not (message.failed or getattr(message, "redelivered", False) or actor.options.get("outside_effects"))
+            and "outbox" in message.options
+            and not message.options.get("dedupe_key")
+        )
 
     def _take_along(self) -> list[WorkQueueItem]:
         """Take messages from the work queue, up to the first that may not be batched."""
@@ -262,15 +249,15 @@ class BatchingWorkerThread(WorkerThread):
             group_commit=self._state.group_commit,
             on_close=lambda: self._give_back(rest),
         )
-        runs = [MessageRun(self, first)]
+        runs = [MessageRun(self, first, batch)]
         until = self.clock() + QUICK_SECONDS
-        with _current(batch), buffered_lines():
-            runs[0].begin(batch)
+        with buffered_lines():
+            runs[0].begin()
             while rest and not (batch.is_closed or self.clock() > until or self._state.stopping.is_set()):
-                runs.append(MessageRun(self, rest.popleft().message))
-                runs[-1].begin(batch)
+                runs.append(MessageRun(self, rest.popleft().message, batch))
+                runs[-1].begin()
         trust_connection()
         batch.close()
         # First those that are settled: the others may have to wait.
-        for run in sorted(runs, key=lambda one: one.has_to_wait(batch)):
-            run.end(batch)
+        for run in sorted(runs, key=MessageRun.has_to_wait):
+            run.end()

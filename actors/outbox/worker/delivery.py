@@ -106,11 +106,8 @@ class Delivery:
                 commit takes long, or another worker's, which may settle the row, or may be dead without PostgreSQL
                 having noticed. Only the end of the lock shows which.
         """
-        wait_for_locks_only_so_long()
-        with locks_may_be_taken():
-            row = self._required(for_update(self.row()))
-        wait_for_locks_as_usual()
-        return row
+        with lock_timeout():
+            return self._required(for_update(self.row()))
 
     def _required(self, rows: OutboxMessageQuerySet) -> OutboxMessage:
         found = rows.only(*NEEDED).first()
@@ -160,15 +157,17 @@ def for_update(rows: OutboxMessageQuerySet) -> OutboxMessageQuerySet:
     return rows.select_for_update() if connection.vendor == "postgresql" else rows
 
 
-def wait_for_locks_as_usual() -> None:
-    """End `wait_for_locks_only_so_long`: an actor waits for its own locks for as long as the database lets it."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+@contextmanager
+def lock_timeout() -> Iterator[None]:
+    """Limit waits for a lock inside the block to `LOCK_TIMEOUT_MS`; an actor waits for its own locks as usual.
 
-
-def wait_for_locks_only_so_long() -> None:
-    """Limit waits for a lock to `LOCK_TIMEOUT_MS`, until `wait_for_locks_as_usual` or the transaction's end."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_MS}ms"])
+    Raises:
+        RowIsLocked: a statement in the block waited for longer.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with locks_may_be_taken(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout TO {LOCK_TIMEOUT_MS}")
+        yield
+        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")

@@ -1,26 +1,35 @@
 """What `middleware` does at Dramatiq's hooks: executes messages of the outbox, and ends those whose actor never ran.
 
 Guarantee: a message with a row runs through an `Execution`, which writes its outcome before it is acknowledged. An
-actor that is called as a function, or for a foreign message, settles nothing; the rows that it returns are inserted.
+actor that is called as a function, or for a foreign message, settles nothing; the rows that it returns are inserted. A
+foreign message, one that another program published and that has no row, is not acknowledged after a failure before its
+retry is written; the retry is a row like any other.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import dramatiq
+from django.db import transaction
 from dramatiq import Broker, MessageProxy
 
+from actors.outbox.context import log_word
+from actors.outbox.db.inserts import insert_rows
+from actors.outbox.db.retrying import retry_until_available
 from actors.outbox.envelope import AttemptRef
 from actors.outbox.exceptions import LeaveForRedelivery
-from actors.outbox.worker.batch import BatchingWorkerThread, current_batch
+from actors.outbox.worker.batch import BatchingWorkerThread, current_run
 from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.dramatiq_internals import make_threads_with
 from actors.outbox.worker.execution import Execution
-from actors.outbox.worker.foreign import retry_foreign
-from actors.outbox.worker.group_commit import rows_of, write
+from actors.outbox.worker.group_commit import rows_of
+from actors.outbox.worker.retries import retries_of
 from actors.outbox.worker.state import WorkerState
+
+logger = logging.getLogger(__name__)
 
 
 class Engine:
@@ -51,21 +60,40 @@ class Engine:
             return _call_without_row(actor, function)
         assert message is not None
         message.started_by_outbox = True
-        if batch := current_batch():
-            batch.enter(execution)
+        if run := current_run():
+            run.enter(execution)
         return execution.run(function)
 
     def end_failed(self, broker: Broker, message: MessageProxy, error: BaseException) -> None:
         """Write the outcome of a message that failed, if no execution has: it is foreign, or its actor never ran."""
         if AttemptRef.of(message.options) is None:
             self._thread.message = None
-            retry_foreign(broker, message, error, stopping=self.state.stopping)
+            self._retry_foreign(broker, message, error)
         else:
             self._end_not_started(broker, message, lambda execution: execution.fail(error))
 
     def end_skipped(self, broker: Broker, message: MessageProxy) -> None:
         """Settle a message that another middleware has skipped."""
         self._end_not_started(broker, message, Execution.skip)
+
+    def _retry_foreign(self, broker: Broker, message: MessageProxy, error: BaseException) -> None:
+        """Let Dramatiq's own Retries decide on a foreign message that failed: its retry is a send, and so a row."""
+        options: dict[str, Any] = dict(message.options)
+        named = f"actor={log_word(message.actor_name)} message={log_word(message.message_id)}"
+
+        def retry() -> None:
+            # Dramatiq counts the retry in the options; a try that failed for lack of the database must not count.
+            message.options.clear()
+            message.options.update(options)
+            retries_of(broker).retry_as_dramatiq(broker, message, error)
+
+        try:
+            retry_until_available(retry, stopping=self.state.stopping, what=named)
+        except LeaveForRedelivery as unsettled:
+            message.stuff_exception(unsettled)
+        except Exception:  # whatever it is: a message whose outcome cannot be written must not be acknowledged
+            logger.exception("retry not written %s", named)
+            message.fail()
 
     def _execution_of(self, broker: Broker, message: MessageProxy) -> Execution | None:
         """Return the execution of a message; None for a foreign one."""
@@ -83,8 +111,8 @@ class Engine:
         execution = self._execution_of(broker, message)
         if execution is None:
             return
-        if batch := current_batch():
-            batch.close()
+        if run := current_run():
+            run.batch.close()
         try:
             end(execution)
         except LeaveForRedelivery as error:
@@ -95,5 +123,6 @@ def _call_without_row(actor: dramatiq.Actor[Any, Any], function: Callable[[], An
     result = function()
     if not actor.options.get("returns_rows"):
         return result
-    write(rows_of(result, actor_name=actor.actor_name))
+    with transaction.atomic():
+        insert_rows(rows_of(result, actor_name=actor.actor_name))
     return None

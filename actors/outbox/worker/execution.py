@@ -198,8 +198,9 @@ class Execution:
         known, self.known_row = self.known_row, None
         row = self._counted(known or self.delivery.unsettled_row())
         with self._on_behalf_of(row), self._lease_renewed():
-            result = self._result_of(call_actor)
-            rows, result = self._rows_and_result(result)
+            result, rows = self._result_of(call_actor), []
+            if self.delivery.returns_rows:
+                rows, result = rows_of(result, actor_name=self.delivery.actor.actor_name), None
             follow_up = partial(self._send_follow_ups_of, row, result)
             completion = Completion(ref=self.delivery.ref, rows=rows, follow_up=follow_up)
             # Under a lease it is settled here, as long as the lease is renewed.
@@ -215,25 +216,16 @@ class Execution:
     def _result_of(self, call_actor: Callable[[], Any]) -> Any:
         began = time.monotonic()
         try:
-            return self._interruptible_result_of(call_actor)
-        finally:
-            self.worker.pace.note(self.delivery.actor.actor_name, time.monotonic() - began)
-
-    def _interruptible_result_of(self, call_actor: Callable[[], Any]) -> Any:
-        with self.delivery.interruptible():
-            try:
+            with self.delivery.interruptible():
                 if self.worker.stopping.is_set() and self.delivery.heeds_shutdown:
                     # The worker sent its notifications before this actor was registered for one.
                     raise Shutdown
                 return call_actor()
-            except SkipMessage:
-                # Raised by the actor itself: it has nothing to do, so its message is settled.
-                return None
-
-    def _rows_and_result(self, result: Any) -> tuple[list[Any], Any]:
-        if self.delivery.returns_rows:
-            return rows_of(result, actor_name=self.delivery.actor.actor_name), None
-        return [], result
+        except SkipMessage:
+            # Raised by the actor itself: it has nothing to do, so its message is settled.
+            return None
+        finally:
+            self.worker.last_run_seconds[self.delivery.actor.actor_name] = time.monotonic() - began
 
     def _lease_renewed(self) -> AbstractContextManager[None]:
         return (

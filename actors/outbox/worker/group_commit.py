@@ -137,12 +137,6 @@ def _owed(group: Sequence[Completion]) -> list[Completion]:
     return [each for ref, each in completions.items() if attempts.get(ref.row_id) == ref.attempt]
 
 
-def write(rows: Sequence[models.Model]) -> None:
-    """Insert rows of any models, all or none."""
-    with transaction.atomic():
-        insert_rows(rows)
-
-
 def rows_of(result: Any, *, actor_name: str) -> list[models.Model]:
     """Return as a list the rows that an actor has returned: none, one, or several.
 

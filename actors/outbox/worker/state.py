@@ -10,21 +10,6 @@ from actors.outbox.worker.group_commit import GroupCommit
 QUICK_SECONDS = 0.05
 
 
-class Pace:
-    """How long each actor of a process took when it last ran."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-
-    def note(self, actor_name: str, seconds: float) -> None:
-        """Remember how long an actor took."""
-        self._seconds[actor_name] = seconds
-
-    def is_quick(self, actor_name: str) -> bool:
-        """Say whether an actor took less than `QUICK_SECONDS`; one that has not run yet is not known to be quick."""
-        return self._seconds.get(actor_name, QUICK_SECONDS) < QUICK_SECONDS
-
-
 @dataclass(kw_only=True)
 class WorkerState:
     """What the executions of one worker process share."""
@@ -36,4 +21,9 @@ class WorkerState:
 
     lease_renewer: LeaseRenewer = field(default_factory=LeaseRenewer)
 
-    pace: Pace = field(default_factory=Pace)
+    last_run_seconds: dict[str, float] = field(default_factory=dict)
+    """How long each actor, by name, took when it last ran."""
+
+    def is_quick(self, actor_name: str) -> bool:
+        """Say whether an actor took less than `QUICK_SECONDS`; one that has not run yet is not known to be quick."""
+        return self.last_run_seconds.get(actor_name, QUICK_SECONDS) < QUICK_SECONDS

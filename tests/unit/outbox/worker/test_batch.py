@@ -25,7 +25,7 @@ from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker import batch, delivery, execution, failures, group_commit, poison
 from actors.outbox.worker.batch import BatchingWorkerThread
 from actors.outbox.worker.group_commit import Completion, settle_together
-from actors.outbox.worker.state import QUICK_SECONDS, Pace
+from actors.outbox.worker.state import QUICK_SECONDS, WorkerState
 from project.local.servers.process import wait_until
 from project.logs import LineHandler
 from tests.uncollected import uncollected
@@ -73,7 +73,7 @@ class Pool:
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     broker = dramatiq.get_broker()
     state, consumer, groups = outbox_middleware_of(broker).engine.state, FakeConsumer(), list[int]()
-    monkeypatch.setattr(state, "pace", Pace())
+    monkeypatch.setattr(state, "last_run_seconds", {})
     thread = BatchingWorkerThread(
         state=state,
         broker=broker,
@@ -100,7 +100,7 @@ def quick(actor: Declare, pool: Pool) -> Declare:
 
     def declare(work: Callable[..., Any], **options: Any) -> dramatiq.Actor[Any, Any]:
         declared = actor(work, returns_rows=True, **options)
-        outbox_middleware_of(dramatiq.get_broker()).engine.state.pace.note(declared.actor_name, 0.0)
+        outbox_middleware_of(dramatiq.get_broker()).engine.state.last_run_seconds[declared.actor_name] = 0.0
         return declared
 
     return declare
@@ -139,11 +139,10 @@ def test_an_actor_that_has_not_shown_how_long_it_takes_runs_alone_first(pool: Po
 
 
 def test_an_actor_that_took_long_is_no_longer_quick() -> None:
-    pace = Pace()
-    pace.note("one", QUICK_SECONDS / 2)
-    assert pace.is_quick("one")
-    pace.note("one", QUICK_SECONDS)
-    assert not pace.is_quick("one")
+    state = WorkerState(last_run_seconds={"one": QUICK_SECONDS / 2})
+    assert state.is_quick("one")
+    state.last_run_seconds["one"] = QUICK_SECONDS
+    assert not state.is_quick("one")
 
 
 def test_a_batch_has_a_greatest_size(pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +330,7 @@ def test_one_with_a_key_is_begun_by_itself(pool: Pool, quick: Declare, options: 
 def test_actors_of_other_kinds_run_in_no_batch(pool: Pool, actor: Declare) -> None:
     names: list[str] = []
     one = actor(names.append)
-    outbox_middleware_of(dramatiq.get_broker()).engine.state.pace.note(one.actor_name, 0.0)
+    outbox_middleware_of(dramatiq.get_broker()).engine.state.last_run_seconds[one.actor_name] = 0.0
     send_all(one, "a", "b")
     pool.take_all()
     pool.work_once()
