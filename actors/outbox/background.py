@@ -15,7 +15,7 @@ from typing import Any
 from actors.outbox import wakeup
 from actors.outbox.conf import conf
 from actors.outbox.maintenance.upkeep import UpkeepThread, make_upkeep_thread
-from actors.outbox.relay.thread import RelayThread, make_publisher
+from actors.outbox.relay.thread import RelayThread
 
 
 class BackgroundThreads:
@@ -31,7 +31,7 @@ class BackgroundThreads:
         """Start the threads that do not run, if they are wanted (`OUTBOX_RELAY_THREAD`)."""
         with self._lock:
             if not _is_alive(self._relay) and conf.OUTBOX_RELAY_THREAD:
-                self._relay = RelayThread(make_publisher)
+                self._relay = RelayThread()
                 self._relay.start()
                 wakeup.register(self._relay.wake)
             if not _is_alive(self._upkeep) and conf.OUTBOX_RELAY_THREAD:

@@ -169,18 +169,15 @@ class ReconnectingConnection:
         if self._was_useful or lasted or fault_of_a_message(error):
             self._failures = 0
         self._failures += 1
-        self._not_before = self._clock() + self._backoff_seconds()
+        self._not_before = self._clock() + jittered_backoff(
+            self._failures - 1, minimum=MIN_BACKOFF_SECONDS, maximum=MAX_BACKOFF_SECONDS, jitter=self._jitter
+        )
         self._setup_since = NEVER
         self.pika = self.confirms = None
         self.is_blocked = False
         self.declarations.forget_all()
         if not self._is_closing:
             self._outage.begin(error)
-
-    def _backoff_seconds(self) -> float:
-        return jittered_backoff(
-            self._failures - 1, minimum=MIN_BACKOFF_SECONDS, maximum=MAX_BACKOFF_SECONDS, jitter=self._jitter
-        )
 
     def _on_blocked(self, _connection: CorkedConnection, frame: Any) -> None:
         self.is_blocked = True

@@ -8,7 +8,6 @@ Guarantee: the relay never stops looking for due rows. Commits wake the thread (
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 import dramatiq
 from django.db import InterfaceError, OperationalError, connection
@@ -35,9 +34,8 @@ MAX_REST_SECONDS = 0.03
 class RelayThread(threading.Thread):
     """Steps a relay whenever rows may be due."""
 
-    def __init__(self, make_publisher: Callable[[], Publisher]) -> None:
+    def __init__(self) -> None:
         super().__init__(name="outbox-relay", daemon=True)
-        self._make_publisher = make_publisher
         self._stopping = threading.Event()
         self._begin()
 
@@ -50,7 +48,7 @@ class RelayThread(threading.Thread):
             connection.close()
 
     def _begin(self) -> None:
-        self.publisher = self._make_publisher()
+        self.publisher = make_publisher()
         self.relay = Relay(publisher=self.publisher)
 
     def wake(self) -> None:

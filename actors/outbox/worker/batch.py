@@ -84,7 +84,7 @@ def _settle_alone(completions: Sequence[Completion]) -> None:
             settle_together([completion])
         except RowIsLocked:
             continue
-        except Exception as error:  # noqa: BLE001 – the message meets its error again in `Batch.end`, as its own
+        except Exception as error:  # noqa: BLE001 – the message meets its error again in `MessageRun.end`, as its own
             if database_is_away(error):
                 return
 

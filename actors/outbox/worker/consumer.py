@@ -138,20 +138,25 @@ class OutboxConsumer(dramatiq.Consumer):
 
     def _answer_own(self, message: MessageProxy, *, is_ack: bool) -> None:
         if not isinstance(message, DeliveredMessage) or message.consumer is not self:
-            self.logger.info(
-                "not acknowledged %s: it came over a lost connection, RabbitMQ redelivers it", _named(message)
-            )
-            return
-        if message.is_left_for_redelivery:
-            self.logger.info(
-                "not acknowledged %s: unsettled, RabbitMQ redelivers it when this worker ends", _named(message)
-            )
-            return
-        try:
-            self._answer(message.tag, is_ack=is_ack)
-        except AMQPError:
-            # Raised, it would make the worker thread wait, 5 s at a time, for a new connection, which must not answer.
-            self.logger.info("not acknowledged %s: its connection is lost, RabbitMQ redelivers it", _named(message))
+            reason = "it came over a lost connection, RabbitMQ redelivers it"
+        elif message.is_left_for_redelivery:
+            reason = "unsettled, RabbitMQ redelivers it when this worker ends"
+        else:
+            try:
+                self._answer(message.tag, is_ack=is_ack)
+            except AMQPError:
+                # Raised, it would make the worker thread wait, 5 s at a time, for a connection, which must not answer.
+                reason = "its connection is lost, RabbitMQ redelivers it"
+            else:
+                return
+        subject = str(message.options.get("subject") or "")
+        self.logger.info(
+            "not acknowledged actor=%s subject=%s message=%s: %s",
+            log_word(message.actor_name),
+            log_word(subject),
+            log_word(message.message_id),
+            reason,
+        )
 
     def _answer(self, tag: int, *, is_ack: bool) -> None:
         """Buffer an ack or nack, from any thread; the consumer thread sends it with all others that are buffered."""
@@ -172,11 +177,6 @@ class OutboxConsumer(dramatiq.Consumer):
                 channel.basic_ack(answer.tag, multiple=answer.up_to)
             else:
                 channel.basic_nack(answer.tag, requeue=False)
-
-
-def _named(message: MessageProxy) -> str:
-    subject = str(message.options.get("subject") or "")
-    return f"actor={log_word(message.actor_name)} subject={log_word(subject)} message={log_word(message.message_id)}"
 
 
 def describe_connect_failure(queue: str, error: BaseException) -> str:

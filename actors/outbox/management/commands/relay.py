@@ -11,7 +11,7 @@ from django.db.models import Count
 from actors.outbox.maintenance.upkeep import make_upkeep_thread
 from actors.outbox.management import arguments
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.relay.thread import RelayThread, make_publisher
+from actors.outbox.relay.thread import RelayThread
 
 
 class Command(BaseCommand):
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--timeout", type=arguments.seconds, default=60.0, help="seconds that --once may take (60)")
 
     def handle(self, *args: Any, once: bool, timeout: float, **options: Any) -> None:
-        thread = RelayThread(make_publisher)
+        thread = RelayThread()
         upkeep = make_upkeep_thread()
 
         def stop(number: int, frame: FrameType | None) -> None:
