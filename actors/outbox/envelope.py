@@ -1,7 +1,6 @@
 """The message as RabbitMQ carries it: as it was sent, plus its attempt reference; readable in the management UI."""
 
-from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 import pika
@@ -14,7 +13,6 @@ from actors.outbox.models import OutboxMessage
 PERSISTENT = 2
 # The Dramatiq option that carries the attempt reference.
 OPTION = "outbox"
-FIELDS = {field.name for field in fields(Message)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +43,7 @@ def to_amqp(row: OutboxMessage) -> Outgoing:
         DecodeError: the body is no message.
     """
     ref = str(AttemptRef(row_id=row.pk, attempt=row.attempt))
-    message = _decoded(bytes(row.body))
+    message = Message.decode(bytes(row.body)).asdict()
     options = message["options"]
     options[OPTION] = ref
     # The message is due. With this option, which a replayed foreign message may have, a worker would send it once more.
@@ -60,18 +58,3 @@ def to_amqp(row: OutboxMessage) -> Outgoing:
         headers={"subject": row.subject, "request_id": row.request_id, OPTION: ref},
     )
     return Outgoing(key=row.pk, queue=row.queue, body=get_encoder().encode(message), properties=properties)
-
-
-def _decoded(body: bytes) -> dict[str, Any]:
-    """Return the fields of an encoded message.
-
-    Without making a `Message` of them, which takes a third of the time of `to_amqp`.
-
-    Raises:
-        DecodeError: the body is no message.
-    """
-    with suppress(Exception):  # whatever it is: `Message.decode` meets it again, and raises `DecodeError`
-        message = get_encoder().decode(body)
-        if message.keys() == FIELDS and type(message["args"]) is list and type(message["options"]) is dict:
-            return message
-    return Message.decode(body).asdict()
