@@ -19,13 +19,13 @@ from dramatiq import MessageProxy, WorkerThread
 from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import SkipMessage
 
-from actors.outbox.db.errors import RowIsLocked, database_is_away, trust_connection
+from actors.outbox.db.errors import trust_connection
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.store import UnsettledRow
 from actors.outbox.worker.delivery import read_together
 from actors.outbox.worker.dramatiq_internals import WorkQueueItem
 from actors.outbox.worker.execution import Execution
-from actors.outbox.worker.group_commit import Completion, GroupCommit, settle_together
+from actors.outbox.worker.group_commit import Completion, settle_batch
 from actors.outbox.worker.log_buffer import buffered_lines, flush_lines
 from actors.outbox.worker.state import QUICK_SECONDS, WorkerState
 
@@ -43,14 +43,11 @@ def current_run() -> "MessageRun | None":
 class Batch:
     """Messages that one thread runs one after another and settles in one group commit."""
 
-    def __init__(
-        self, rows: dict[int, UnsettledRow], *, group_commit: GroupCommit, on_close: Callable[[], None]
-    ) -> None:
+    def __init__(self, rows: dict[int, UnsettledRow], *, on_close: Callable[[], None]) -> None:
         """Begin a batch.
 
         Args:
             rows: the unsettled rows of its messages, by id, as far as they could be read.
-            group_commit: settles the batch, with what other threads have completed.
             on_close: called at each `close`: from the first on, no further message begins in the batch.
         """
         self.rows = rows
@@ -58,7 +55,6 @@ class Batch:
         """Whether no further message may begin in it."""
         self.is_given_up = False
         """Whether one of its messages has waited for the database in vain: the others need not wait for it again."""
-        self._group_commit = group_commit
         self._on_close = on_close
         self._unsettled: list[Completion] = []
 
@@ -73,20 +69,7 @@ class Batch:
         flush_lines()
         left, self._unsettled = self._unsettled, []
         if left:
-            self._group_commit.try_together(left)
-            _settle_alone([completion for completion in left if not completion.is_done])
-
-
-def _settle_alone(completions: Sequence[Completion]) -> None:
-    """Settle alone those that can be settled at once, so that none waits for another's lock."""
-    for completion in completions:
-        try:
-            settle_together([completion])
-        except RowIsLocked:
-            continue
-        except Exception as error:  # noqa: BLE001 – the message meets its error again in `MessageRun.end`, as its own
-            if database_is_away(error):
-                return
+            settle_batch(left)
 
 
 class MessageRun:
@@ -244,11 +227,7 @@ class BatchingWorkerThread(WorkerThread):
 
     def _process_together(self, first: MessageProxy, along: Sequence[WorkQueueItem]) -> None:
         rest = deque(along)
-        batch = Batch(
-            read_together([first, *(item.message for item in along)]),
-            group_commit=self._state.group_commit,
-            on_close=lambda: self._give_back(rest),
-        )
+        batch = Batch(read_together([first, *(item.message for item in along)]), on_close=lambda: self._give_back(rest))
         runs = [MessageRun(self, first, batch)]
         until = self.clock() + QUICK_SECONDS
         with buffered_lines():

@@ -32,7 +32,7 @@ from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.execution_lease import ExecutionLease
 from actors.outbox.worker.failures import NOT_HANDLED, describe, die, trace_of, write_failure
 from actors.outbox.worker.follow_ups import has_follow_ups, send_follow_ups
-from actors.outbox.worker.group_commit import Completion, rows_of
+from actors.outbox.worker.group_commit import Completion, rows_of, settle
 from actors.outbox.worker.poison import begin, forget
 from actors.outbox.worker.state import WorkerState
 
@@ -211,7 +211,7 @@ class Execution:
             return result
 
     def _settle(self, completion: Completion) -> None:
-        self._retry_until_available(partial(self.worker.group_commit.settle, completion))
+        self._retry_until_available(partial(settle, completion))
 
     def _result_of(self, call_actor: Callable[[], Any]) -> Any:
         began = time.monotonic()

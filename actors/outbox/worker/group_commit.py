@@ -1,12 +1,10 @@
-"""Settles messages of many worker threads in one transaction, and inserts the rows that their actors returned.
+"""Settles the messages of a batch in one transaction, and inserts the rows that their actors returned.
 
 Guarantee: a message is settled only together with its rows. A group whose transaction fails rolls back, and each of its
-messages is settled alone: only the one at fault fails. The first thread to take the commit lock commits for every
-waiting thread; later ones form the next group.
+messages is settled alone: only the one at fault fails.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,15 +13,13 @@ from django.db import models, transaction
 from dramatiq.middleware import SkipMessage
 
 from actors.outbox import store
-from actors.outbox.db.errors import locks_may_be_taken
+from actors.outbox.db.errors import RowIsLocked, database_is_away, locks_may_be_taken
 from actors.outbox.db.inserts import insert_rows
 from actors.outbox.db.transactions import discard_stray_transaction
 from actors.outbox.envelope import AttemptRef
 from actors.outbox.worker import delivery
 
 logger = logging.getLogger(__name__)
-
-MAX_GROUP = 100
 
 
 @dataclass(kw_only=True, eq=False)
@@ -43,67 +39,43 @@ class Completion:
     is_owed: bool = field(default=True, init=False)
     """False if the message proved to be settled or superseded before: then nothing of this completion was written."""
 
-    must_be_alone: bool = field(default=False, init=False)
-    """Whether its group failed, or was left by the thread that took it, so that it has to be settled alone."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether a group can do nothing more for it."""
-        return self.is_done or self.must_be_alone
+def settle(completion: Completion) -> None:
+    """Settle a completion, unless it is settled already.
 
-
-class GroupCommit:
-    """Settles the completions of one worker process."""
-
-    def __init__(self) -> None:
-        self._waiting_lock = threading.Lock()
-        self._committing = threading.Lock()
-        self._waiting: list[Completion] = []
-
-    def settle(self, completion: Completion) -> None:
-        """Settle a completion, in a group with those of other threads if it can be.
-
-        Raises:
-            SkipMessage: the message was settled or superseded before; its rows are not written.
-            Exception: this very message's rows or follow-ups failed, or the database did.
-        """
-        self.try_together([completion])
-        if completion.must_be_alone:
-            completion.must_be_alone = False
-            settle_together([completion])
-        if not completion.is_owed:
-            raise SkipMessage("settled or superseded before")
-
-    def try_together(self, completions: Sequence[Completion]) -> None:
-        """Settle completions in groups with those of other threads; afterwards each is done or must be alone."""
-        left = [each for each in completions if not each.is_over]
-        with self._waiting_lock:
-            self._waiting += left
-        while any(not each.is_over for each in left):
-            with self._committing:
-                if any(not each.is_over for each in left):
-                    group = self._take_group()
-                    self._commit(group)
-                    if not group:  # another thread took it, and was interrupted before it could commit
-                        _leave_alone(left)
-
-    def _take_group(self) -> list[Completion]:
-        with self._waiting_lock:
-            group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
-            return group
-
-    def _commit(self, group: list[Completion]) -> None:
-        try:
-            settle_together(group)
-        except Exception as error:  # noqa: BLE001 – each message meets its own error when it is settled alone
-            logger.info("group of %d rolled back, each is done alone: %s: %s", len(group), type(error).__name__, error)
-        finally:
-            _leave_alone(group)
+    Raises:
+        SkipMessage: the message was settled or superseded before; its rows are not written.
+        Exception: this very message's rows or follow-ups failed, or the database did.
+    """
+    if not completion.is_done:
+        settle_together([completion])
+    if not completion.is_owed:
+        raise SkipMessage("settled or superseded before")
 
 
-def _leave_alone(completions: Sequence[Completion]) -> None:
+def settle_batch(completions: Sequence[Completion]) -> None:
+    """Settle completions together; if that fails, alone those that can be settled at once.
+
+    None waits for another's lock. One that is not done afterwards meets its error again in `settle`, as its own.
+    """
+    try:
+        settle_together(completions)
+    except Exception as error:  # noqa: BLE001 – whichever of them is at fault
+        logger.info(
+            "group of %d rolled back, each is done alone: %s: %s", len(completions), type(error).__name__, error
+        )
+        _settle_alone(completions)
+
+
+def _settle_alone(completions: Sequence[Completion]) -> None:
     for completion in completions:
-        completion.must_be_alone = not completion.is_done
+        try:
+            settle_together([completion])
+        except RowIsLocked:
+            continue
+        except Exception as error:  # noqa: BLE001 – its own, which it meets again in `settle`
+            if database_is_away(error):
+                return
 
 
 def settle_together(group: Sequence[Completion]) -> None:

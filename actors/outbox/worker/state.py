@@ -4,7 +4,6 @@ import threading
 from dataclasses import dataclass, field
 
 from actors.outbox.worker.execution_lease import LeaseRenewer
-from actors.outbox.worker.group_commit import GroupCommit
 
 # An actor that took less the last time may run in a batch. A batch that has run for this long begins no more messages.
 QUICK_SECONDS = 0.05
@@ -16,8 +15,6 @@ class WorkerState:
 
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the worker is to stop: executions no longer wait for the database."""
-
-    group_commit: GroupCommit = field(default_factory=GroupCommit)
 
     lease_renewer: LeaseRenewer = field(default_factory=LeaseRenewer)
 

@@ -86,8 +86,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
         settle_together(completions)
         groups.append(len(completions))
 
-    for module in (group_commit, batch):
-        monkeypatch.setattr(module, "settle_together", counted)
+    monkeypatch.setattr(group_commit, "settle_together", counted)
     yield Pool(consumer=consumer, thread=thread, groups=groups)
     state.stopping.clear()
     # Each message that was taken off the queue is done.
@@ -143,6 +142,18 @@ def test_an_actor_that_took_long_is_no_longer_quick() -> None:
     assert state.is_quick("one")
     state.last_run_seconds["one"] = QUICK_SECONDS
     assert not state.is_quick("one")
+
+
+def test_their_follow_ups_have_the_origins_of_their_own_messages(pool: Pool, quick: Declare, actor: Declare) -> None:
+    actor(lambda message, result: None, actor_name="callback")
+    one = quick(named, on_success="callback")
+    for name in ("alice", "bob"):
+        with sent_by(Context(changed_by=name)):
+            one.send(name)
+    pool.take_all()
+    pool.work()
+    senders = OutboxMessage.objects.filter(actor="callback").values_list("changed_by", flat=True)
+    assert (sorted(senders), pool.groups) == (["alice", "bob"], [2])
 
 
 def test_a_batch_has_a_greatest_size(pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,12 +440,11 @@ def test_a_database_that_is_lost_at_the_commit_is_waited_for(
             raise_database_away()
         settle_together(completions)
 
-    for module in (group_commit, batch):
-        monkeypatch.setattr(module, "settle_together", lose_once)
+    monkeypatch.setattr(group_commit, "settle_together", lose_once)
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
     pool.work()
-    # All together, the first of them alone, and it once more in `Batch.end`, which retries.
+    # All together, the first of them alone, and it once more in `MessageRun.end`, which retries.
     assert lost == [3, 1, 1]
     assert (effects(), pool.consumer.ends, pool.consumer.errors) == (["a", "b", "c"], ["ack"] * 3, [])
 
@@ -449,8 +459,7 @@ def test_none_is_acknowledged_that_a_stopping_worker_could_not_settle(
         outbox_middleware_of(dramatiq.get_broker()).engine.state.stopping.set()
         raise_database_away()
 
-    for module in (group_commit, batch):
-        monkeypatch.setattr(module, "settle_together", lose)
+    monkeypatch.setattr(group_commit, "settle_together", lose)
     send_all(quick(named), "a", "b", "c")
     pool.take_all()
     pool.work_once()

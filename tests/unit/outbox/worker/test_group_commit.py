@@ -11,7 +11,7 @@ from dramatiq.middleware import SkipMessage
 
 from actors.outbox.envelope import AttemptRef
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.worker.group_commit import Completion, GroupCommit, rows_of, settle_together
+from actors.outbox.worker.group_commit import Completion, rows_of, settle, settle_batch, settle_together
 from tests.unit.outbox.inline_worker import InlineWorker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -72,19 +72,17 @@ def test_a_dead_letter_stays_dead(completion_of: CompletionOf) -> None:
     completion = completion_of("never")
     OutboxMessage.objects.update(state=State.DEAD)
     with pytest.raises(SkipMessage):
-        GroupCommit().settle(completion)
+        settle(completion)
     assert (effects(), OutboxMessage.objects.count()) == ([], 1)
 
 
 def test_one_whose_rows_do_not_fit_fails_alone(completion_of: CompletionOf) -> None:
     Group.objects.create(name="taken")
-    commit, good, misfit, fine = GroupCommit(), completion_of("good"), completion_of("taken"), completion_of("fine")
-    commit._waiting = [good, misfit]  # two threads that wait while a third one commits
-    commit.settle(fine)
-    assert (effects(), good.must_be_alone, misfit.must_be_alone) == (["fine", "taken"], True, True)
-    commit.settle(good)
+    good, misfit, fine = completion_of("good"), completion_of("taken"), completion_of("fine")
+    settle_batch([good, misfit, fine])
+    assert (effects(), good.is_done, misfit.is_done, fine.is_done) == (["fine", "good", "taken"], True, False, True)
     with pytest.raises(IntegrityError):
-        commit.settle(misfit)
+        settle(misfit)
     assert effects() == ["fine", "good", "taken"]
     assert OutboxMessage.objects.get().pk == misfit.ref.row_id
 
@@ -94,7 +92,7 @@ def test_a_follow_up_that_fails_undoes_the_rows(completion_of: CompletionOf) -> 
         raise ValueError("no such actor")
 
     with pytest.raises(ValueError, match="no such actor"):
-        GroupCommit().settle(completion_of("undone", follow_up=fail))
+        settle(completion_of("undone", follow_up=fail))
     assert (effects(), OutboxMessage.objects.count()) == ([], 1)
 
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +18,7 @@ from django.db.models.functions import Now
 from dramatiq import Message, MessageProxy
 from dramatiq.middleware import Shutdown, SkipMessage
 
-from actors.outbox import envelope, store
-from actors.outbox.context import Context, sent_by
+from actors.outbox import store
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.operations.cancel import cancel
@@ -28,9 +26,8 @@ from actors.outbox.relay import relay
 from actors.outbox.worker import delivery, execution_lease
 from actors.outbox.worker.execution import MAX_CUTS
 from actors.outbox.worker.execution_lease import ExecutionLease, LeaseRenewer
-from actors.outbox.worker.group_commit import Completion, GroupCommit
 from project.local.servers.process import wait_until
-from tests.unit.outbox.inline_worker import InlineWorker, outbox_middleware_of
+from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import (
     HOW_TO_SETTLE,
     add_effect,
@@ -219,31 +216,6 @@ def test_a_leased_actor_begins_anew_after_an_outage_that_outlasted_its_lease(
     assert (runs, only_row().state, only_row().attempt) == ([1], State.SCHEDULED, 0)
 
 
-def test_follow_ups_in_a_group_have_the_origins_of_their_own_messages(
-    inline_worker: InlineWorker, actor: Declare
-) -> None:
-    actor(lambda message, result: None, actor_name="callback")
-    one = actor(lambda: None, returns_rows=True, on_success="callback")
-    for name in ("alice", "bob"):
-        with sent_by(Context(changed_by=name)):
-            one.send()
-    middleware = outbox_middleware_of(dramatiq.get_broker())
-    group = middleware.engine.state.group_commit
-
-    def run(row: OutboxMessage) -> None:
-        proxy = MessageProxy(Message.decode(envelope.to_amqp(row).body))
-        middleware.before_process_message(dramatiq.get_broker(), proxy)
-        one.fn()
-
-    with group._committing:
-        threads = [in_another_thread(partial(run, row)) for row in OutboxMessage.objects.order_by("pk")]
-        assert wait_until(lambda: len(group._waiting) == 2, timeout_seconds=30)
-    for thread in threads:
-        thread.join()
-    senders = OutboxMessage.objects.filter(actor="callback").values_list("changed_by", flat=True)
-    assert sorted(senders) == ["alice", "bob"]
-
-
 @pytest.mark.parametrize("options", HOW_TO_SETTLE)
 def test_an_actor_that_skips_has_nothing_to_do_which_is_then_done(
     inline_worker: InlineWorker, actor: Declare, options: dict[str, bool]
@@ -335,40 +307,6 @@ def test_a_closed_cursor_is_the_actor_s_failure(
     actor(work, **options).send()
     inline_worker.deliver(only_row())
     assert (len(runs), only_row().state, only_row().attempt) == (1, State.SCHEDULED, 1)
-
-
-def test_a_thread_that_is_interrupted_while_it_commits_leaves_no_other_waiting(
-    actor: Declare, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = actor(lambda: None, returns_rows=True)
-    for _ in range(2):
-        one.send()
-    rows = OutboxMessage.objects.order_by("pk")
-    completions = [
-        Completion(ref=envelope.AttemptRef(row_id=row.pk, attempt=0), rows=[], follow_up=lambda: None) for row in rows
-    ]
-    group, commit = GroupCommit(), GroupCommit._commit
-    interrupted: list[int] = []
-
-    def interrupt_once(self: GroupCommit, taken: list[Completion]) -> None:
-        if not interrupted:
-            interrupted.append(1)
-            raise Shutdown
-        commit(self, taken)
-
-    def settle(completion: Completion) -> None:
-        try:
-            group.settle(completion)
-        except Shutdown:
-            group.settle(completion)
-
-    monkeypatch.setattr(GroupCommit, "_commit", interrupt_once)
-    with group._committing:
-        threads = [in_another_thread(partial(settle, completion)) for completion in completions]
-        assert wait_until(lambda: len(group._waiting) == 2, timeout_seconds=30)
-    for thread in threads:
-        thread.join(30)
-    assert not OutboxMessage.objects.exists()
 
 
 @pytest.mark.usefixtures("short_locks")
