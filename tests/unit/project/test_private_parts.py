@@ -21,7 +21,6 @@ PRIVATE_PARTS = {
         "tasks/conditional.py",
         "tasks/history/versioning.py",
     },
-    "logging": {"project/logs.py"},
 }
 
 # Names with an underscore that their libraries document for use.
