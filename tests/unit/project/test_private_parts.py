@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.internals import fail_if_changed
+
 OWN = ("actors", "project", "settings", "tasks")
 
 # The modules that may use names with an underscore of each library.
@@ -97,3 +99,9 @@ def test_no_other_file_overrides_a_private_part() -> None:
 )
 def test_a_private_part_is_seen_however_it_is_used(source: str, names: set[str]) -> None:
     assert foreign_names(source) == names
+
+
+@pytest.mark.parametrize("part", ["dramatiq.worker:Worker.start", "dramatiq.worker:Worker.no_more", "dramatiq.gone:it"])
+def test_a_part_that_has_changed_fails_and_says_what_to_look_at(part: str) -> None:
+    with pytest.raises(pytest.fail.Exception, match=rf"(?s){part} has changed .*make good the threads.*internals\.py"):
+        fail_if_changed(part, "another", "the threads", module="dramatiq_internals.py")
