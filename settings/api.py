@@ -54,7 +54,6 @@ REST_FRAMEWORK: dict[str, Any] = {
         "user": _or_off(env.str("THROTTLE_USER", "1000/minute", validate=_is_rate)),
     },
     "NUM_PROXIES": NUM_PROXIES,
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "project.api.negotiation.Negotiation",
     "DEFAULT_RENDERER_CLASSES": [
         "project.api.renderers.FastJSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
