@@ -8,15 +8,16 @@ from typing import Any
 
 from django.http import StreamingHttpResponse
 from django.utils import timezone
-from rest_framework.renderers import BaseRenderer
 from rest_framework.utils.encoders import JSONEncoder
+
+from actors.rest.renderers import StreamRenderer
 
 CHUNK = 500
 # A spreadsheet runs a cell that begins with one of these as a formula, and titles are untrusted.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-class CsvRenderer(BaseRenderer):
+class CsvRenderer(StreamRenderer):
     """A line of comma-separated values for each task, after a header line; for spreadsheets."""
 
     media_type = "text/csv"
@@ -30,7 +31,7 @@ class CsvRenderer(BaseRenderer):
             yield writer.writerow([_cell(row[name]) for name in fields])
 
 
-class JsonLinesRenderer(BaseRenderer):
+class JsonLinesRenderer(StreamRenderer):
     """A JSON object on each line, exactly as the API shows the task."""
 
     media_type = "application/x-ndjson"

@@ -14,7 +14,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from actors.api.renderers import JsonErrors
 from actors.api.views import TaskActivityView
 from tasks import bulk, export, idempotency
 from tasks.conditional import ConditionalRequests
@@ -46,7 +45,7 @@ IF_NONE_MATCH = OpenApiParameter(
     partial_update=extend_schema(parameters=[IF_MATCH]),
     destroy=extend_schema(parameters=[IF_MATCH]),
 )
-class TaskViewSet(JsonErrors, ConditionalRequests):
+class TaskViewSet(ConditionalRequests):
     """Tasks: every signed-in user reads them all, only a task's owner changes it."""
 
     queryset = Task.objects.select_related("owner")

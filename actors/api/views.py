@@ -13,14 +13,15 @@ from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from actors import timeline
 from actors.api import stream
 from actors.api.filters import ActivityFilter, TaskActivityFilter
 from actors.api.pagination import ActivityPagination, HistoryPagination
-from actors.api.renderers import EventStreamRenderer, JsonErrors
 from actors.api.serializers import ActivitySerializer
 from actors.models import Activity
+from actors.rest.renderers import StreamRenderer
 
 
 class ActivityView(ListAPIView[Activity]):
@@ -72,7 +73,14 @@ class TaskActivityView(GenericAPIView[Activity]):
         return timeline.is_known(task_id)
 
 
-class ActivityStreamView(JsonErrors):
+class EventStreamRenderer(StreamRenderer):
+    """Server-Sent Events, which `stream` writes."""
+
+    media_type = "text/event-stream"
+    format = "sse"
+
+
+class ActivityStreamView(APIView):
     """Events as workers log them, as Server-Sent Events; resumable with `Last-Event-ID`."""
 
     permission_classes = (IsAuthenticated,)
