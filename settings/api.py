@@ -55,11 +55,11 @@ REST_FRAMEWORK: dict[str, Any] = {
     },
     "NUM_PROXIES": NUM_PROXIES,
     "DEFAULT_RENDERER_CLASSES": [
-        "project.api.renderers.FastJSONRenderer",
+        "project.api.json.FastJSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": [
-        "project.api.parsers.SafeJSONParser",
+        "project.api.json.SafeJSONParser",
         "rest_framework.parsers.FormParser",
         "rest_framework.parsers.MultiPartParser",
     ],

@@ -14,7 +14,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.serializers import Serializer
 from rest_framework.utils.serializer_helpers import ReturnDict
 
-from project.api.renderers import FastJSONRenderer
+from project.api.json import FastJSONRenderer
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | TEXTS
