@@ -91,10 +91,9 @@ class ConditionalRequests(ModelViewSet[Task]):
             raise NotFound
         return found[0]
 
-    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        response = super().create(request, *args, **kwargs)
-        response.headers["ETag"] = etag_of(response.data)
-        return response
+    def get_success_headers(self, data: Mapping[str, Any]) -> dict[str, str]:
+        """Return the headers of a response to a creation."""
+        return {"ETag": etag_of(data)}
 
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self.is_writing = True

@@ -55,12 +55,12 @@ class KeyReused(APIException):
 
 
 def once(request: Request, do: Callable[[], Response]) -> Response:
-    """Execute a request that creates something, or replay the response that its key got before.
+    """Execute a request with a key, or replay the response that the key got before.
 
     A refused request is not kept: it created nothing, and the corrected one may use the same key.
 
     Args:
-        request: of a signed-in user.
+        request: of a signed-in user, with an `Idempotency-Key`.
         do: executes it, and raises if it is refused.
 
     Raises:
@@ -68,8 +68,6 @@ def once(request: Request, do: Callable[[], Response]) -> Response:
         ParseError: the key is malformed.
         StillRunning: another request with this key is being executed.
     """
-    if VARIABLE not in request.META:
-        return do()
     key, fingerprint, user_id = _key(request), _fingerprint(request), request.user.pk
     assert user_id is not None, "permissions let only signed-in users create"
     with transaction.atomic():

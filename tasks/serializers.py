@@ -5,6 +5,7 @@ that both give the same.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
@@ -13,7 +14,6 @@ from django.utils.timezone import get_current_timezone
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
-from tasks.listing.compiled import iso_8601
 from tasks.models import Task
 
 
@@ -73,6 +73,12 @@ def representation_of(task: Task) -> dict[str, Any]:
         "created_at": iso_8601(task.created_at.astimezone(zone)),
         "updated_at": iso_8601(task.updated_at.astimezone(zone)),
     }
+
+
+def iso_8601(moment: datetime) -> str:
+    """Return a time as DRF writes it: ISO 8601, UTC as Z."""
+    text = moment.isoformat()
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
 
 
 @cache

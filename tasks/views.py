@@ -1,6 +1,6 @@
 """The REST API of tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -64,7 +64,7 @@ class TaskViewSet(ConditionalRequests):
         return self.get_paginated_response(page)
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return idempotency.once(request, partial(super().create, request, *args, **kwargs))
+        return _once(request, partial(super().create, request, *args, **kwargs))
 
     def perform_create(self, serializer: BaseSerializer[Task]) -> None:
         serializer.save(owner=self.request.user)
@@ -77,7 +77,7 @@ class TaskViewSet(ConditionalRequests):
     @action(detail=False, methods=["post"], url_path="bulk", pagination_class=None, filter_backends=())
     def bulk(self, request: Request) -> Response:
         """Create up to 500 tasks, all of them or none."""
-        return idempotency.once(request, partial(self._create_many, request))
+        return _once(request, partial(self._create_many, request))
 
     def _create_many(self, request: Request) -> Response:
         wanted = bulk.validated(request.data, TaskSerializer(data=request.data, many=True))
@@ -110,3 +110,7 @@ class TaskHistoryView(TaskActivityView):
     def exists(self, task_id: int) -> bool:
         # A task that was loaded from a fixture has no history.
         return super().exists(task_id) or Task.objects.filter(pk=task_id).exists()
+
+
+def _once(request: Request, create: Callable[[], Response]) -> Response:
+    return idempotency.once(request, create) if idempotency.VARIABLE in request.META else create()

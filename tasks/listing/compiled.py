@@ -4,7 +4,6 @@ Guarantee: the rows are those of the queryset. A shape is which columns a querys
 values that it compares with are the statement's parameters. Any other queryset, such as a search, is compiled as usual.
 """
 
-from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -16,6 +15,7 @@ from actors.outbox.db.postgres import read_times_fast
 from actors.rest.cursors import MAX_ID
 from tasks.listing.equality import equalities_of
 from tasks.models import Task
+from tasks.serializers import iso_8601
 
 COLUMNS = (
     *("id", "title", "description", "completed", "owner__username", "owner_id", "version"),
@@ -46,12 +46,6 @@ def read(tasks: QuerySet[Task], start: int, stop: int) -> list[dict[str, Any]]:
             task[name] = iso_8601(task[name].astimezone(zone))
         found.append(task)
     return found
-
-
-def iso_8601(moment: datetime) -> str:
-    """Return a time as DRF writes it: ISO 8601, UTC as Z."""
-    text = moment.isoformat()
-    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
 
 
 def _rows(tasks: QuerySet[Task], start: int, stop: int) -> list[tuple[Any, ...]]:
