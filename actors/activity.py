@@ -5,17 +5,27 @@ those of updates and deletions are written by the web process, which waits for n
 """
 
 import logging
-from typing import Any, TypedDict
+from functools import cache
+from typing import Any, Literal, TypedDict
 
 import dramatiq
 from django.conf import settings
+from django.utils import translation
+from django.utils.translation import gettext, gettext_noop
 from dramatiq.middleware import CurrentMessage
 
-from actors.log_lines import task_line
 from actors.models import SYSTEM, Activity, Event
 from actors.outbox.context import current_context, current_trail
 
 logger = logging.getLogger(__name__)
+
+SUBJECT = "task:"
+"""The subject of a message about a task is this and the task's id."""
+LINES = {
+    "created": gettext_noop("New task created: %(title)s (ID: %(id)s, Owner: %(owner)s)"),
+    "updated": gettext_noop("Task updated: %(title)s (ID: %(id)s, Owner: %(owner)s)"),
+    "deleted": gettext_noop("Task deleted: %(title)s (ID: %(id)s, Owner: %(owner)s)"),
+}
 
 # These actors take a fraction of a millisecond. A short limit matters all the same: every message that a worker has
 # prefetched may wait that long for each one before it, and repair has to wait as long for all of them.
@@ -58,6 +68,17 @@ EVENT_OF_ACTOR = {
     log_task_update.actor_name: Event.TASK_UPDATED,
     log_task_deletion.actor_name: Event.TASK_DELETED,
 }
+
+
+def task_line(event: Literal["created", "updated", "deleted"], *, task_id: int, title: str, owner: str) -> str:
+    """Return the log line for `event`, in `LOG_LANGUAGE`: not in the language of the client; `owner` is a username."""
+    return _text(event, settings.LOG_LANGUAGE) % {"id": task_id, "title": title, "owner": owner}
+
+
+@cache
+def _text(event: str, language: str) -> str:
+    with translation.override(language):
+        return gettext(LINES[event])
 
 
 def _activity(event: Event, task_id: int, title: str, owner: str, details: Details) -> Activity:

@@ -12,26 +12,20 @@ from django.db.models import Max, QuerySet
 from dramatiq import Message
 from dramatiq.errors import DecodeError
 
-from actors.activity import EVENT_OF_ACTOR
+from actors.activity import EVENT_OF_ACTOR, SUBJECT
 from actors.models import SYSTEM, Activity
 from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet
 from actors.outbox.store import NUMBERED, trail_of
 
-SUBJECT = "task:"
 # A subquery to embed in other statements: the messages whose events no worker has logged yet.
 _ACTORS = ", ".join(f"'{name}'" for name in EVENT_OF_ACTOR)
 UNLOGGED = f"SELECT subject, sequence, state, actor FROM ({NUMBERED}) AS numbered WHERE actor IN ({_ACTORS})"  # noqa: S608 – constants
 ILLEGIBLE = (DecodeError, AttributeError, TypeError, ValueError, RecursionError)
 
 
-def subject_of(task_id: int) -> str:
-    """Return the subject of messages about a task."""
-    return f"{SUBJECT}{task_id}"
-
-
 def owed(task_ids: Iterable[int]) -> OutboxMessageQuerySet:
     """Return the outbox messages whose events about these tasks no worker has logged yet."""
-    subjects = [subject_of(task_id) for task_id in task_ids]
+    subjects = [f"{SUBJECT}{task_id}" for task_id in task_ids]
     return OutboxMessage.objects.filter(subject__in=subjects, actor__in=EVENT_OF_ACTOR, sequence__gt=0)
 
 

@@ -14,11 +14,11 @@ from django.db.models import Max
 from dramatiq import Message
 from dramatiq.errors import DecodeError
 
-from actors.activity import Details, log_task_creation, log_task_deletion, log_task_update
+from actors.activity import SUBJECT, Details, log_task_creation, log_task_deletion, log_task_update
 from actors.models import Activity, ActivityHorizon, Event
 from actors.outbox.context import Context, sent_by
 from actors.outbox.models import DeadLetterDecision, State
-from actors.timeline import UNLOGGED, as_pending, owed, subject_of
+from actors.timeline import UNLOGGED, as_pending, owed
 from tasks.history.changes import state_of
 from tasks.history.locks import lock_history
 from tasks.models import Task, TaskQuerySet
@@ -255,7 +255,7 @@ def _moved(state: dict[str, Any] | None, event: Activity | None, *, to: int) -> 
 
 
 def _send_discarded(task_id: int, version: int) -> bool:
-    for decision in DeadLetterDecision.objects.filter(subject=subject_of(task_id)).order_by("-pk"):
+    for decision in DeadLetterDecision.objects.filter(subject=f"{SUBJECT}{task_id}").order_by("-pk"):
         try:
             message: Message[Any] = Message.decode(bytes(decision.body))
             is_it = message.options.get("sequence") == version
@@ -263,7 +263,7 @@ def _send_discarded(task_id: int, version: int) -> bool:
             continue
         if is_it:
             log_task_creation.broker.enqueue(
-                message.copy(options={"subject": subject_of(task_id), "sequence": version})
+                message.copy(options={"subject": f"{SUBJECT}{task_id}", "sequence": version})
             )
             return True
     return False

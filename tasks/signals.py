@@ -13,9 +13,7 @@ from django.db import transaction
 from django.db.models.signals import post_save, pre_delete
 from django.dispatch import receiver
 
-from actors.activity import Details, log_task_creation, log_task_deletion, log_task_update
-from actors.log_lines import task_line
-from actors.timeline import subject_of
+from actors.activity import SUBJECT, Details, log_task_creation, log_task_deletion, log_task_update, task_line
 from tasks.history.changes import PendingChange
 from tasks.models import Task
 
@@ -54,7 +52,7 @@ def send_event(actor: dramatiq.Actor[..., Any], task_id: int, title: str, owner:
     actor.send_with_options(
         args=(task_id, title, owner),
         kwargs={"details": details},
-        subject=subject_of(task_id),
+        subject=f"{SUBJECT}{task_id}",
         sequence=details["version"],
     )
 

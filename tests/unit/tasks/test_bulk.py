@@ -9,8 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from actors.activity import SUBJECT
 from actors.outbox.models import OutboxMessage
-from actors.timeline import subject_of
 from tasks.bulk import MAX_TASKS
 from tasks.models import IdempotencyKey, Task
 from tests.conftest import PASSWORD
@@ -46,7 +46,7 @@ def test_each_created_task_is_sent_once(client1: APIClient, sent: Sent) -> None:
 
     assert sent() == [(task["id"], task["title"], "user1") for task in tasks]
     messages = OutboxMessage.objects.order_by("pk").values_list("actor", "subject", "sequence", "changed_by")
-    assert list(messages) == [("log_task_creation", subject_of(task["id"]), 1, "user1") for task in tasks]
+    assert list(messages) == [("log_task_creation", f"{SUBJECT}{task['id']}", 1, "user1") for task in tasks]
 
 
 def test_created_tasks_read_back_as_they_were_answered(client1: APIClient) -> None:

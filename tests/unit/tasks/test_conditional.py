@@ -11,8 +11,8 @@ from django.db import connection
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from actors.activity import SUBJECT
 from actors.outbox.models import OutboxMessage
-from actors.timeline import subject_of
 from tasks.models import Task
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -65,7 +65,7 @@ def write(client: APIClient, method: str, address: str, body: Body, **headers: s
 
 def sent_versions(task: Task) -> list[int | None]:
     """Return the versions of which the outbox has messages, in order."""
-    messages = OutboxMessage.objects.filter(subject=subject_of(task.pk))
+    messages = OutboxMessage.objects.filter(subject=f"{SUBJECT}{task.pk}")
     return list(messages.order_by("sequence").values_list("sequence", flat=True))
 
 

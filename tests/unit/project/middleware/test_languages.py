@@ -26,7 +26,7 @@ from rest_framework.exceptions import Throttled
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from actors.log_lines import task_line
+from actors.activity import task_line
 from settings.environment import ROOT
 
 # WhiteNoise has nothing to serve until `collectstatic` has run.
