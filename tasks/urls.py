@@ -1,10 +1,10 @@
 """The routes of tasks and of their history, mounted at the root."""
 
+from django.db.models import BigIntegerField
 from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 from rest_framework.routers import SimpleRouter
 
-from actors.rest.cursors import MAX_ID
 from tasks.views import TaskHistoryView, TaskViewSet
 
 
@@ -14,7 +14,7 @@ class IdConverter(IntConverter):
     regex = "[0-9]{1,19}"
 
     def to_python(self, value: str) -> int:
-        if (number := int(value)) > MAX_ID:
+        if (number := int(value)) > BigIntegerField.MAX_BIGINT:
             raise ValueError
         return number
 

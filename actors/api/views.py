@@ -18,10 +18,13 @@ from rest_framework.views import APIView
 from actors import timeline
 from actors.api import stream
 from actors.api.filters import ActivityFilter, TaskActivityFilter
-from actors.api.pagination import ActivityPagination, HistoryPagination
+from actors.api.pagination import ActivityPagination
 from actors.api.serializers import ActivitySerializer
 from actors.models import Activity
+from actors.rest.cursors import Place
 from actors.rest.renderers import StreamRenderer
+
+BY_VERSION = {"-version": Activity._meta.get_field("version")}
 
 
 class ActivityView(ListAPIView[Activity]):
@@ -41,7 +44,7 @@ class TaskActivityView(GenericAPIView[Activity]):
     queryset = Activity.objects.all()
     serializer_class = ActivitySerializer
     permission_classes = (IsAuthenticated,)
-    pagination_class = HistoryPagination
+    pagination_class = ActivityPagination
     filter_backends = (DjangoFilterBackend,)
     filterset_class = TaskActivityFilter
 
@@ -59,11 +62,12 @@ class TaskActivityView(GenericAPIView[Activity]):
             raise translate_validation(chosen.errors)
         logged, owed = chosen.qs, chosen.filter_owed(timeline.owed([task_id]))
 
-        def read(bounds: dict[str, int], upwards: bool, limit: int) -> list[Activity]:
-            return timeline.read(logged, owed, bounds=bounds, upwards=upwards, limit=limit)
+        def find(place: Place | None, limit: int) -> list[Activity]:
+            bounds = {"gt" if place.backwards else "lt": place.values[0]} if place else {}
+            return timeline.read(logged, owed, bounds=bounds, upwards=bool(place and place.backwards), limit=limit)
 
-        paginator = HistoryPagination()
-        page = paginator.paginate(request, read)
+        paginator = ActivityPagination()
+        page = paginator.paginate(request, BY_VERSION, find)
         if not page and not self.exists(task_id):
             raise NotFound
         return paginator.get_paginated_response(self.get_serializer(page, many=True).data)

@@ -7,89 +7,70 @@ with the field.
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import models
 
-MAX_ID = models.BigIntegerField.MAX_BIGINT
 MAX_CURSOR_LENGTH = 400
 
-Fields = Sequence[tuple[str, "models.Field[Any, Any]"]]
-"""The fields of an order: each one's name, with "-" if it is descending, and the model field."""
+Fields = Mapping[str, "models.Field[Any, Any]"]
+"""An order: names of fields, with "-" if descending, and the model's fields."""
 
 
 class InvalidCursor(ValueError):
     """Raised when a text is no cursor, or a cursor of another order."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a page begins: after or before the row that has these values."""
+class Place(NamedTuple):
+    """Where a page begins: beside the row that has these values."""
 
-    values: tuple[Any, ...]
+    values: list[Any]
 
     backwards: bool
-    """Whether the page is the one before the row."""
+    """Whether the page is the one before the row, not the one after it."""
 
 
-def write(names: Sequence[str], row: Any, *, backwards: bool) -> str:
+def write(fields: Fields, row: Any, *, backwards: bool) -> str:
     """Return the cursor of the page after a row, or before it.
 
     Args:
-        names: the fields of the order, with "-" if descending.
+        fields: the order.
         row: an instance, or a dictionary, whose times may be ISO 8601 texts.
         backwards: whether the page is the one before the row.
     """
-    values = [_spelt(_value(row, name.lstrip("-"))) for name in names]
-    text = json.dumps([backwards, names, *values], separators=(",", ":"))
+    names = [name.lstrip("-") for name in fields]
+    values = [_encode(row[name] if isinstance(row, dict) else getattr(row, name)) for name in names]
+    text = json.dumps([backwards, list(fields), *values], separators=(",", ":"))
     return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def read(cursor: str, fields: Fields) -> Place:
-    """Decode a cursor.
-
-    Args:
-        cursor: the client's text.
-        fields: the order that it must be of.
+    """Decode the text of a client.
 
     Raises:
         InvalidCursor: the text is no cursor of this order.
     """
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{MAX_CURSOR_LENGTH}}}", cursor):
+        raise InvalidCursor(cursor)
     try:
-        backwards, order, *values = json.loads(_decoded(cursor))
-        parsed = tuple(_parsed(field, value) for (_name, field), value in zip(fields, values, strict=True))
+        backwards, order, *values = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        decoded = [_decode(field, value) for field, value in zip(fields.values(), values, strict=True)]
     except (ValueError, TypeError):
         raise InvalidCursor(cursor) from None
-    if not isinstance(backwards, bool) or order != [name for name, _field in fields]:
+    if not isinstance(backwards, bool) or order != list(fields):
         raise InvalidCursor(cursor)
-    return Place(backwards=backwards, values=parsed)
+    return Place(decoded, backwards)
 
 
-def _value(row: Any, name: str) -> Any:
-    return row[name] if isinstance(row, dict) else getattr(row, name)
-
-
-def _spelt(value: Any) -> Any:
+def _encode(value: Any) -> Any:
     if isinstance(value, str):  # a time that is a text already, in the client's time zone
         value = datetime.fromisoformat(value)
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
-def _decoded(cursor: str) -> bytes:
-    """Return the bytes of a cursor.
-
-    Raises:
-        ValueError: the text is too long or no URL-safe Base64.
-    """
-    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{MAX_CURSOR_LENGTH}}}", cursor):
-        raise ValueError(cursor)
-    return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-
-
-def _parsed(field: models.Field[Any, Any], value: Any) -> Any:
+def _decode(field: models.Field[Any, Any], value: Any) -> Any:
     """Return a value of a cursor in the field's type.
 
     Raises:
@@ -100,7 +81,7 @@ def _parsed(field: models.Field[Any, Any], value: Any) -> Any:
         if moment.utcoffset() != timedelta():
             raise ValueError(value)
         return moment
-    is_truth = isinstance(field, models.BooleanField)
-    if type(value) is not (bool if is_truth else int) or not 0 <= value <= MAX_ID:
+    expected = bool if isinstance(field, models.BooleanField) else int
+    if type(value) is not expected or not 0 <= value <= models.BigIntegerField.MAX_BIGINT:
         raise ValueError(value)
     return value

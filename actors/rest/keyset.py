@@ -7,6 +7,7 @@ one order; with another one the answer is 404.
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import models
@@ -19,7 +20,7 @@ from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
 
 from actors.rest import cursors
-from actors.rest.cursors import InvalidCursor, Place
+from actors.rest.cursors import Fields, InvalidCursor, Place
 
 T = TypeVar("T")
 
@@ -73,8 +74,6 @@ def beyond(rows: QuerySet[Any], values: Sequence[Any]) -> QuerySet[Any]:
     if len(_directions(order)) > 1:
         bound = f"{order[0].lstrip('-')}__{'lte' if order[0].startswith('-') else 'gte'}"
         return rows.filter(Q(**{bound: values[0]}) & _is_after(order, values))
-    if len(order) == 1:
-        return rows.filter(_is_after(order, values))
     lookup = TupleLessThan if order[0].startswith("-") else TupleGreaterThan
     return rows.filter(lookup(Tuple(*(F(name.lstrip("-")) for name in order)), tuple(values)))
 
@@ -82,21 +81,6 @@ def beyond(rows: QuerySet[Any], values: Sequence[Any]) -> QuerySet[Any]:
 def reverse(rows: QuerySet[Any]) -> QuerySet[Any]:
     """Return the query set in the opposite order."""
     return rows.order_by(*(name[1:] if name.startswith("-") else f"-{name}" for name in order_of(rows)))
-
-
-def cut(found: Sequence[T], size: int, *, backwards: bool, begins_beside_another: bool) -> tuple[list[T], bool, bool]:
-    """Return a page in its order, whether a page follows it, and whether one precedes it.
-
-    Args:
-        found: up to `size + 1` rows in the order in which they were read; one more than a page shows that more exist.
-        size: rows of a page.
-        backwards: whether the rows were read in the opposite order, towards the page before.
-        begins_beside_another: whether they were read from a cursor on, so that a page exists on its other side.
-    """
-    page, has_more = list(found[:size]), len(found) > size
-    if backwards:
-        return page[::-1], bool(page), has_more
-    return page, has_more, bool(page) and begins_beside_another
 
 
 class KeysetPagination(CursorPagination):
@@ -125,14 +109,32 @@ class KeysetPagination(CursorPagination):
         return size
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
-        self.address = request.build_absolute_uri()
         rows = queryset.order_by(*order_of(queryset))
-        size, place = self.get_page_size(request), self._place(rows, request)
-        backwards = bool(place and place.backwards)
-        found = self._read(reverse(rows) if backwards else rows, place, size + 1)
-        page, precedes, follows = cut(found, size, backwards=backwards, begins_beside_another=place is not None)
-        self._next = self._cursor(rows, page[-1], backwards=False) if precedes else None
-        self._previous = self._cursor(rows, page[0], backwards=True) if follows else None
+        return self.paginate(request, {name: _field(rows, name) for name in order_of(rows)}, partial(self._read, rows))
+
+    def paginate(self, request: Request, fields: Fields, find: Callable[[Place | None, int], Sequence[T]]) -> list[T]:
+        """Return a page of rows that `find` finds.
+
+        Args:
+            request: may have a page size, and a cursor of this order.
+            fields: the order.
+            find: called with the place of the cursor, if any, and a limit; returns the rows from there on, in the
+                opposite order if the place says so.
+
+        Raises:
+            NotFound: the cursor is invalid.
+            ValidationError: the page size is invalid.
+        """
+        self.address = request.build_absolute_uri()
+        size, place = self.get_page_size(request), self._place(request, fields)
+        found = find(place, size + 1)  # one more than a page shows whether others follow
+        page, has_more = list(found[:size]), len(found) > size
+        precedes, follows = has_more, bool(page) and place is not None
+        if place is not None and place.backwards:
+            page.reverse()
+            precedes, follows = follows, precedes
+        self._next = cursors.write(fields, page[-1], backwards=False) if precedes else None
+        self._previous = cursors.write(fields, page[0], backwards=True) if follows else None
         self.display_page_controls = bool(self._next or self._previous)
         return page
 
@@ -146,8 +148,10 @@ class KeysetPagination(CursorPagination):
         return cursor and replace_query_param(self.address, self.cursor_query_param, cursor)
 
     def _read(self, rows: QuerySet[Any], place: Place | None, limit: int) -> list[Any]:
+        if place and place.backwards:
+            rows = reverse(rows)
         parts, found = split(rows), list[Any]()
-        values = place.values if place else ()
+        values = place.values if place else []
         if place and len(parts) > 1:
             is_in_first = place.values[0] is order_of(rows)[0].startswith("-")
             parts, values = parts if is_in_first else parts[1:], place.values[1:]
@@ -156,17 +160,12 @@ class KeysetPagination(CursorPagination):
                 found += self.read(beyond(part, values) if values and not number else part, 0, limit - len(found))
         return found
 
-    def _place(self, rows: QuerySet[Any], request: Request) -> Place | None:
+    def _place(self, request: Request, fields: Fields) -> Place | None:
         cursor = request.query_params.get(self.cursor_query_param)
-        if cursor is None:
-            return None
         try:
-            return cursors.read(cursor, [(name, _field(rows, name)) for name in order_of(rows)])
+            return None if cursor is None else cursors.read(cursor, fields)
         except InvalidCursor:
             raise NotFound(self.invalid_cursor_message) from None
-
-    def _cursor(self, rows: QuerySet[Any], row: Any, *, backwards: bool) -> str:
-        return cursors.write(order_of(rows), row, backwards=backwards)
 
 
 def _directions(order: Order) -> set[bool]:

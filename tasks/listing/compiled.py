@@ -8,11 +8,10 @@ from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
-from django.db.models import QuerySet
+from django.db.models import BigIntegerField, QuerySet
 from django.utils.timezone import get_current_timezone
 
 from actors.outbox.db.postgres import read_times_fast
-from actors.rest.cursors import MAX_ID
 from tasks.listing.equality import equalities_of
 from tasks.models import Task
 from tasks.serializers import iso_8601
@@ -89,7 +88,7 @@ def _describe(tasks: QuerySet[Task]) -> tuple[Shape, tuple[Any, ...]] | None:
             return None
         # For PostgreSQL the ORM writes a boolean into the statement, not into its parameters.
         truth = each.rhs if isinstance(each.rhs, bool) else None
-        if isinstance(each.rhs, int) and abs(each.rhs) > MAX_ID:
+        if isinstance(each.rhs, int) and abs(each.rhs) > BigIntegerField.MAX_BIGINT:
             return None  # beyond any id: the ORM knows that nothing matches; PostgreSQL would not use the index
         compared.append((each.lhs.alias, each.lhs.target.column, truth))
         if truth is None:
