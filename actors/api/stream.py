@@ -15,9 +15,10 @@ import ssl
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -68,11 +69,6 @@ class Position(NamedTuple):
 BEGINNING = Position(0, 0)
 
 
-def heartbeat(position: Position) -> str:
-    """Return what is sent while there are no events. Its id lets a client that reconnects resume from here."""
-    return f"id: {position.row_id}\n: heartbeat\n\n"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
     """An event as it is sent to clients."""
@@ -85,27 +81,19 @@ class Sent:
 
     text: str
 
-    @classmethod
-    def of(cls, row: Activity) -> "Sent":
-        data = json.dumps(ActivitySerializer(row).data, cls=JSONEncoder, ensure_ascii=False)
-        text = f"id: {row.pk}\nevent: {row.event}\ndata: {data}\n\n"
-        return cls(position=Position(row.transaction, row.pk), task_id=row.task_id, event=row.event, text=text)
 
-
-def read_after(position: Position, limit: int = PAGE) -> list[Sent]:
-    """Return the next events of the log, up to the point before which no event can appear any more.
-
-    Args:
-        position: where to continue.
-        limit: the most events to return; fewer, if they exceed `MAX_PAGE`.
-    """
+def read_after(position: Position) -> list[Sent]:
+    """Return the next page of events, up to the point before which no event can appear any more."""
     rows = Activity.objects.filter(is_complete(), comes_after(*position)).order_by(*IN_COMMIT_ORDER)
     page: list[Sent] = []
     size = 0
     # A few at a time: each may contain the whole texts of a task twice.
-    for row in rows[:limit].iterator(chunk_size=FEW):
-        page.append(Sent.of(row))
-        size += _size(page[-1])
+    for row in rows[:PAGE].iterator(chunk_size=FEW):
+        data = json.dumps(ActivitySerializer(row).data, cls=JSONEncoder, ensure_ascii=False)
+        text = f"id: {row.pk}\nevent: {row.event}\ndata: {data}\n\n"
+        place = Position(row.transaction, row.pk)
+        page.append(Sent(position=place, task_id=row.task_id, event=row.event, text=text))
+        size += len(text)
         if size > MAX_PAGE:
             break
     return page
@@ -131,14 +119,6 @@ def position_of(row_id: int) -> Position:
     return end if row_id > end.row_id else BEGINNING
 
 
-def _position(sent: Sent) -> Position:
-    return sent.position
-
-
-def _size(sent: Sent) -> int:
-    return len(sent.text)
-
-
 class Tail:
     """The end of the log, read by one thread for all clients of a process, as long as there are clients."""
 
@@ -148,10 +128,10 @@ class Tail:
         self.is_stopping: Callable[[], bool] = lambda: False
         """Whether the process is about to end, so that its clients should reconnect to another one."""
         self._recent: list[Sent] = []
-        self._recent_size = 0
-        self._end = BEGINNING
+        self._characters = 0
+        """Of the texts in `_recent`."""
         self._floor: Position | None = None
-        """`_recent` has every event after this position; None while no reader thread runs."""
+        """`_recent` has every event after this position; None until the reader thread has begun."""
         self._thread: threading.Thread | None = None
 
     def enter(self) -> None:
@@ -165,7 +145,6 @@ class Tail:
                 raise TooManyStreams
             self.clients += 1
             if self._thread is None or not self._thread.is_alive():
-                self._floor, self._recent, self._recent_size = None, [], 0
                 self._thread = threading.Thread(target=self._read, name="activity-tail", daemon=True)
                 self._thread.start()
 
@@ -180,13 +159,8 @@ class Tail:
         with self.news:
             if self._floor is None or position < self._floor:
                 return None
-            first = bisect_right(self._recent, position, key=_position)
+            first = bisect_right(self._recent, position, key=attrgetter("position"))
             return self._recent[first : first + PAGE]
-
-    def wait(self, seconds: float) -> None:
-        """Wait for new events, at most for `seconds`."""
-        with self.news:
-            self.news.wait(seconds)
 
     def _read(self) -> None:
         try:
@@ -199,17 +173,14 @@ class Tail:
         with self.news:
             if self.clients and not self.is_stopping():
                 return False
-            self._thread, self._floor = None, None
-            self._recent, self._recent_size = [], 0
+            self._thread, self._floor, self._recent, self._characters = None, None, [], 0
             return True
 
     def _step(self) -> None:
         try:
             if self._floor is None:
-                self._end = end_of_log()
-                with self.news:
-                    self._floor = self._end
-            found = read_after(self._end)
+                self._floor = end_of_log()
+            found = read_after(self._recent[-1].position if self._recent else self._floor)
         except Error as error:
             logger.warning("stream: database unavailable: %s", error)
             connection.close()
@@ -221,20 +192,16 @@ class Tail:
         if len(found) < PAGE:
             time.sleep(POLL_SECONDS)
 
-    def _remember(self, found: Sequence[Sent]) -> None:
-        if not found:
-            return
-        self._end = found[-1].position
+    def _remember(self, found: list[Sent]) -> None:
         with self.news:
             self._recent += found
-            self._recent_size += sum(map(_size, found))
-            forgotten = 0
-            while self._recent_size > REMEMBERED_CHARACTERS:
-                self._floor = self._recent[forgotten].position
-                self._recent_size -= _size(self._recent[forgotten])
-                forgotten += 1
-            del self._recent[:forgotten]
-            self.news.notify_all()
+            self._characters += sum(len(each.text) for each in found)
+            while self._characters > REMEMBERED_CHARACTERS:
+                forgotten = self._recent.pop(0)
+                self._floor = forgotten.position
+                self._characters -= len(forgotten.text)
+            if found:
+                self.news.notify_all()
 
 
 class Client:
@@ -282,25 +249,24 @@ class Client:
             if found:
                 self._position = found[-1].position
             if time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
-                yield heartbeat(self._position)
+                # With an id, so that a client that comes back later goes on from here.
+                yield f"id: {self._position.row_id}\n: heartbeat\n\n"
                 quiet_since = time.monotonic()
             elif not found:
-                self._tail.wait(POLL_SECONDS)
+                with self._tail.news:
+                    self._tail.news.wait(POLL_SECONDS)
 
     def _next(self) -> list[Sent]:
         found = self._tail.after(self._position)
         if found is None:
-            found = self._read_log()
+            try:
+                found = read_after(self._position)
+            except Error as error:
+                logger.warning("stream: database unavailable: %s", error)
+                found = []
         if len(found) < PAGE:
             connection.close()  # a thread that waits, perhaps for minutes, keeps no database connection
         return found
-
-    def _read_log(self) -> list[Sent]:
-        try:
-            return read_after(self._position)
-        except Error as error:
-            logger.warning("stream: database unavailable: %s", error)
-            return []
 
 
 process_tail = Tail()
