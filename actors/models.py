@@ -4,7 +4,7 @@ Guarantee: each version of a task is logged at most once, and the log is append-
 `retention` deletes them. Written by `activity`, read by `timeline` and `api`.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -40,18 +40,11 @@ class ActivityQuerySet(models.QuerySet["Activity"]):
     def delete(self) -> NoReturn:
         raise AppendOnly
 
-    def bulk_create(  # noqa: PLR0913, PLR0917 – Django's signature
-        self,
-        objs: Iterable["Activity"],
-        batch_size: int | None = None,
-        ignore_conflicts: bool = False,
-        update_conflicts: bool = False,
-        update_fields: Collection[str] | None = None,
-        unique_fields: Collection[str] | None = None,
-    ) -> list["Activity"]:
-        if update_conflicts:
+    def bulk_create(self, objs: Iterable["Activity"], *args: Any, **options: Any) -> list["Activity"]:
+        # Django's positional order is batch_size, ignore_conflicts, update_conflicts.
+        if options.get("update_conflicts") or any(args[2:3]):
             raise AppendOnly
-        return super().bulk_create(objs, batch_size, ignore_conflicts)
+        return super().bulk_create(objs, *args, **options)
 
     def _raw_delete(self, using: str | None) -> NoReturn:
         raise AppendOnly
