@@ -5,17 +5,19 @@ from functools import partial
 from typing import Any
 
 from django.http import StreamingHttpResponse
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from actors.api.views import TaskActivityView
-from tasks import bulk, export, idempotency
+from tasks import export, idempotency
 from tasks.conditional import ConditionalRequests
 from tasks.filters import BoundedSearchFilter, FilterBackend, StableOrderingFilter, TaskFilter
 from tasks.listing.compiled import read
@@ -23,6 +25,8 @@ from tasks.listing.pagination import TaskPagination, chosen_pagination
 from tasks.models import Task
 from tasks.permissions import IsOwnerOrReadOnly
 from tasks.serializers import TaskSerializer
+
+MAX_BULK = 500
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     idempotency.HEADER,
@@ -80,9 +84,17 @@ class TaskViewSet(ConditionalRequests):
         return _once(request, partial(self._create_many, request))
 
     def _create_many(self, request: Request) -> Response:
-        wanted = bulk.validated(request.data, TaskSerializer(data=request.data, many=True))
+        wanted = request.data
+        if not isinstance(wanted, list):
+            raise ValidationError({"detail": _("Send a list of tasks.")})
+        if not 0 < len(wanted) <= MAX_BULK:
+            message = _("Send 1 to %(most)d tasks at a time, not %(count)d.")
+            raise ValidationError({"detail": message % {"most": MAX_BULK, "count": len(wanted)}})
+        serializer: Any = TaskSerializer(data=wanted, many=True)
+        if not serializer.is_valid():
+            raise ValidationError({str(index): errors for index, errors in serializer.errors.items()})
         assert request.user.is_authenticated
-        tasks = Task.objects.bulk_create([Task(owner=request.user, **values) for values in wanted])
+        tasks = Task.objects.bulk_create([Task(owner=request.user, **values) for values in serializer.validated_data])
         return Response(self.get_serializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(

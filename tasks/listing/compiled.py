@@ -9,10 +9,11 @@ from typing import Any
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import BigIntegerField, QuerySet
+from django.db.models.lookups import Exact
 from django.utils.timezone import get_current_timezone
 
 from actors.outbox.db.postgres import read_times_fast
-from tasks.listing.equality import equalities_of
+from tasks.listing.count_ledger import equalities_of
 from tasks.models import Task
 from tasks.serializers import iso_8601
 
@@ -23,10 +24,8 @@ COLUMNS = (
 NAMES = tuple("owner" if column == "owner__username" else column for column in COLUMNS)
 TIMES = ("created_at", "updated_at")
 
-Shape = tuple[Any, ...]
-
 # Bounded: shapes come from the API's few filters and orders, some dozens, not from the values that clients send.
-_statements: dict[Shape, str | None] = {}
+_statements: dict[tuple[Any, ...], str | None] = {}
 
 
 def read(tasks: QuerySet[Task], start: int, stop: int) -> list[dict[str, Any]]:
@@ -49,7 +48,7 @@ def read(tasks: QuerySet[Task], start: int, stop: int) -> list[dict[str, Any]]:
 
 def _rows(tasks: QuerySet[Task], start: int, stop: int) -> list[tuple[Any, ...]]:
     connection = connections[tasks.db]
-    statement, values = _prepared(tasks) if connection.vendor == "postgresql" else (None, ())
+    statement, values = _compiled(tasks) if connection.vendor == "postgresql" else (None, ())
     if statement is None:
         return list(tasks.values_list(*COLUMNS)[start:stop])
     with connection.cursor() as cursor:
@@ -59,12 +58,19 @@ def _rows(tasks: QuerySet[Task], start: int, stop: int) -> list[tuple[Any, ...]]
         return rows
 
 
-def _prepared(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
-    """Return the statement of a queryset's shape and this one's parameters, without limit and offset."""
-    described = _describe(tasks)
-    if described is None:
+def _compiled(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
+    """Return a queryset's statement, from its first use on, and its parameters; None if it has more than equalities."""
+    query = tasks.query
+    conditions = equalities_of(query)
+    if conditions is None or not all(map(_compares_a_value, conditions)):
         return None, ()
-    shape, values = described
+    # For PostgreSQL the ORM writes a boolean into the statement, not into its parameters.
+    values = tuple(each.rhs for each in conditions if not isinstance(each.rhs, bool))
+    compared = [
+        (each.lhs.alias, each.lhs.target.column, each.rhs if isinstance(each.rhs, bool) else None)
+        for each in conditions
+    ]
+    shape = (tasks.db, *compared, query.order_by, query.standard_ordering, query.default_ordering)
     if shape not in _statements:
         try:
             sql, parameters = tasks.values_list(*COLUMNS).query.get_compiler(tasks.db).as_sql()
@@ -75,23 +81,7 @@ def _prepared(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
     return _statements[shape], values
 
 
-def _describe(tasks: QuerySet[Task]) -> tuple[Shape, tuple[Any, ...]] | None:
-    """Return a queryset's shape and the values that it compares with; None if it does more than equal columns."""
-    query = tasks.query
-    equalities = equalities_of(query)
-    if equalities is None:
-        return None
-    compared: list[Any] = []
-    values: list[Any] = []
-    for each in equalities:
-        if not isinstance(each.rhs, bool | int | str):
-            return None
-        # For PostgreSQL the ORM writes a boolean into the statement, not into its parameters.
-        truth = each.rhs if isinstance(each.rhs, bool) else None
-        if isinstance(each.rhs, int) and abs(each.rhs) > BigIntegerField.MAX_BIGINT:
-            return None  # beyond any id: the ORM knows that nothing matches; PostgreSQL would not use the index
-        compared.append((each.lhs.alias, each.lhs.target.column, truth))
-        if truth is None:
-            values.append(each.rhs)
-    order = (query.order_by, query.standard_ordering, query.default_ordering)
-    return (tasks.db, *compared, *order), tuple(values)
+def _compares_a_value(condition: Exact) -> bool:
+    # Of a number beyond any id the ORM knows that nothing matches; PostgreSQL would not use the index.
+    value = condition.rhs
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) <= BigIntegerField.MAX_BIGINT)

@@ -11,11 +11,11 @@ from django.core.exceptions import EmptyResultSet
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import QuerySet
+from django.db.models.expressions import Col
 from django.db.models.lookups import Exact
 from django.db.models.sql import Query
 from django.utils.functional import cached_property
 
-from tasks.listing.equality import equalities_of
 from tasks.models import Task
 
 COUNTED = ("completed", "owner_id")
@@ -53,6 +53,21 @@ def count(tasks: QuerySet[Task, Any]) -> int:
 def is_in_ledger(tasks: QuerySet[Task, Any]) -> bool:
     """Return whether the ledger knows all of a queryset's conditions; a search is one that it does not know."""
     return _conditions(tasks) is not None
+
+
+def equalities_of(query: Query) -> list[Exact] | None:
+    """Return a query's conditions, if they are equalities of columns joined by AND; None if it has anything else.
+
+    The right side of an equality may be a value or a subquery.
+    """
+    where = query.where
+    is_narrowed = query.is_sliced or query.distinct or query.combinator or query.extra or query.extra_tables
+    is_derived = query.annotations or query.group_by is not None
+    if is_narrowed or is_derived or where.negated or where.connector != "AND":
+        return None
+    children: list[Any] = where.children
+    found = [each for each in children if isinstance(each, Exact) and isinstance(each.lhs, Col)]
+    return found if len(found) == len(children) else None
 
 
 def _from_ledger(using: str, conditions: dict[str, list[tuple[str, Any]]]) -> int:
