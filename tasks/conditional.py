@@ -11,7 +11,6 @@ import orjson
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.utils.http import parse_etags
 from django.utils.translation import gettext as _
@@ -24,8 +23,6 @@ from rest_framework.viewsets import ModelViewSet
 
 from tasks.listing.compiled import read
 from tasks.models import Task
-
-TAG_LISTS = {"If-Match": "HTTP_IF_MATCH", "If-None-Match": "HTTP_IF_NONE_MATCH"}
 
 
 class PreconditionFailed(APIException):
@@ -63,7 +60,9 @@ class ConditionalRequests(ModelViewSet[Task]):
     def get_object(self) -> Task:
         task = super().get_object()
         if self.is_writing:
-            _require_match(self.request, etag_of(self.get_serializer(task).data))
+            if settings.REQUIRE_IF_MATCH and "If-Match" not in self.request.headers:
+                raise PreconditionRequired
+            _has_client_state(self.request, etag_of(self.get_serializer(task).data))
         return task
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -73,58 +72,49 @@ class ConditionalRequests(ModelViewSet[Task]):
             response.headers["ETag"] = etag_of(response.data)
             return response
         task = self._read()
-        etag = etag_of(task)
-        _refuse_garbage(request)
-        unchanged = _answer_to_conditions(request, etag)
-        if unchanged is None:
-            return Response(task, headers={"ETag": etag})
-        if unchanged.status_code == status.HTTP_304_NOT_MODIFIED:
-            return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag})
-        raise PreconditionFailed
+        headers = {"ETag": etag_of(task)}
+        if _has_client_state(request, headers["ETag"]):
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers=headers)
+        return Response(task, headers=headers)
 
     def _read(self) -> dict[str, Any]:
         try:
-            found = read(self.filter_queryset(self.get_queryset()).filter(pk=self.kwargs["pk"]), 0, 1)
-        except ValueError:  # not a number
-            found = []
-        if not found:
-            raise NotFound
-        return found[0]
+            [task] = read(self.filter_queryset(self.get_queryset()).filter(pk=self.kwargs["pk"]), 0, 1)
+        except ValueError:  # no such task, or no number
+            raise NotFound from None
+        return task
 
     def get_success_headers(self, data: Mapping[str, Any]) -> dict[str, str]:
         """Return the headers of a response to a creation."""
         return {"ETag": etag_of(data)}
 
+    @transaction.atomic
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self.is_writing = True
-        with transaction.atomic():
-            response = super().update(request, *args, **kwargs)
+        response = super().update(request, *args, **kwargs)
         response.headers["ETag"] = etag_of(response.data)
         return response
 
+    @transaction.atomic
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self.is_writing = True
-        with transaction.atomic():
-            return super().destroy(request, *args, **kwargs)
+        return super().destroy(request, *args, **kwargs)
 
 
-def _require_match(request: Request, etag: str) -> None:
-    if settings.REQUIRE_IF_MATCH and "If-Match" not in request.headers:
-        raise PreconditionRequired
-    _refuse_garbage(request)
-    if _answer_to_conditions(request, etag) is not None:
-        raise PreconditionFailed
+def _has_client_state(request: Request, etag: str) -> bool:
+    """Return whether a client that reads has the state already; of a write, False.
 
-
-def _answer_to_conditions(request: Request, etag: str) -> HttpResponseBase | None:
-    # Tasks have no Last-Modified. A condition on it must be ignored (RFC 9110, 13.1.4); Django takes it for unmet.
-    request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
-    return get_conditional_response(request._request, etag=etag)
-
-
-def _refuse_garbage(request: Request) -> None:
-    """Refuse a malformed condition: Django would ignore it, and let the request pass."""
-    for name in TAG_LISTS:
+    Raises:
+        ParseError: a condition is malformed. Django would ignore it, and let the request pass.
+        PreconditionFailed: a condition is not met.
+    """
+    for name in ("If-Match", "If-None-Match"):
         if name in request.headers and not parse_etags(request.headers[name]):
             detail = _("%(header)s takes entity tags as they were sent, in quotes, or *.") % {"header": name}
             raise ParseError(detail)
+    # Tasks have no Last-Modified. A condition on it must be ignored (RFC 9110, 13.1.4); Django takes it for unmet.
+    request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
+    response = get_conditional_response(request._request, etag=etag)
+    if response is not None and response.status_code == status.HTTP_412_PRECONDITION_FAILED:
+        raise PreconditionFailed
+    return response is not None
