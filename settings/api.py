@@ -72,7 +72,7 @@ LOGIN_REDIRECT_URL = "/"
 
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 60)),
-    "TOKEN_REFRESH_SERIALIZER": "project.api.tokens.TokenRefreshSerializer",
+    "TOKEN_REFRESH_SERIALIZER": "project.api.authentication.TokenRefreshSerializer",
     "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7)),
 }
 

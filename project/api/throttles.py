@@ -5,14 +5,11 @@ uncounted, and a warning is logged.
 """
 
 import logging
-from typing import TYPE_CHECKING
+from typing import Any
 
 from redis.exceptions import RedisError
 from rest_framework import throttling
 from rest_framework.request import Request
-
-if TYPE_CHECKING:  # the views import the throttles
-    from rest_framework.views import APIView
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +17,7 @@ logger = logging.getLogger(__name__)
 class LenientThrottle(throttling.SimpleRateThrottle):
     """Throttle that lets a request through while the cache that would count it is unavailable."""
 
-    def allow_request(self, request: Request, view: "APIView") -> bool:
+    def allow_request(self, request: Request, view: Any) -> bool:
         try:
             return super().allow_request(request, view)
         except RedisError as error:
@@ -35,6 +32,6 @@ class AnonRateThrottle(LenientThrottle, throttling.AnonRateThrottle):
 class UserRateThrottle(LenientThrottle, throttling.UserRateThrottle):
     """Counts signed-in users, by user."""
 
-    def get_cache_key(self, request: Request, view: "APIView") -> str | None:
+    def get_cache_key(self, request: Request, view: Any) -> str | None:
         # DRF's own counts unsigned clients too, by address: a limit for users would then keep people from signing in.
         return super().get_cache_key(request, view) if request.user.is_authenticated else None
