@@ -92,14 +92,14 @@ def _verified(raw: bytes) -> Token:
 
 
 class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
-    """Refuses the token of a deleted user as it does that of an inactive one: simplejwt alone would answer 500."""
+    """Refuses the token of a deleted user as it does that of an inactive one."""
 
     refresh = serializers.CharField(write_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         try:
             return super().validate(attrs)
-        except ObjectDoesNotExist:
+        except ObjectDoesNotExist:  # for which simplejwt alone would answer 500
             refusal = str(self.error_messages["no_active_account"])
             raise simplejwt_exceptions.AuthenticationFailed(refusal, "no_active_account") from None
 

@@ -15,8 +15,31 @@ ERRORS_OF_MANY = {
     "description": "Messages by field for each task that has any, by its index in the list; `detail` about the list.",
     "additionalProperties": {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/FieldErrors"}]},
 }
+EVERYWHERE = {
+    "400": "Bad input; the message says what is wrong with it.",
+    "404": "No such task, page or format.",
+    "406": "No representation of an accepted type.",
+    "411": "A body without its length.",
+    "413": "The body is too large.",
+    "415": "The body is of a type or encoding that cannot be read.",
+    "429": "Too many requests.",
+    "503": "The database is not available.",
+}
+OF_CREATION = {
+    "403": "A browser's session without its CSRF token.",
+    "409": "A request with this Idempotency-Key is still being carried out.",
+    "422": "This Idempotency-Key was used for another request.",
+}
+UNMET = {"412": "The task is not in the state that the request means; nothing was changed."}
+OF_CHANGE = {
+    **UNMET,
+    "403": "Another user's task, or a browser's session without its CSRF token.",
+    "428": "The request has to say by If-Match which state it means, where that is demanded.",
+}
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+HEADERS = {"409": RETRY_AFTER, "429": RETRY_AFTER, "503": RETRY_AFTER}
 ETAG = {"ETag": {"description": "Of the state that is known already.", "schema": {"type": "string"}}}
+NOT_MODIFIED = {"description": "The task is as the client knows it.", "headers": ETAG}
 
 LIST, TASK, BULK, STREAM = "/tasks/", "/tasks/{id}/", "/tasks/bulk/", "/activity/stream/"
 
@@ -39,52 +62,23 @@ def document_errors(result: dict[str, Any], generator: Any, **kwargs: Any) -> di
 
 
 def _errors(path: str, method: str) -> dict[str, Any]:
-    errors = {
-        "400": _error(
-            "Bad input; the message says what is wrong with it.", "ErrorsOfMany" if path == BULK else "FieldErrors"
-        ),
-        "404": _error("No such task, page or format."),
-        "406": _error("No representation of an accepted type."),
-        "411": _error("A body without its length."),
-        "413": _error("The body is too large."),
-        "415": _error("The body is of a type or encoding that cannot be read."),
-        "429": _error("Too many requests.") | {"headers": RETRY_AFTER},
-        "503": _error(
-            "The database is not available, or too many clients follow the activity."
-            if path == STREAM
-            else "The database is not available."
-        )
-        | {"headers": RETRY_AFTER},
-    }
+    texts = dict(EVERYWHERE)
+    if path == STREAM:
+        texts["503"] = "The database is not available, or too many clients follow the activity."
     if path.startswith(("/tasks/", "/activity/")):
-        errors["401"] = _error("No token, or one that is forged or expired.")
-    if path in {LIST, BULK} and method == "post":
-        errors |= _errors_of_creation()
-    if path == TASK:
-        errors |= _errors_of_conditions(method)
+        texts["401"] = "No token, or one that is forged or expired."
     if path.startswith("/api/token/"):
-        errors["401"] = _error("Wrong credentials, or a token that is forged or expired.")
-    return errors
+        texts["401"] = "Wrong credentials, or a token that is forged or expired."
+    if path in {LIST, BULK} and method == "post":
+        texts |= OF_CREATION
+    if path == TASK:
+        texts |= UNMET if method == "get" else OF_CHANGE
+    errors = {status: _error(path, status, text) for status, text in texts.items()}
+    return errors | ({"304": NOT_MODIFIED} if path == TASK and method == "get" else {})
 
 
-def _errors_of_creation() -> dict[str, Any]:
-    return {
-        "403": _error("A browser's session without its CSRF token."),
-        "409": _error("A request with this Idempotency-Key is still being carried out.") | {"headers": RETRY_AFTER},
-        "422": _error("This Idempotency-Key was used for another request."),
-    }
-
-
-def _errors_of_conditions(method: str) -> dict[str, Any]:
-    errors = {"412": _error("The task is not in the state that the request means; nothing was changed.")}
-    if method == "get":
-        return errors | {"304": {"description": "The task is as the client knows it.", "headers": ETAG}}
-    return errors | {
-        "403": _error("Another user's task, or a browser's session without its CSRF token."),
-        "428": _error("The request has to say by If-Match which state it means, where that is demanded."),
-    }
-
-
-def _error(description: str, schema: str = "Error") -> dict[str, Any]:
+def _error(path: str, status: str, description: str) -> dict[str, Any]:
+    schema = "Error" if status != "400" else "ErrorsOfMany" if path == BULK else "FieldErrors"
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"description": description, "content": content}
+    headers = {"headers": HEADERS[status]} if status in HEADERS else {}
+    return {"description": description, "content": content, **headers}
