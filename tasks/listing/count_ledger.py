@@ -7,7 +7,7 @@ task is completed; for any other condition, and on SQLite, rows are counted.
 
 from typing import Any
 
-from django.core.exceptions import EmptyResultSet
+from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import QuerySet
@@ -20,18 +20,13 @@ from tasks.models import Task
 
 COUNTED = ("completed", "owner_id")
 # In `tasks_count` a row without an owner is the sum of all owners; a row of `tasks_count_change` has an owner, and
-# counts for all owners as well.
-OF_OWNER = """
+# counts for all owners as well. The ledger is named like the table of tasks, so a queryset's conditions fit it as they
+# are.
+COUNT = """
 SELECT coalesce(sum(change), 0)::bigint FROM (
-    SELECT completed, owner_id, change FROM tasks_count
+    SELECT completed, owner_id, change FROM tasks_count {of_all}
     UNION ALL SELECT completed, owner_id, change FROM tasks_count_change
-) AS ledger WHERE {conditions}
-"""
-OF_ALL = """
-SELECT coalesce(sum(change), 0)::bigint FROM (
-    SELECT completed, change FROM tasks_count WHERE owner_id IS NULL
-    UNION ALL SELECT completed, change FROM tasks_count_change
-) AS ledger WHERE {conditions}
+) AS tasks_task WHERE {conditions}
 """
 
 
@@ -46,13 +41,25 @@ class CountingPaginator(Paginator[Task]):
 
 def count(tasks: QuerySet[Task, Any]) -> int:
     """Return how many tasks a queryset has, from the ledger where that is possible."""
-    conditions = _conditions(tasks) if connections[tasks.db].vendor == "postgresql" else None
-    return tasks.count() if conditions is None else _from_ledger(tasks.db, conditions)
+    if connections[tasks.db].vendor != "postgresql" or not is_in_ledger(tasks):
+        return tasks.count()
+    try:
+        conditions, parameters = tasks.query.get_compiler(tasks.db).compile(tasks.query.where)
+    except EmptyResultSet:  # a number beyond what the column can hold
+        return 0
+    except FullResultSet:
+        conditions, parameters = "true", ()
+    of_all = "" if "owner_id" in conditions else "WHERE owner_id IS NULL"
+    with connections[tasks.db].cursor() as cursor:
+        cursor.execute(COUNT.format(of_all=of_all, conditions=conditions), parameters)
+        counted: int = cursor.fetchone()[0]
+        return counted
 
 
 def is_in_ledger(tasks: QuerySet[Task, Any]) -> bool:
     """Return whether the ledger knows all of a queryset's conditions; a search is one that it does not know."""
-    return _conditions(tasks) is not None
+    conditions = equalities_of(tasks.query)
+    return conditions is not None and all(map(_compares_what_is_counted, conditions))
 
 
 def equalities_of(query: Query) -> list[Exact] | None:
@@ -68,33 +75,6 @@ def equalities_of(query: Query) -> list[Exact] | None:
     children: list[Any] = where.children
     found = [each for each in children if isinstance(each, Exact) and isinstance(each.lhs, Col)]
     return found if len(found) == len(children) else None
-
-
-def _from_ledger(using: str, conditions: dict[str, list[tuple[str, Any]]]) -> int:
-    statement = OF_OWNER if "owner_id" in conditions else OF_ALL
-    wanted = [(f"{column} = {sql}", parameters) for column, each in conditions.items() for sql, parameters in each]
-    sql = statement.format(conditions=" AND ".join(condition for condition, _ in wanted) or "true")
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, [parameter for _, parameters in wanted for parameter in parameters])
-        counted: int = cursor.fetchone()[0]
-        return counted
-
-
-def _conditions(tasks: QuerySet[Task, Any]) -> dict[str, list[tuple[str, Any]]] | None:
-    """Return what each column of the ledger has to equal, as SQL; None if the queryset has any other condition."""
-    query = tasks.query
-    lookups = equalities_of(query)
-    if lookups is None or not all(map(_compares_what_is_counted, lookups)):
-        return None
-    compiler = query.get_compiler(tasks.db)
-    found: dict[str, list[tuple[str, Any]]] = {}
-    for lookup in lookups:
-        try:
-            condition = lookup.process_rhs(compiler, compiler.connection)
-        except EmptyResultSet:  # a number beyond what the column can hold
-            return None
-        found.setdefault(lookup.lhs.target.column, []).append(condition)
-    return found
 
 
 def _compares_what_is_counted(lookup: Exact) -> bool:

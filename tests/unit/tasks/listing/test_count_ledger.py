@@ -130,7 +130,7 @@ class TestWhatIsCounted:
             with CaptureQueriesContext(connection) as queries:
                 count(tasks)
             assert len(queries) == 1
-            assert ("tasks_task" not in queries[0]["sql"]) == (database == "postgresql")
+            assert ('FROM "tasks_task"' not in queries[0]["sql"]) == (database == "postgresql")
 
     def test_a_search_is_not_in_the_ledger(self) -> None:
         assert is_in_ledger(Task.objects.filter(completed=True))
