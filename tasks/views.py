@@ -20,7 +20,6 @@ from actors.api.views import TaskActivityView
 from tasks import export, idempotency
 from tasks.conditional import ConditionalRequests
 from tasks.filters import BoundedSearchFilter, FilterBackend, StableOrderingFilter, TaskFilter
-from tasks.listing.compiled import read
 from tasks.listing.pagination import TaskPagination, chosen_pagination
 from tasks.models import Task
 from tasks.permissions import IsOwnerOrReadOnly
@@ -63,7 +62,7 @@ class TaskViewSet(ConditionalRequests):
     ordering = ("created_at",)
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        self._paginator = chosen_pagination(request, read=read)
+        self._paginator = chosen_pagination(request)
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(page)
 

@@ -25,7 +25,6 @@ from actors.rest.cursors import Fields, InvalidCursor, Place
 T = TypeVar("T")
 
 Order = tuple[str, ...]
-Read = Callable[[QuerySet[Any], int, int], Sequence[Any]]
 
 MAX_PAGE_SIZE = 100
 
@@ -38,11 +37,6 @@ def require_page_size(request: Request) -> None:
     """
     if not re.fullmatch(r"0{0,20}[1-9][0-9]{0,17}", request.query_params.get("page_size", "1")):
         raise ValidationError({"page_size": [_("Enter a whole number from 1 to 100.")]})
-
-
-def instances(rows: QuerySet[Any], start: int, stop: int) -> Sequence[Any]:
-    """Return a slice of the rows as instances."""
-    return list(rows[start:stop])
 
 
 def order_of(rows: QuerySet[Any]) -> Order:
@@ -89,13 +83,10 @@ class KeysetPagination(CursorPagination):
     page_size_query_param = "page_size"
     max_page_size = MAX_PAGE_SIZE
 
-    def __init__(self, *, read: Read = instances) -> None:
-        """Make a paginator.
-
-        Args:
-            read: returns a slice of a query set: as instances, or as dictionaries of their fields.
-        """
-        self.read = read
+    @staticmethod
+    def read(rows: QuerySet[Any], start: int, stop: int, /) -> list[Any]:
+        """Return a slice of a query set: instances, or, where a subclass says so, dictionaries of their fields."""
+        return list(rows[start:stop])
 
     def get_page_size(self, request: Request) -> int:
         """Return how many rows a page has.

@@ -9,7 +9,8 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from actors.rest.keyset import Read, reverse, split
+from actors.rest.keyset import reverse, split
+from tasks.listing.compiled import read
 from tasks.listing.count_ledger import count, is_in_ledger
 from tasks.models import Task
 
@@ -19,7 +20,7 @@ FEW = 1000
 """Up to so many matches of a search are found first, and ordered then."""
 
 
-def window(tasks: QuerySet[Task], start: int, stop: int, *, total: int, read: Read) -> Sequence[Any]:
+def window(tasks: QuerySet[Task], start: int, stop: int, *, total: int) -> Sequence[dict[str, Any]]:
     """Return a slice of a list of tasks.
 
     Args:
@@ -27,25 +28,24 @@ def window(tasks: QuerySet[Task], start: int, stop: int, *, total: int, read: Re
         start: the first task's place in it, from 0.
         stop: the place after the last task's.
         total: how many tasks the queryset has.
-        read: returns a slice of a queryset, in the form that is wanted.
     """
     if start >= stop:
         return []
     first, *others = split(tasks)
     if not others:
-        return _stretch(_found_first(tasks, total), start, stop, total, read)
+        return _stretch(_found_first(tasks, total), start, stop, total)
     boundary = count(first)
     found: list[Any] = []
     if start < boundary:
-        found += _stretch(first, start, min(stop, boundary), boundary, read)
+        found += _stretch(first, start, min(stop, boundary), boundary)
     if stop > boundary:
-        found += _stretch(others[0], max(start - boundary, 0), stop - boundary, total - boundary, read)
+        found += _stretch(others[0], max(start - boundary, 0), stop - boundary, total - boundary)
     return found
 
 
-def _stretch(tasks: QuerySet[Task], start: int, stop: int, total: int, read: Read) -> Sequence[Any]:
+def _stretch(tasks: QuerySet[Task], start: int, stop: int, total: int) -> Sequence[dict[str, Any]]:
     if total - stop < start - NEAR:
-        return _stretch(reverse(tasks), max(total - stop, 0), total - start, total, read)[::-1]
+        return _stretch(reverse(tasks), max(total - stop, 0), total - start, total)[::-1]
     if start <= NEAR:
         return read(tasks, start, stop)
     return read(tasks.filter(pk__in=tasks.values("pk")[start:stop]), 0, stop - start)

@@ -11,10 +11,10 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination, PageNumberPagination
 from rest_framework.request import Request
 
-from actors.rest.keyset import MAX_PAGE_SIZE, KeysetPagination, Read, instances, require_page_size
+from actors.rest.keyset import MAX_PAGE_SIZE, KeysetPagination, require_page_size
+from tasks.listing.compiled import read
 from tasks.listing.count_ledger import CountingPaginator
 from tasks.listing.offset_window import window
-from tasks.models import Task
 
 SIZE = 5
 KIND = "pagination"
@@ -24,21 +24,19 @@ KIND_DESCRIPTION = gettext_lazy("Whether pages are numbered, and counted, or hav
 class NumberedPages(CountingPaginator):
     """Numbered pages, read by their offset in the list."""
 
-    def __init__(self, tasks: QuerySet[Task], size: int, *, read: Read) -> None:
-        super().__init__(tasks, size)
-        self.tasks, self.read = tasks, read
-
-    def page(self, number: int | str) -> Page[Task]:
+    def page(self, number: int | str) -> Page[Any]:
         number = self.validate_number(number)
         start = (number - 1) * self.per_page
         stop = min(start + self.per_page, self.count)
-        return Page(window(self.tasks, start, stop, total=self.count, read=self.read), number, self)
+        assert isinstance(self.object_list, QuerySet)
+        return Page(window(self.object_list, start, stop, total=self.count), number, self)
 
 
 class CursorPagination(KeysetPagination):
     """Keyset pages: nothing is counted, and a deep page costs no more than the first."""
 
     page_size = SIZE
+    read = staticmethod(read)
 
 
 class TaskPagination(PageNumberPagination):
@@ -51,13 +49,7 @@ class TaskPagination(PageNumberPagination):
     page_size = SIZE
     page_size_query_param = "page_size"
     max_page_size = MAX_PAGE_SIZE
-
-    def __init__(self, *, read: Read = instances) -> None:
-        """Paginate tasks in the form that `read` returns: instances, or dictionaries by field."""
-        self.read = read
-
-    def django_paginator_class(self, tasks: QuerySet[Task], size: int) -> NumberedPages:  # type: ignore[override]
-        return NumberedPages(tasks, size, read=self.read)
+    django_paginator_class = NumberedPages
 
     def get_page_size(self, request: Request) -> int | None:
         """Return how many tasks a page has.
@@ -85,7 +77,7 @@ class TaskPagination(PageNumberPagination):
         return [*super().get_schema_operation_parameters(view), kind, cursor]
 
 
-def chosen_pagination(request: Request, *, read: Read) -> BasePagination:
+def chosen_pagination(request: Request) -> BasePagination:
     """Return the paginator that a request asks for.
 
     Raises:
@@ -93,7 +85,7 @@ def chosen_pagination(request: Request, *, read: Read) -> BasePagination:
     """
     match request.query_params.get(KIND) or "page":
         case "page":
-            return TaskPagination(read=read)
+            return TaskPagination()
         case "cursor":
-            return CursorPagination(read=read)
+            return CursorPagination()
     raise ValidationError({KIND: [_("Choose page or cursor.")]})
