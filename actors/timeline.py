@@ -95,13 +95,12 @@ def _decode(row: OutboxMessage) -> dict[str, Any]:
         json.dumps([title, owner, details], ensure_ascii=False, allow_nan=False).encode()
     except ILLEGIBLE:
         return {"title": "", "owner": ""}
-    return {"title": str(title), "owner": str(owner), **_decode_details(details if isinstance(details, dict) else {})}
-
-
-def _decode_details(details: dict[str, Any]) -> dict[str, Any]:
+    details = details if isinstance(details, dict) else {}
     owner_id, changes = details.get("owner_id"), details.get("changes")
     pairs = changes.items() if isinstance(changes, dict) else ()
     return {
+        "title": str(title),
+        "owner": str(owner),
         "owner_id": owner_id if type(owner_id) is int else None,
         "changes": {name: pair for name, pair in pairs if isinstance(pair, list)},
     }

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -53,19 +53,13 @@ def stream(rows: Iterator[dict[str, Any]], renderer: Any, fields: list[str]) -> 
         renderer: a `CsvRenderer` or a `JsonLinesRenderer`.
         fields: the names of the columns, in order.
     """
-    first = list(_first(rows))
+    first = list(islice(rows, 1))
     name = f"tasks-{timezone.localdate().isoformat()}.{renderer.format}"
     return StreamingHttpResponse(
         renderer.lines(chain(first, rows), fields),
         content_type=f"{renderer.media_type}; charset={renderer.charset}",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
-
-
-def _first(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        yield row
-        return
 
 
 def _cell(value: Any) -> Any:
