@@ -53,26 +53,22 @@ class TaskSerializer(DeclaredTaskSerializer):
         return _fields(partial=self.partial)
 
     def to_representation(self, instance: Task) -> dict[str, Any]:
-        return representation_of(instance)
+        """Return a task as the API shows it; its owner should have been read with it (`select_related`)."""
+        zone = get_current_timezone()
+        return {
+            "id": instance.pk,
+            "title": instance.title,
+            "description": instance.description,
+            "completed": instance.completed,
+            "owner": instance.owner.get_username(),
+            "owner_id": instance.owner_id,
+            "version": instance.version,
+            "created_at": iso_8601(instance.created_at.astimezone(zone)),
+            "updated_at": iso_8601(instance.updated_at.astimezone(zone)),
+        }
 
     def create(self, validated_data: Mapping[str, Any]) -> Task:
         return Task.objects.create(**validated_data)
-
-
-def representation_of(task: Task) -> dict[str, Any]:
-    """Return a task as the API shows it; its owner should have been read with it (`select_related`)."""
-    zone = get_current_timezone()
-    return {
-        "id": task.pk,
-        "title": task.title,
-        "description": task.description,
-        "completed": task.completed,
-        "owner": task.owner.get_username(),
-        "owner_id": task.owner_id,
-        "version": task.version,
-        "created_at": iso_8601(task.created_at.astimezone(zone)),
-        "updated_at": iso_8601(task.updated_at.astimezone(zone)),
-    }
 
 
 def iso_8601(moment: datetime) -> str:
