@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from actors.commit_order import CurrentTransaction
+from actors.django_internals import RefusingQuerySet
 
 SYSTEM = "system"
 """`changed_by` of a change that no user's request made."""
@@ -31,7 +32,7 @@ class Event(models.TextChoices):
     TASK_DELETED = "task.deleted", _("task deleted")
 
 
-class ActivityQuerySet(models.QuerySet["Activity"]):
+class ActivityQuerySet(RefusingQuerySet["Activity"]):
     """Allows only insertions."""
 
     def update(self, **values: Any) -> NoReturn:
@@ -45,9 +46,6 @@ class ActivityQuerySet(models.QuerySet["Activity"]):
         if options.get("update_conflicts") or any(args[2:3]):
             raise AppendOnly
         return super().bulk_create(objs, *args, **options)
-
-    def _raw_delete(self, using: str | None) -> NoReturn:
-        raise AppendOnly
 
 
 class Activity(models.Model):

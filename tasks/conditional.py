@@ -114,7 +114,7 @@ def _has_client_state(request: Request, etag: str) -> bool:
             raise ParseError(detail)
     # Tasks have no Last-Modified. A condition on it must be ignored (RFC 9110, 13.1.4); Django takes it for unmet.
     request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
-    response = get_conditional_response(request._request, etag=etag)
+    response = get_conditional_response(request, etag=etag)
     if response is not None and response.status_code == status.HTTP_412_PRECONDITION_FAILED:
         raise PreconditionFailed
     return response is not None

@@ -14,6 +14,7 @@ from django.db.models import F, prefetch_related_objects
 from django.db.models.signals import post_save
 from django.utils import timezone
 
+from actors.django_internals import forget_results, use_database_to_write
 from actors.outbox.broker import batch_enqueue
 from actors.timeline import last_versions
 from tasks.history.changes import PendingChange, tracked_fields
@@ -45,7 +46,7 @@ class VersionedQuerySet(models.QuerySet[M]):
         """
         if ignore_conflicts or update_conflicts:
             raise NotSupportedError("bulk_create() of tasks takes no conflicts: it could not tell what was created.")
-        self._for_write = True
+        use_database_to_write(self)
         tasks = list(objs)
         with transaction.atomic(using=self.db):
             self.number_new(tasks)
@@ -65,14 +66,14 @@ class VersionedQuerySet(models.QuerySet[M]):
             raise NotSupportedError("update() of tasks does not change ids: it could not tell which tasks changed.")
         if "version" in values:
             raise NotSupportedError("update() of tasks takes no version: it counts what is changed.")
-        self._for_write = True
+        use_database_to_write(self)
         super(VersionedQuerySet, self.none()).update(**values)  # raises what Django refuses, even if nothing matches
         with transaction.atomic(using=self.db):
             # The rows are chosen before any of them changes: an update may change what the filter finds.
             matching = self._lock_matching()
             for chunk in _chunks(matching):
                 self._update_chunk(chunk, values)
-        self._result_cache = None
+        forget_results(self)
         return len(matching)
 
     def locked(self, pk: int | None) -> M | None:
