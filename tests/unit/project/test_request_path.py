@@ -1,0 +1,37 @@
+"""The way of a request through this service's files stays short enough to be walked."""
+
+import sys
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+from rest_framework_simplejwt.tokens import AccessToken
+
+ROOT = Path(__file__).resolve().parents[3]
+OWN = tuple(str(ROOT / folder) + "/" for folder in ("actors", "project", "tasks"))
+MAX_FILES = 24
+
+
+@pytest.mark.django_db
+def test_a_create_passes_few_files(user1: User) -> None:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user1)}")
+    assert client.post("/tasks/", {"title": "Bir"}).status_code == 201  # which imports and builds all that stays
+    files = set()
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(OWN):
+            files.add(frame.f_code.co_filename)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        answer = client.post("/tasks/", {"title": "Ikki"})
+    finally:
+        sys.setprofile(before)
+
+    assert answer.status_code == 201
+    assert str(ROOT / "tasks" / "signals.py") in files
+    assert len(files) <= MAX_FILES, sorted(files)
