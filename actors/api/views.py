@@ -9,7 +9,7 @@ from django_filters.utils import translate_validation
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
-from rest_framework.generics import GenericAPIView, ListAPIView
+from rest_framework.generics import ListAPIView
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -38,14 +38,9 @@ class ActivityView(ListAPIView[Activity]):
     filterset_class = ActivityFilter
 
 
-class TaskActivityView(GenericAPIView[Activity]):
+class TaskActivityView(ActivityView):
     """The events of one task, newest first, including those not logged yet; also after the task's deletion."""
 
-    queryset = Activity.objects.all()
-    serializer_class = ActivitySerializer
-    permission_classes = (IsAuthenticated,)
-    pagination_class = ActivityPagination
-    filter_backends = (DjangoFilterBackend,)
     filterset_class = TaskActivityFilter
 
     def get_queryset(self) -> QuerySet[Activity]:

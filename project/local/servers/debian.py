@@ -17,8 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from project.local.servers.errors import ServerError, ServerUnavailable
+
+T = TypeVar("T")
 
 Report = Callable[[str], None]
 """Called with one line per step."""
@@ -86,6 +89,20 @@ class PackageTree:
             reason = f"it cannot be fetched into {self.path.parent} ({error})"
             raise ServerUnavailable(f"{self.title}: {reason}. {self.ways_out}".rstrip()) from error
         return self.path
+
+    def find_or_fetch(self, find: Callable[[Path], T | None], report: Report) -> T:
+        """Return what `find` finds on this system, or in these packages, fetched if need be.
+
+        Args:
+            find: looks below the root that it is given, and returns None if there is nothing.
+            report: called with one line per step of a fetch.
+
+        Raises:
+            ServerUnavailable: it is not there and cannot be fetched; the message names every way out.
+        """
+        if found := find(SYSTEM) or find(self.fetch(report)):
+            return found
+        raise ServerUnavailable(f"{self.title}: {self.path} is incomplete; delete it and try again")
 
     def _fetch(self, report: Report) -> None:
         prefix = f".{self.path.name}-"

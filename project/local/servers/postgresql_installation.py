@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from project.local.servers import debian
-from project.local.servers.errors import ServerUnavailable
 
 WAYS_OUT = "Run `docker compose up`, or install it (`brew install postgresql`, `apt-get install postgresql`)."
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -38,22 +37,14 @@ class Installation:
 
 
 def find_or_fetch(cache: Path, report: debian.Report) -> Installation:
-    """Return an installed PostgreSQL, or one unpacked from Debian packages in `cache`, fetched if need be.
-
-    Args:
-        cache: a directory for unpacked packages; it is created, and may be shared and deleted at any time.
-        report: called with one line per step of a fetch.
+    """Return an installed PostgreSQL, or one unpacked in `cache`, which may be shared and deleted at any time.
 
     Raises:
-        ServerUnavailable: there is none and none can be fetched; the message names every way out.
+        ServerUnavailable: as `PackageTree.find_or_fetch`.
     """
-    if found := find_installation():
-        return found
     path = cache.absolute() / f"postgresql-{debian.host_tag()}"
     tree = debian.PackageTree(title="PostgreSQL", packages=["postgresql"], path=path, ways_out=WAYS_OUT)
-    if found := find_installation(tree.fetch(report)):
-        return found
-    raise ServerUnavailable(f"PostgreSQL: {path} is incomplete; delete it and try again")
+    return tree.find_or_fetch(find_installation, report)
 
 
 def find_installation(root: Path = debian.SYSTEM) -> Installation | None:

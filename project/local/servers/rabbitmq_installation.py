@@ -54,24 +54,16 @@ class Installation:
 
 
 def find_or_fetch(cache: Path, report: debian.Report) -> Installation:
-    """Return an installed RabbitMQ, or one unpacked from Debian packages in `cache`, fetched if need be.
-
-    Args:
-        cache: a directory for unpacked packages; it is created, and may be shared and deleted at any time.
-        report: called with one line per step of a fetch.
+    """Return an installed RabbitMQ, or one unpacked in `cache`, which may be shared and deleted at any time.
 
     Raises:
-        ServerUnavailable: there is none and none can be fetched; the message names every way out.
+        ServerUnavailable: as `PackageTree.find_or_fetch`.
     """
-    if found := find_installation():
-        return found
     path = _space_free(cache) / f"rabbitmq-{debian.host_tag()}"
     tree = debian.PackageTree(
         title="RabbitMQ", packages=["rabbitmq-server"], path=path, finish=make_relocatable, ways_out=WAYS_OUT
     )
-    if found := find_installation(tree.fetch(report)):
-        return found
-    raise ServerUnavailable(f"RabbitMQ: {path} is incomplete; delete it and try again")
+    return tree.find_or_fetch(find_installation, report)
 
 
 def find_installation(root: Path = debian.SYSTEM) -> Installation | None:

@@ -25,14 +25,6 @@ def cursor(querystring: str) -> str:
 
 
 @pytest.fixture
-def reader(user2: User) -> SchemaCheckingClient:
-    """A user who owns no task."""
-    client = SchemaCheckingClient()
-    client.force_authenticate(user2)
-    return client
-
-
-@pytest.fixture
 def log() -> Callable[..., Activity]:
     """Log the next event of a task, an hour after the last."""
 

@@ -24,14 +24,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def reader(user2: User) -> SchemaCheckingClient:
-    """A user who owns no task."""
-    client = SchemaCheckingClient()
-    client.force_authenticate(user2)
-    return client
-
-
-@pytest.fixture
 def inline_worker() -> InlineWorker:
     return make_inline_worker()
 
