@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALL = @$(BIN)/python -m project.local.install
 PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
-.PHONY: bench bench-quick run help test test-heavy test-unit chaos demo lint format messages requirements clean install install-local
+.PHONY: bench bench-all run help test test-heavy test-unit chaos demo lint format messages requirements clean install install-local
 
 run: $(VENV)/local ## everything in this terminal: private RabbitMQ, database, demo user, web, worker
 	@exec $(BIN)/python manage.py up
@@ -33,11 +33,11 @@ test-unit: install ## an answer in seconds: no server, no network
 chaos: install ## kill, freeze, cut and wipe everything for half an hour, and print what was lost
 	CHAOS=long $(BIN)/pytest tests/chaos -p no:randomly
 
-bench: $(VENV)/bench ## ours beside what else one could use, measured on servers of its own: a quarter of an hour
+bench: $(VENV)/bench ## the figures of README, ours beside what else one could use, on servers of its own: ten minutes
 	$(BIN)/python -m bench
 
-bench-quick: $(VENV)/bench ## the same in two minutes: creates, reads and workers, beside one peer each
-	$(BIN)/python -m bench --quick
+bench-all: $(VENV)/bench ## the same and the rest: other peers, the relay, memory, and the curves of docs/scale
+	$(BIN)/python -m bench --all
 
 demo: $(VENV)/local ## the lesson's exercises, walked over real HTTP
 	$(BIN)/python manage.py demo

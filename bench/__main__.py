@@ -1,45 +1,51 @@
-"""Runs the sections, all or those that are named, and prints their figures as one table."""
+"""Runs sections, those of a chapter or those that are named, and prints their figures as a table."""
 
 import argparse
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
-from bench import create, curves, growth, latency, memory, outage, read, relay, results, work
+from bench import cost, create, curves, growth, latency, memory, outage, read, relay, results, work
 from bench.figures import Figure, table
 from bench.ground import Ground, prepared
-from bench.load import LoadFailed
-from bench.sizes import FULL, QUICK, Extent
 from project.local.servers.errors import ServerError
 
-SECTIONS: dict[str, Callable[[Ground, Extent], list[Figure]]] = {
+Chapter = dict[str, Callable[[Ground], list[Figure]]]
+# What README's table says, and the rest.
+README: Chapter = {
     "create": create.measure,
     "read": read.measure,
     "work": work.measure,
-    "relay": relay.measure,
     "latency": latency.measure,
     "outage": outage.measure,
     "growth": growth.measure,
+}
+REST: Chapter = {
+    "create-others": partial(create.measure, peers=create.OTHERS, numbers=(1,)),
+    "work-others": partial(work.measure, peers=work.OTHERS),
+    "relay": relay.measure,
     "memory": memory.measure,
+    "cost": cost.measure,
     "curves": curves.measure,
 }
-QUICK_SECTIONS = ("create", "read", "work")
+SECTIONS = {**README, **REST}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SECTIONS)}; all, if none is given")
-    parser.add_argument("--quick", action="store_true", help="two minutes: ours beside one peer, in two rounds")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SECTIONS)}; those of README, if none")
+    parser.add_argument("--all", action="store_true", help="all sections")
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="where to draw what our processes are busy with")
     given = parser.parse_args()
     if unknown := set(given.names) - set(SECTIONS):
         parser.error(f"there is no section named {', '.join(sorted(unknown))}")
-    names = given.names or list(QUICK_SECTIONS if given.quick else SECTIONS)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run(names, QUICK if given.quick else FULL, keeps=not (given.names or given.quick))
-    except (ServerError, LoadFailed, RuntimeError) as error:
+        run(given.names or list(SECTIONS if given.all else README), given.profile)
+    except (ServerError, RuntimeError) as error:
         print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -48,33 +54,27 @@ def main() -> int:
     return 0
 
 
-def _interrupt(_number: int, _frame: object) -> None:
-    # Once: a second one would interrupt the stopping.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    raise KeyboardInterrupt
-
-
-def run(names: Sequence[str], extent: Extent, *, keeps: bool) -> None:
-    """Start the servers, measure, stop the servers; print the figures and, of a whole run, keep them."""
+def run(names: Sequence[str], profiles: Path | None) -> None:
+    """Start the servers, measure, stop the servers; print the figures, and keep those of each whole chapter."""
     began = time.monotonic()
 
     def report(line: str) -> None:
         print(f"{time.monotonic() - began:5.0f} s  {line}", flush=True)
 
-    with prepared(report) as ground:
+    measured: dict[str, list[Figure]] = {}
+    with prepared(report, profiles) as ground:
         about = results.about(ground)
-        figures = []
         for name in names:
             report(f"{name} …")
-            measured = SECTIONS[name](ground, extent)
-            for figure in measured:
+            measured[name] = SECTIONS[name](ground)
+            for figure in measured[name]:
                 report(f"  {' | '.join(figure.cells())}")
-            figures += measured
         report("done")
+    figures = [figure for section in measured.values() for figure in section]
     print(f"\n{table(figures)}\n\n{about}")
-    if keeps:
-        results.write(figures, about)
+    for chapter, command, page in ((README, "make bench", "results.md"), (REST, "make bench-all", "results-rest.md")):
+        if profiles is None and set(chapter) <= set(names):
+            results.write(page, command, [figure for name in chapter for figure in measured[name]], about)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,15 @@
-"""A measured figure, its goal, its floor and the verdict; and the table of them."""
+"""A measured figure, its goal, its floor and the verdict; the rounds that it comes from, and the table of them."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
+Measured = TypeVar("Measured")
+
+Wanted = tuple[float, float]
+"""What is aimed at, and what must not be missed; which of the two is the greater says which way is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,73 +21,59 @@ class Figure:
     rounds: Sequence[float]
     """What was measured, once a round; the figure is their median."""
 
-    unit: str = ""
+    unit: str = "×"
 
-    goal: float | None = None
-    """What is aimed at, and what must not be missed; which of the two is the greater says which way is better."""
-
-    floor: float | None = None
+    wanted: Wanted | None = None
 
     remark: str = ""
 
     @property
-    def value(self) -> float:
-        return statistics.median(self.rounds)
-
-    @property
     def verdict(self) -> str:
-        if self.goal is None or self.floor is None:
+        if self.wanted is None:
             return ""
-        sign = 1 if self.goal > self.floor else -1
-        if self.value * sign >= self.goal * sign:
+        goal, floor = self.wanted
+        value, sign = statistics.median(self.rounds), 1 if goal > floor else -1
+        if value * sign >= goal * sign:
             return "goal"
-        return "floor" if self.value * sign >= self.floor * sign else "MISSED"
-
-    @property
-    def spread(self) -> str:
-        return f"{number(min(self.rounds))} … {number(max(self.rounds))}" if len(self.rounds) > 1 else ""
+        return "floor" if value * sign >= floor * sign else "MISSED"
 
     def cells(self) -> list[str]:
-        wanted = [self._wanted(self.goal), self._wanted(self.floor)]
-        return [self.name, f"{number(self.value)} {self.unit}".strip(), self.spread, *wanted, self.verdict]
-
-    def _wanted(self, value: float | None) -> str:
-        if value is None or self.goal is None or self.floor is None:
-            return ""
-        return f"{'≥' if self.goal > self.floor else '≤'} {number(value)}"
-
-
-def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Return ours by theirs, round by round."""
-    return [one / other for one, other in zip(ours, theirs, strict=True)]
+        spread = f"{number(min(self.rounds))} … {number(max(self.rounds))}" if len(self.rounds) > 1 else ""
+        wanted = ["", ""]
+        if self.wanted is not None:
+            sign = "≥" if self.wanted[0] > self.wanted[1] else "≤"
+            wanted = [f"{sign} {number(value)}" for value in self.wanted]
+        return [self.name, f"{number(statistics.median(self.rounds))} {self.unit}", spread, *wanted, self.verdict]
 
 
-def beside(  # noqa: PLR0913 – one line each of a table
+def in_turns(names: Sequence[Name], rounds: int, measure: Callable[[Name], Measured]) -> dict[Name, list[Measured]]:
+    """Measure each name once a round and return its rounds; the first place rotates, so that a busy minute hits all."""
+    measured: dict[Name, list[Measured]] = {name: [] for name in names}
+    for round_ in range(rounds):
+        first = round_ % len(names)
+        for name in [*names[first:], *names[:first]]:
+            measured[name].append(measure(name))
+    return measured
+
+
+def ratio(  # noqa: PLR0913 – one line each of a table
     name: str,
     ours: Sequence[float],
     theirs: Sequence[float],
     unit: str,
     *,
-    goal: float | None = None,
-    floor: float | None = None,
+    wanted: Wanted | None = None,
     remark: str = "",
 ) -> Figure:
     """Return the ratio of two series, round by round; the remark says the medians of both, in `unit`."""
-    both = f"{number(statistics.median(ours))} and {number(statistics.median(theirs))} {unit}"
-    return Figure(
-        name=name,
-        rounds=ratios(ours, theirs),
-        unit="×",
-        goal=goal,
-        floor=floor,
-        remark="; ".join(part for part in (both, remark) if part),
-    )
+    both = f"{number(statistics.median(ours))} and {number(statistics.median(theirs))} {unit}".strip()
+    rounds = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return Figure(name=name, rounds=rounds, wanted=wanted, remark="; ".join(filter(None, (both, remark))))
 
 
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the value that `percent` of all values do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+def p99(values: Sequence[float]) -> float:
+    """Return what 99 % of the values do not exceed."""
+    return statistics.quantiles(values, n=100)[-1]
 
 
 def number(value: float) -> str:

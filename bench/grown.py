@@ -3,16 +3,17 @@
 In all of them the same handful of tasks has a rare word, and each page that is asked for is full.
 """
 
+from functools import cache
+
 from psycopg import sql
 
 from bench.ground import Ground
 from bench.sites import Site, ours
-from bench.users import USERS, add_users
 
 RARE_TITLE = "Zilzila hisoboti"
 RARE_DESCRIPTION = "qaldirgʻochlar"
-FEW_USERS = 10
 MANY = 100_000
+USERS, FEW_USERS = 1_000, 10
 
 TASKS = """
 INSERT INTO tasks_task (title, description, completed, owner_id, created_at, updated_at)
@@ -48,13 +49,12 @@ WHERE tablename IN ('tasks_task', 'actors_activity')
 """
 
 
+@cache
 def grown(ground: Ground, rows: int) -> Site:
-    """Return ours with a database of so many tasks and as many activities, made if it is not there yet."""
+    """Return ours with a database of so many tasks and as many activities."""
     site = ours(ground.servers, database=f"tasks_{rows}")
-    if site.database not in ground.filled:
-        ground.make_database(site)
-        _fill(ground, site, rows)
-        ground.filled.add(site.database)
+    ground.make_database(site)
+    _fill(ground, site, rows)
     return site
 
 
@@ -62,16 +62,15 @@ def _fill(ground: Ground, site: Site, rows: int) -> None:
     users = USERS if rows >= MANY else FEW_USERS
     values = {"rows": rows, "users": users, "rare_title": RARE_TITLE, "rare_description": RARE_DESCRIPTION}
     database = ground.database(site.database)
-    add_users(ground, site, users)
-    if rows:
-        # Triggers have their part; indexes come afterwards, which takes half the time.
-        indexes = database.execute(INDEXES).fetchall()
-        for name, _definition in indexes:
-            database.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
-        database.execute(TASKS, values)
-        database.execute(ACTIVITIES, values)
-        database.execute("SET maintenance_work_mem = '512MB'")
-        for _name, definition in indexes:
-            database.execute(definition)
+    ground.add_users(site, users)
+    # Triggers have their part; indexes come afterwards, which takes half the time.
+    indexes = database.execute(INDEXES).fetchall()
+    for name, _definition in indexes:
+        database.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+    database.execute(TASKS, values)
+    database.execute(ACTIVITIES, values)
+    database.execute("SET maintenance_work_mem = '512MB'")
+    for _name, definition in indexes:
+        database.execute(definition)
     database.execute("VACUUM ANALYZE")
     database.execute("CHECKPOINT")

@@ -1,18 +1,15 @@
 """What a million tasks cost: the same requests and creates of two web servers of ours, with many tasks and with few."""
 
-import statistics
-import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlsplit
 
 from bench import load
-from bench.create import Creates, create_more
-from bench.figures import Figure, number, ratios
+from bench.create import create
+from bench.figures import Figure, in_turns, ratio
 from bench.ground import Ground, Running
 from bench.grown import RARE_DESCRIPTION, RARE_TITLE, grown
+from bench.serve import Served, beside
 from bench.sites import Site
-from bench.sizes import Extent
-from bench.turns import in_turns
 
 MANY, FEW = 1_000_000, 1_000
 REQUESTS, ROUNDS = 30, 5
@@ -24,6 +21,7 @@ CREATES, TURNS = 250, 5
 PAIRS_OF_SERVERS = 5
 WARM_UP_CREATES = 100
 
+SINCE = (datetime.now(UTC) - timedelta(seconds=500)).isoformat()
 # Of what is there, the page after the first ten: only its server can say where that begins.
 NEXT = "#next"
 PAGES_BEFORE = 10
@@ -50,41 +48,34 @@ PATHS = {
     "log of a user": "/activity/?changed_by=user7",
     "a task's history": "/tasks/500/activity/",
     "one task": "/tasks/500/",
+    "log since a time": f"/activity/?since={quote(SINCE)}",
 }
 
 
-def measure(ground: Ground, extent: Extent) -> list[Figure]:
-    began = time.monotonic()
-    sites = {"many": grown(ground, MANY), "few": grown(ground, FEW), "none": grown(ground, 0)}
-    ground.report(f"  {MANY:,} tasks were made in {time.monotonic() - began:.0f} s")
-    with ground.web(sites["many"], "web-many") as many, ground.web(sites["few"], "web-few") as few:
-        webs = {"many": many, "few": few}
-        figures = [_read(name, path, webs) for name, path in _paths().items()]
-    return [*figures, *_creates(ground, sites)]
-
-
-def _paths() -> dict[str, str]:
-    since = (datetime.now(UTC) - timedelta(seconds=500)).isoformat()
-    return {**PATHS, "log since a time": f"/activity/?since={quote(since)}"}
+def measure(ground: Ground) -> list[Figure]:
+    many, few, none = (grown(ground, rows) for rows in (MANY, FEW, 0))
+    with ground.webs({"many": many, "few": few}) as webs:
+        figures = [_read(name, path, webs) for name, path in PATHS.items()]
+    return [*figures, *_creates(ground, {"many": many, "none": none})]
 
 
 def _read(name: str, path: str, webs: dict[str, Running]) -> Figure:
-    paths = {size: _resolve(webs[size], path) for size in ("many", "few")}
-    shown = {size: load.read(webs[size].port, paths[size]) for size in paths}
-    lengths = {size: len(answer.get("results", [answer])) for size, answer in shown.items()}
-    if not lengths["many"] == lengths["few"] > 0:
-        raise RuntimeError(f"{path} shows {lengths['many']} of many and {lengths['few']} of few")
-    for size in lengths:
-        _p50_ms(webs[size], paths[size], WARM_UP)
-    p50 = in_turns(list(lengths), ROUNDS, lambda size: _p50_ms(webs[size], paths[size], REQUESTS))
-    return Figure(
-        name=f"{name}: p50, of that at {FEW:,} tasks",
-        rounds=ratios(p50["many"], p50["few"]),
-        unit="×",
-        goal=1.3,
-        floor=2.0,
-        remark=f"{path.partition('since=')[0]}: {number(min(p50['many']))} and {number(min(p50['few']))} ms at best",
-    )
+    paths = {size: _resolve(web, path) for size, web in webs.items()}
+    answers = (load.read(web.port, paths[size]) for size, web in webs.items())
+    many, few = (len(answer.get("results", [answer])) for answer in answers)
+    if not many == few > 0:
+        raise RuntimeError(f"{path} shows {many} of many and {few} of few")
+
+    def p50_ms(size: str, requests: int = REQUESTS) -> float:
+        return load.run(
+            webs[size].port, [load.get(paths[size])], total=requests, clients=1, max_seconds=MAX_SECONDS
+        ).p50_ms
+
+    for size in webs:
+        p50_ms(size, WARM_UP)
+    p50 = in_turns(list(webs), ROUNDS, p50_ms)
+    title, shown = f"{name}: p50, of that at {FEW:,} tasks", path.partition("since=")[0]
+    return ratio(title, p50["many"], p50["few"], f"ms: {shown}", wanted=(1.3, 2.0))
 
 
 def _resolve(web: Running, path: str) -> str:
@@ -97,49 +88,25 @@ def _resolve(web: Running, path: str) -> str:
     return address
 
 
-def _p50_ms(web: Running, path: str, requests: int) -> float:
-    asked = (load.get(web.port, path),)
-    answers = load.run(load.Load(port=web.port, requests=asked, total=requests, clients=1, max_seconds=MAX_SECONDS))
-    return answers.ms(50)
-
-
 def _creates(ground: Ground, sites: dict[str, Site]) -> list[Figure]:
-    turns: dict[str, list[Creates]] = {"many": [], "none": []}
+    turns: dict[str, list[Served]] = {size: [] for size in sites}
     for _ in range(PAIRS_OF_SERVERS):
-        for size, creates in _with_new_servers(ground, sites).items():
-            turns[size] += creates
-    rate = {size: [one.per_second for one in creates] for size, creates in turns.items()}
-    busy = {size: [_busy_ms(one) for one in creates] for size, creates in turns.items()}
+        for size, served in _with_new_servers(ground, sites).items():
+            turns[size] += served
+    rate = f"creates a second at {MANY:,} tasks, of those in an empty database"
+    busy = "processor time of such a create, web server and PostgreSQL, of one in an empty database"
     return [
-        Figure(
-            name=f"creates a second at {MANY:,} tasks, of those in an empty database",
-            rounds=ratios(rate["many"], rate["none"]),
-            unit="×",
-            goal=0.95,
-            floor=0.9,
-            remark=f"{number(max(rate['many']))} and {number(max(rate['none']))} a second at best",
-        ),
-        Figure(
-            name="processor time of such a create, web server and PostgreSQL, of one in an empty database",
-            rounds=ratios(busy["many"], busy["none"]),
-            unit="×",
-            remark=f"{number(statistics.median(busy['many']))} and {number(statistics.median(busy['none']))} ms",
-        ),
+        beside("per_second", rate, turns["many"], turns["none"], (0.95, 0.9)),
+        beside("busy_ms", busy, turns["many"], turns["none"]),
     ]
 
 
-def _with_new_servers(ground: Ground, sites: dict[str, Site]) -> dict[str, list[Creates]]:
-    with ground.web(sites["many"], "web-many") as many, ground.web(sites["none"], "web-none") as none:
-        webs = {"many": many, "none": none}
+def _with_new_servers(ground: Ground, sites: dict[str, Site]) -> dict[str, list[Served]]:
+    with ground.webs(sites) as webs:
 
-        def create(size: str, requests: int = CREATES) -> Creates:
-            ground.empty_messages(sites[size])
-            return create_more(ground, sites[size], webs[size], requests=requests)
+        def at(size: str, requests: int = CREATES) -> Served:
+            return create(ground, sites[size], webs[size], requests=requests)
 
-        for size in webs:
-            create(size, WARM_UP_CREATES)
-        return in_turns(list(webs), TURNS, create)
-
-
-def _busy_ms(creates: Creates) -> float:
-    return creates.web_ms + creates.servers_ms["PostgreSQL"]
+        for size in sites:
+            at(size, WARM_UP_CREATES)
+        return in_turns(list(sites), TURNS, at)

@@ -1,24 +1,35 @@
-"""Load: what clients ask of a web server, as fast as it answers or at a steady rate, and how long each answer took.
+"""Load: kept connections that ask a web server, as fast as it answers or at a steady rate, and the time of each answer.
 
-The clients run in a process of their own (`clients`), which costs a small part of what a server does.
+Guarantee: an answer with another status than the expected one ends the measurement, and so does one that never comes.
 """
 
+import asyncio
 import json
-import subprocess
-import sys
-from dataclasses import asdict, dataclass
-from functools import cache
-from http.client import HTTPConnection
+import math
+import re
+import statistics
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
-from bench.figures import percentile
-from bench.sizes import CLIENTS
-from project.local.demo_user import PASSWORD, USERNAME
-from project.local.servers.ports import LOOPBACK
-from project.local.stack import ROOT
+import jwt
 
-TIMEOUT_SECONDS = 60
+from bench.figures import p99
+from bench.sizes import CLIENTS, SECRET_KEY
+from project.local.servers.ports import LOOPBACK
+
+TIMEOUT_SECONDS = 120
+TOKEN_SECONDS = 3_600
 TASK = json.dumps({"title": "Yuk", "description": "Bench"})
+HEAD_END = b"\r\n\r\n"
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Ask = tuple[bytes, bytes]
+"""A whole HTTP request, and the status that is expected, three digits."""
 
 
 class LoadFailed(RuntimeError):
@@ -26,36 +37,15 @@ class LoadFailed(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
-    """What is asked; the clients take the requests in turns."""
-
-    port: int
-
-    requests: tuple[tuple[str, int], ...]
-    """Whole HTTP requests, each with the status that is expected."""
-
-    total: int
-    """How many requests."""
-
-    clients: int = CLIENTS
-
-    per_second: float = 0
-    """A steady rate; 0 is as fast as the answers come."""
-
-    max_seconds: float = 0
-    """After so long nothing more is asked; 0 is no limit."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What came of it. The times are the system's monotonic clock."""
+    """What came of a load. The times are the system's monotonic clock."""
 
     began: float
 
     ended: float
 
-    cpu_seconds: float
-    """The clients' own."""
+    clients_seconds: float
+    """How long the clients have kept a core busy."""
 
     latencies: list[float]
     """Seconds."""
@@ -64,67 +54,111 @@ class Answers:
     def per_second(self) -> float:
         return len(self.latencies) / (self.ended - self.began)
 
-    def ms(self, percent: float) -> float:
-        """Return the percentile of the answers' times in milliseconds."""
-        return percentile(self.latencies, percent) * 1000
+    @property
+    def p50_ms(self) -> float:
+        return statistics.median(self.latencies) * 1000
+
+    @property
+    def p99_ms(self) -> float:
+        return p99(self.latencies) * 1000
 
 
-def run(load: Load) -> Answers:
-    """Put the load on the server and wait for all answers.
+def run(  # noqa: PLR0913 – how the load differs from the usual one
+    port: int,
+    asks: Sequence[Ask],
+    *,
+    total: int,
+    clients: int = CLIENTS,
+    per_second: float = 0,
+    max_seconds: float = math.inf,
+) -> Answers:
+    """Ask so often, in turns, as fast as the answers come or at a steady rate, until all is answered or time is over.
 
     Raises:
-        LoadFailed: one of them has another status than expected, or none came.
+        LoadFailed: an answer has another status than expected, or does not come.
     """
-    command = [sys.executable, "-m", "bench.clients"]
-    with subprocess.Popen(
-        command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as clients:
-        try:
-            answer, complaint = clients.communicate(json.dumps(asdict(load)))
-        except BaseException:
-            clients.kill()
-            raise
-    if clients.returncode:
-        raise LoadFailed(complaint.strip())
-    return Answers(**json.loads(answer))
+
+    def turns() -> Iterator[tuple[float, Ask]]:
+        """Return the requests, each with the time at which it is due; 0 is at once."""
+        began = time.monotonic()
+        for number, ask in zip(range(total), cycle(asks), strict=False):
+            if time.monotonic() - began > max_seconds:
+                return
+            yield began + number / per_second if per_second else 0.0, ask
+
+    try:
+        return asyncio.run(_run(port, turns(), clients))
+    except (OSError, EOFError) as error:
+        raise LoadFailed(f"port {port}: {error!r}") from error
 
 
-def post(port: int, *, token: str = "") -> tuple[str, int]:
-    """Return a request that creates a task, of the user of a token or else of the first user."""
+def create(port: int, total: int, *, per_second: float = 0) -> Answers:
+    """Create so many tasks, all by the first user."""
+    return run(port, [post()], total=total, per_second=per_second)
+
+
+async def _run(port: int, turns: Iterator[tuple[float, Ask]], clients: int) -> Answers:
+    connections = [await asyncio.open_connection(LOOPBACK, port) for _ in range(clients)]
+    latencies: list[float] = []
+    began, busy = time.monotonic(), time.process_time()
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await asyncio.gather(*(_ask(connection, turns, latencies) for connection in connections))
+    ended, clients_seconds = time.monotonic(), time.process_time() - busy
+    return Answers(began=began, ended=ended, clients_seconds=clients_seconds, latencies=latencies)
+
+
+async def _ask(connection: Connection, turns: Iterator[tuple[float, Ask]], latencies: list[float]) -> None:
+    for due, ask in turns:
+        if (early := due - time.monotonic()) > 0:
+            await asyncio.sleep(early)
+        # At a rate, an answer is timed from when its request was due: a slow server does not slow its clients.
+        asked_at = due or time.monotonic()
+        await _answer(connection, ask)
+        latencies.append(time.monotonic() - asked_at)
+    connection[1].close()
+
+
+async def _answer(connection: Connection, ask: Ask) -> bytes:
+    (reader, writer), (request, expected) = connection, ask
+    writer.write(request)
+    head = await reader.readuntil(HEAD_END)
+    length = LENGTH.search(head)
+    body = await reader.readexactly(int(length[1]) if length else 0)
+    if head[9:12] != expected:
+        raise LoadFailed(f"expected {expected.decode()}, answered {head + body[:400]!r}")
+    return body
+
+
+def token(user: int) -> str:
+    """Return what `POST /api/token/` does, without its password check, which is slow on purpose; no two are alike."""
+    now = int(time.time())
+    claims = {"token_type": "access", "exp": now + TOKEN_SECONDS, "iat": now, "jti": uuid.uuid4().hex}
+    return jwt.encode({**claims, "user_id": str(user)}, SECRET_KEY, algorithm="HS256")
+
+
+FIRST_USER = token(1)
+
+
+def post(bearer: str = FIRST_USER) -> Ask:
+    """Return a request that creates a task."""
     head = f"Content-Type: application/json\r\nContent-Length: {len(TASK)}\r\n"
-    return f"POST /tasks/ HTTP/1.1\r\n{_head(port, token)}{head}\r\n{TASK}", 201
+    return _request("POST /tasks/", bearer, f"{head}\r\n{TASK}"), b"201"
 
 
-def get(port: int, path: str) -> tuple[str, int]:
+def get(path: str) -> Ask:
     """Return a request that reads something."""
-    return f"GET {path} HTTP/1.1\r\n{_head(port)}\r\n", 200
+    return _request(f"GET {path}", FIRST_USER, "\r\n"), b"200"
 
 
 def read(port: int, path: str) -> Any:
     """Return the JSON at an address."""
-    return _json("GET", port, path, "", {"Authorization": f"Bearer {sign_in(port)}"})
+
+    async def answer() -> bytes:
+        return await _answer(await asyncio.open_connection(LOOPBACK, port), get(path))
+
+    return json.loads(asyncio.run(answer()))
 
 
-@cache
-def sign_in(port: int) -> str:
-    """Return a token; once for each server, because to check a password is slow on purpose."""
-    credentials = json.dumps({"username": USERNAME, "password": PASSWORD})
-    return str(_json("POST", port, "/api/token/", credentials, {"Content-Type": "application/json"})["access"])
-
-
-def _head(port: int, token: str = "") -> str:
-    bearer = token or sign_in(port)
-    return f"Host: {LOOPBACK}:{port}\r\nAccept: application/json\r\nAuthorization: Bearer {bearer}\r\n"
-
-
-def _json(method: str, port: int, path: str, body: str, headers: dict[str, str]) -> Any:
-    connection = HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_SECONDS)
-    try:
-        connection.request(method, path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise LoadFailed(f"{method} {path} answered {answer.status}: {content[:300]!r}")
-    return json.loads(content)
+def _request(line: str, bearer: str, rest: str) -> bytes:
+    head = f"Host: {LOOPBACK}\r\nAccept: application/json\r\nAuthorization: Bearer {bearer}\r\n"
+    return f"{line} HTTP/1.1\r\n{head}{rest}".encode()

@@ -5,9 +5,9 @@ Guarantee: the figure says how many requests and messages it comes from; a slowe
 
 from bench import load
 from bench.figures import Figure
-from bench.ground import Ground, Running
-from bench.messages import carry, owe
-from bench.sizes import Extent
+from bench.ground import Ground
+from bench.relay import owe, publish
+from bench.servers import memory_mb
 from project.local.servers.process import wait_until
 
 MAX_UNITS = 100_000
@@ -16,45 +16,38 @@ WEB_SECONDS = 50
 WORKER_SECONDS = 30
 
 
-def measure(ground: Ground, extent: Extent) -> list[Figure]:
+def measure(ground: Ground) -> list[Figure]:
     return [_web(ground), _worker(ground)]
 
 
 def _web(ground: Ground) -> Figure:
     ground.empty(ground.ours)
     with ground.web(ground.ours) as web:
-        # Whatever is made on first use is made: each of the connections, in both processes.
-        load.run(load.Load(port=web.port, requests=_mix(web.port), total=START))
-        task = ground.count("SELECT min(id) FROM tasks_task")
-        before = web.memory_mb()
-        answers = load.run(
-            load.Load(
-                port=web.port,
-                requests=_mix(web.port, f"/tasks/{task}/"),
-                total=MAX_UNITS,
-                max_seconds=WEB_SECONDS,
-            )
-        )
+        # What is made on first use is made: each of the connections, in both processes.
+        load.run(web.port, _mix(), total=START)
+        task = ground.value("SELECT min(id) FROM tasks_task")
+        before = memory_mb(web.pid)
+        answers = load.run(web.port, _mix(f"/tasks/{task}/"), total=MAX_UNITS, max_seconds=WEB_SECONDS)
         ground.wait_for_relay()
-        return _figure("web server", before, web, len(answers.latencies), "requests, one in twenty a create")
+        done = f"{len(answers.latencies):,} requests"
+        return _figure("web server", done, before, memory_mb(web.pid), f"one in twenty a create, in {WEB_SECONDS} s")
 
 
-def _mix(port: int, task: str = "/tasks/") -> tuple[tuple[str, int], ...]:
-    reads = [load.get(port, task)] * 14 + [load.get(port, "/tasks/")] * 4 + [load.get(port, "/activity/")]
-    return (*reads, load.post(port))
+def _mix(task: str = "/tasks/") -> list[load.Ask]:
+    return [load.get(task)] * 14 + [load.get("/tasks/")] * 4 + [load.get("/activity/"), load.post()]
 
 
 def _worker(ground: Ground) -> Figure:
     ground.empty(ground.ours)
     owe(ground, MAX_UNITS)
-    carry(ground, MAX_UNITS)
+    publish(ground, MAX_UNITS)
     with ground.worker(ground.ours) as pool:
         wait_until(lambda: _logged(ground) >= START, timeout_seconds=WORKER_SECONDS)
-        before = pool.memory_mb()
+        before = memory_mb(pool.pid)
         wait_until(lambda: _logged(ground) >= MAX_UNITS, timeout_seconds=WORKER_SECONDS)
-        figure = _figure("workers", before, pool, _logged(ground), "messages")
-    rows = ground.count("SELECT count(*) FROM actors_activity")
-    left = ground.unsettled()
+        done = f"{_logged(ground):,} messages"
+        figure = _figure("workers", done, before, memory_mb(pool.pid), f"in at most {WORKER_SECONDS} s")
+    rows, left = ground.value("SELECT count(*) FROM actors_activity"), ground.unsettled()
     if rows + left != MAX_UNITS:
         raise RuntimeError(f"{MAX_UNITS} messages, {rows} are logged and {left} are owed")
     return figure
@@ -64,14 +57,10 @@ def _logged(ground: Ground) -> int:
     return ground.last_id(ground.ours, ground.ours.activity)
 
 
-def _figure(what: str, before_mb: float, running: Running, units: int, unit: str) -> Figure:
-    after_mb = running.memory_mb()
+def _figure(what: str, done: str, before_mb: float, after_mb: float, extent: str) -> Figure:
     return Figure(
-        name=f"memory of the {what} after {units:,} {unit.partition(',')[0]}, of that after {START:,}",
+        name=f"memory of the {what} after {done}, of that after {START:,}",
         rounds=[after_mb / before_mb],
-        unit="×",
-        goal=1.05,
-        floor=1.1,
-        remark=f"{before_mb:.0f} and {after_mb:.0f} MB of all its processes, what they share counted once; "
-        f"{units:,} {unit}, in at most {WEB_SECONDS if what == 'web server' else WORKER_SECONDS} s",
+        wanted=(1.05, 1.1),
+        remark=f"{before_mb:.0f} and {after_mb:.0f} MB of all its processes, what they share counted once; {extent}",
     )

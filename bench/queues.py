@@ -1,112 +1,56 @@
 """The queues between web and workers, as an onlooker: what they hold, message by message, and how they are emptied."""
 
-import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import pika
-from pika.exceptions import ChannelClosedByBroker
-from redis import Redis
+from amqp.exceptions import NotFound
+from kombu.connection import Connection
+from kombu.entity import Queue as Declared
 
-INACTIVITY_SECONDS = 1.0
 # After the last expected message: one that is there as well comes at once.
-ONE_TOO_MANY_SECONDS = 0.1
-
-
-class Queue(Protocol):
-    """A queue of messages that tell of new tasks."""
-
-    def count(self) -> int:
-        """Return how many messages it has."""
-
-    def take(self, expected: int) -> list[int]:
-        """Take out all messages, of which there should be `expected`; return the ids of the tasks that they tell of."""
-
-    def empty(self) -> None:
-        """Forget all messages."""
+LATE_SECONDS, ONE_TOO_MANY_SECONDS = 1.0, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class RabbitmqQueue:
-    """A queue of RabbitMQ."""
+class Queue:
+    """A queue of messages about new tasks, in RabbitMQ or Redis."""
 
     url: str
 
     name: str
 
-    task_id: Callable[[Any], int]
-    """Finds the task's id in a decoded body."""
-
     def count(self) -> int:
-        with self.channel() as channel:
-            return int(channel.queue_declare(self.name, passive=True).method.message_count)
+        """Return how many messages it has."""
+        with self._open() as queue:
+            return int(queue.qsize())
 
     def take(self, expected: int) -> list[int]:
-        found = []
-        with self.channel() as channel:
-            for _method, _properties, body in channel.consume(
-                self.name, auto_ack=True, inactivity_timeout=INACTIVITY_SECONDS
-            ):
-                if body is None:
-                    break
-                found.append(self.task_id(json.loads(body)))
-                if len(found) == expected:
-                    channel.connection.process_data_events(ONE_TOO_MANY_SECONDS)
-                    if not channel.get_waiting_message_count():
-                        break
-            channel.cancel()
+        """Take out all messages, of which there should be `expected`; return the ids of their tasks."""
+        found: list[int] = []
+        with self._open() as queue, suppress(queue.Empty):
+            while True:
+                patience = LATE_SECONDS if len(found) < expected else ONE_TOO_MANY_SECONDS
+                found.append(_task_of(json.loads(queue.get(timeout=patience).body)))
         return found
 
     def empty(self) -> None:
-        # Theirs are declared by the first who sends.
-        with suppress(ChannelClosedByBroker), self.channel() as channel:
-            channel.queue_purge(self.name)
+        """Forget all messages."""
+        # A peer's queue is declared by the first process that sends.
+        with suppress(NotFound), self._open() as queue:
+            queue.clear()
 
     @contextmanager
-    def channel(self) -> Iterator[Any]:
-        connection = pika.BlockingConnection(pika.URLParameters(self.url))
-        try:
-            yield connection.channel()
-        finally:
-            connection.close()
+    def _open(self) -> Iterator[Any]:
+        # Who uses the queue declares it, with arguments of its own.
+        declared = Declared(self.name, no_declare=True)  # type: ignore[no-untyped-call]
+        with Connection(self.url) as connection:  # type: ignore[no-untyped-call]
+            yield connection.SimpleQueue(declared, no_ack=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RedisQueue:
-    """Celery's queue in Redis, a list."""
-
-    url: str
-
-    name: str = "celery"
-
-    def count(self) -> int:
-        with self._redis() as redis:
-            return int(redis.llen(self.name))
-
-    def take(self, expected: int) -> list[int]:
-        with self._redis() as redis:
-            messages: list[bytes] = redis.lrange(self.name, 0, -1)
-            redis.delete(self.name)
-        bodies = (json.loads(base64.b64decode(json.loads(message)["body"])) for message in messages)
-        return [int(body[0][0]) for body in bodies]
-
-    def empty(self) -> None:
-        """Forget messages and results, but for what senders believe to have declared."""
-        with self._redis() as redis:
-            keys = [key for key in redis.scan_iter(count=1_000) if not key.startswith(b"_kombu")]
-            for start in range(0, len(keys), 1_000):
-                redis.delete(*keys[start : start + 1_000])
-
-    def _redis(self) -> Redis:
-        return Redis.from_url(self.url)
-
-
-def of_celery(body: Any) -> int:
-    return int(body[0][0])
-
-
-def of_dramatiq(body: Any) -> int:
-    return int(body["args"][0])
+def _task_of(body: Any) -> int:
+    """Return the task's id, which is the first argument: of a Dramatiq actor, or of a Celery task."""
+    arguments = body["args"] if isinstance(body, dict) else body[0]
+    return int(arguments[0])

@@ -1,4 +1,4 @@
-"""The services that are measured, ours and its peers: database, queue, environment and commands of each."""
+"""A service that is measured, its database, queue, environment and commands; and ours as one."""
 
 import os
 import sys
@@ -7,28 +7,16 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from bench.queues import Queue, RabbitmqQueue, RedisQueue, of_celery, of_dramatiq
+from bench.queues import Queue
 from bench.servers import Servers
-from bench.sizes import CELERY_PROCESSES, WEB_PROCESSES, WEB_THREADS, WORKER_PROCESSES, WORKER_THREADS
-from project.local.demo_user import PASSWORD
+from bench.sizes import SECRET_KEY, WEB_PROCESSES, WEB_THREADS, WORKER_PROCESSES, WORKER_THREADS
 from project.local.servers.ports import LOOPBACK
 from project.local.stack import MANAGE
 
 OURS = "ours"
-LESSON = "celery-redis"
 DATABASE = "bench"
-PEERS_DATABASE = "peers"
 QUEUE = "activity"
-# A classic queue is refused beside a quorum queue of its name, and each has a virtual host to itself.
-VHOSTS = ("celery", "plain")
-SECRET_KEY = "for-the-bench-only-and-long-enough-to-sign-a-token-without-a-warning"  # noqa: S105
-
 DRAMATIQ_SIZE = ("--processes", str(WORKER_PROCESSES), "--threads", str(WORKER_THREADS))
-THEIR_GUNICORN = (sys.executable, "-m", "gunicorn", "--config", "python:bench.peers.serving", "bench.peers.wsgi")
-CELERY_WORKER = (
-    *(sys.executable, "-m", "celery", "-A", "bench.peers.celery", "worker"),
-    *("--concurrency", str(CELERY_PROCESSES)),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +67,6 @@ def ours(servers: Servers, *, database: str = DATABASE) -> Site:
         "RABBITMQ_URL": servers.rabbitmq.url,
         "ALLOWED_HOSTS": LOOPBACK,
         "SECURE_SSL_REDIRECT": "False",
-        "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
         "THROTTLE_ANON": "off",
         "THROTTLE_USER": "off",
         "WEB_CONCURRENCY": str(WEB_PROCESSES),
@@ -90,42 +77,9 @@ def ours(servers: Servers, *, database: str = DATABASE) -> Site:
     return Site(
         name=OURS,
         database=database,
-        queue=RabbitmqQueue(url=servers.rabbitmq.url, name=QUEUE, task_id=of_dramatiq),
+        queue=Queue(url=servers.rabbitmq.url, name=QUEUE),
         variables=variables,
         web=(sys.executable, "-m", "gunicorn", "project.wsgi"),
         worker=(*MANAGE, "rundramatiq", *DRAMATIQ_SIZE),
         manage=MANAGE,
     )
-
-
-def peer(servers: Servers, name: str) -> Site:
-    """Return one of the peers (`bench.peers`)."""
-    broker_url, queue = _their_queue(servers, name)
-    django = (sys.executable, "-m", "django")
-    variables = {
-        "DJANGO_SETTINGS_MODULE": "bench.peers.settings",
-        "PEER": name,
-        "SECRET_KEY": SECRET_KEY,
-        "DATABASE_URL": servers.postgresql.url(PEERS_DATABASE),
-        "BROKER_URL": broker_url,
-        "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
-    }
-    return Site(
-        name=name,
-        database=PEERS_DATABASE,
-        queue=queue,
-        variables=variables,
-        web=THEIR_GUNICORN,
-        worker=(*django, "rundramatiq", *DRAMATIQ_SIZE) if name.startswith("dramatiq") else CELERY_WORKER,
-        manage=django,
-    )
-
-
-def _their_queue(servers: Servers, name: str) -> tuple[str, Queue]:
-    if name == LESSON:
-        return servers.redis.url, RedisQueue(url=servers.redis.url)
-    if name.startswith("dramatiq"):
-        url = f"{servers.rabbitmq.url}plain"
-        return url, RabbitmqQueue(url=url, name="default", task_id=of_dramatiq)
-    url = f"{servers.rabbitmq.url}celery"
-    return url, RabbitmqQueue(url=url, name="celery", task_id=of_celery)

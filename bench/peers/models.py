@@ -1,6 +1,6 @@
 """The lesson's task and, for the worker that is to do the same as ours, a row for each event.
 
-The row has the columns and constraints of our activity log; `bench.rows` compares them, and copies the indexes.
+The row has the columns of our activity log; `bench.ground` compares them, and copies the indexes.
 """
 
 from django.conf import settings
@@ -45,12 +45,6 @@ class Activity(models.Model):
     logged_at = models.DateTimeField(db_default=Now())
     attempts = models.PositiveIntegerField(default=1, db_default=1)
     transaction = models.BigIntegerField(db_default=CurrentTransaction(), editable=False)
-
-    class Meta:
-        constraints = (
-            models.UniqueConstraint(fields=("task_id", "version"), name="peer_once_a_version"),
-            models.UniqueConstraint(fields=("message_id",), name="peer_once_a_message"),
-        )
 
     def __str__(self) -> str:
         return f"{self.event} {self.task_id}"

@@ -37,9 +37,6 @@ class Migration(migrations.Migration):
                 ('attempts', models.PositiveIntegerField(db_default=1, default=1)),
                 ('transaction', models.BigIntegerField(db_default=bench.peers.models.CurrentTransaction(), editable=False)),
             ],
-            options={
-                'constraints': [models.UniqueConstraint(fields=('task_id', 'version'), name='peer_once_a_version'), models.UniqueConstraint(fields=('message_id',), name='peer_once_a_message')],
-            },
         ),
         migrations.CreateModel(
             name='Task',
