@@ -44,17 +44,20 @@ def main() -> int:
         parser.error(f"there is no section named {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run(given.names or list(SECTIONS if given.all else README), given.profile)
+        figures = run(given.names or list(SECTIONS if given.all else README), given.profile)
     except (ServerError, RuntimeError) as error:
         print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; everything that was started is stopped", file=sys.stderr)
         return 130
-    return 0
+    missed = [figure.name for figure in figures if figure.verdict == "MISSED"]
+    for name in missed:
+        print(f"missed its floor: {name}", file=sys.stderr)
+    return 1 if missed else 0
 
 
-def run(names: Sequence[str], profiles: Path | None) -> None:
+def run(names: Sequence[str], profiles: Path | None) -> list[Figure]:
     """Start the servers, measure, stop the servers; print the figures, and keep those of each whole chapter."""
     began = time.monotonic()
 
@@ -75,6 +78,7 @@ def run(names: Sequence[str], profiles: Path | None) -> None:
     for chapter, command, page in ((README, "make bench", "results.md"), (REST, "make bench-all", "results-rest.md")):
         if profiles is None and set(chapter) <= set(names):
             results.write(page, command, [figure for name in chapter for figure in measured[name]], about)
+    return figures
 
 
 if __name__ == "__main__":

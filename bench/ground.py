@@ -142,7 +142,8 @@ class Ground:
         log = self.directory / f"{site.name}-{name}.log"
         log.write_bytes(b"")
         if self.profiles and site.is_ours:
-            graph = self.profiles / f"{name}.svg"
+            self.profiles.mkdir(parents=True, exist_ok=True)
+            graph = self.profiles.absolute() / f"{name}.svg"
             command, end = (*PROFILER, "--output", str(graph), "--", *command), RunningProgram.stop
         program = Program(
             name=f"{site.name} {name}",
