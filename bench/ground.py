@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, LiteralString, TypeVar
 
@@ -144,19 +144,20 @@ class Ground:
         if self.profiles and site.is_ours:
             self.profiles.mkdir(parents=True, exist_ok=True)
             graph = self.profiles.absolute() / f"{name}.svg"
-            command, end = (*PROFILER, "--output", str(graph), "--", *command), RunningProgram.stop
+            command = (*PROFILER, "--output", str(graph), "--", *command)
+            end = partial(RunningProgram.stop, with_signal=signal.SIGINT)
         program = Program(
             name=f"{site.name} {name}",
             command=command,
             environment=self.environment(site, LOG_FILE=str(log), **variables),
             working_directory=ROOT,
-            stop_signal=signal.SIGINT if self.profiles else signal.SIGTERM,
         )
-        running = RunningProgram(program, log=log.with_suffix(".output"))
+        output = log.with_suffix(".output")
+        running = RunningProgram(program, log=output)
         try:
             yield Running(pid=running.pid, log=log)
         except RuntimeError as error:
-            said = log.read_text() or running.log.read_text()
+            said = log.read_text() or output.read_text()
             error.add_note(f"{program.name} said last: {said[-MAX_QUOTE_CHARACTERS:]}")
             raise
         finally:

@@ -57,10 +57,11 @@ def _private_redis(directory: Path, report: Callable[[str], None]) -> Iterator[t
     url = f"redis://{LOOPBACK}:{port}/0"
     settings = ("--bind", LOOPBACK, "--port", str(port), "--save", "", "--appendonly", "no")
     program = Program(name="redis", command=(server, *settings), environment=environment, working_directory=directory)
-    running = RunningProgram(program, log=directory / "redis.log")
+    log = directory / "redis.log"
+    running = RunningProgram(program, log=log)
     try:
         if not wait_until(lambda: listens(port), timeout_seconds=REDIS_TIMEOUT_SECONDS):
-            raise ServerFailedToStart(f"Redis does not answer: {running.log.read_text()}")
+            raise ServerFailedToStart(f"Redis does not answer: {log.read_text()}")
         yield url, running.pid
     finally:
         running.stop()
@@ -73,8 +74,8 @@ def _find_redis(report: Callable[[str], None]) -> tuple[str, dict[str, str]]:
         return installed, environment
     path = CACHE.absolute() / f"redis-{debian.host_tag()}"
     tree = debian.PackageTree(title="Redis", packages=["redis-server"], path=path).fetch(report)
-    libraries = ":".join(map(str, debian.library_directories(tree)))
-    return str(tree / "usr/bin/redis-server"), {**environment, "LD_LIBRARY_PATH": libraries}
+    libraries = debian.library_path(debian.library_directories(tree))
+    return str(tree / "usr/bin/redis-server"), {**environment, **libraries}
 
 
 def listens(port: int) -> bool:
