@@ -4,7 +4,7 @@ Guarantee: each change of a row that the ORM makes is one version, in one transa
 signals send; a change whose event could not be truthful is refused. `tasks.signals` sends, `changes` compares.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any, Self, TypeVar
@@ -30,27 +30,20 @@ M = TypeVar("M", bound="VersionedModel")
 class VersionedQuerySet(models.QuerySet[M]):
     """Sends `post_save` for every row that it writes; for deletions Django itself sends `pre_delete`."""
 
-    def bulk_create(  # noqa: PLR0913, PLR0917 – Django's signature
-        self,
-        objs: Iterable[M],
-        batch_size: int | None = None,
-        ignore_conflicts: bool = False,
-        update_conflicts: bool = False,
-        update_fields: Collection[str] | None = None,
-        unique_fields: Collection[str] | None = None,
-    ) -> list[M]:
+    def bulk_create(self, objs: Iterable[M], *args: Any, **options: Any) -> list[M]:
         """Create rows, and send `post_save` for each.
 
         Raises:
             NotSupportedError: with `ignore_conflicts` or `update_conflicts`, which hide what was created.
         """
-        if ignore_conflicts or update_conflicts:
+        # Django's positional order is batch_size, ignore_conflicts, update_conflicts.
+        if options.get("ignore_conflicts") or options.get("update_conflicts") or any(args[1:3]):
             raise NotSupportedError("bulk_create() of tasks takes no conflicts: it could not tell what was created.")
         use_database_to_write(self)
         tasks = list(objs)
         with transaction.atomic(using=self.db):
             self.number_new(tasks)
-            created = super().bulk_create(tasks, batch_size)
+            created = super().bulk_create(tasks, *args, **options)
             for chunk in _chunks(created):
                 prefetch_related_objects(chunk, "owner")
                 self._notify([PendingChange(before=None, after=task) for task in chunk], created=True)
