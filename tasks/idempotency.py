@@ -1,7 +1,7 @@
 """Creates that are safe to repeat: a request with an `Idempotency-Key` is executed once, its response is replayed.
 
-Guarantee: the key commits in one transaction with what the request creates. A client without a response, whatever has
-failed, repeats the request with the same key and creates nothing twice. Keys belong to a user, and are kept for
+Guarantee: the key commits in one transaction with what the request creates. A client that got no response, after any
+failure, repeats the request with the same key and creates nothing twice. Keys belong to a user, and are kept for
 `IDEMPOTENCY_HOURS`.
 """
 

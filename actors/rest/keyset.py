@@ -1,7 +1,7 @@
 """Keyset pagination: a page begins after a row, not after a number of rows, so deep pages cost no more. No counts.
 
-Guarantee: a client that follows the links sees every unchanged row exactly once, whatever rows are added and deleted
-meanwhile, because every order ends with the id and a cursor has all values that the order compares. A cursor belongs to
+Guarantee: a client that follows the links sees every unchanged row exactly once, while other rows are added and
+deleted, because every order ends with the id and a cursor has all values that the order compares. A cursor belongs to
 one order; with another one the answer is 404.
 """
 
