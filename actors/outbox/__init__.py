@@ -1,1 +1,1 @@
-"""Carries the messages of actors to RabbitMQ. Knows no actor and no task."""
+"""A transactional outbox for Dramatiq over RabbitMQ. It depends on no particular actor and on no task."""

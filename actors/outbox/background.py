@@ -4,7 +4,7 @@ By default every web and worker process runs both, so no separate relay process 
 
 Guarantee: a process that has started its threads has at most one of each; a thread that died is replaced at the next
 start, and after a fork the child starts its own. `middleware` starts and stops them with a worker; a web process starts
-them with its first request (`apps`), or earlier where the web server says that a process has started.
+them with its first request (`apps`), or earlier from a hook of the web server.
 """
 
 import atexit
@@ -25,10 +25,10 @@ class BackgroundThreads:
     _upkeep: UpkeepThread | None
 
     def __init__(self) -> None:
-        self._have_none()
+        self._reset()
 
     def start(self, **_signal: Any) -> None:
-        """Start the threads that do not run, if they are wanted (`OUTBOX_RELAY_THREAD`)."""
+        """Start the threads that are not running, unless `OUTBOX_RELAY_THREAD` is False."""
         with self._lock:
             if not _is_alive(self._relay) and conf.OUTBOX_RELAY_THREAD:
                 self._relay = RelayThread()
@@ -50,11 +50,11 @@ class BackgroundThreads:
             self._relay = self._upkeep = None
 
     def forget(self) -> None:
-        """Have no threads: after a fork they are the parent's, and so are their connections."""
-        self._have_none()
+        """Drop the threads without stopping them: after a fork they and their connections belong to the parent."""
+        self._reset()
         wakeup.register(None)
 
-    def _have_none(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._relay = self._upkeep = None
 
@@ -65,5 +65,5 @@ def _is_alive(thread: threading.Thread | None) -> bool:
 
 background_threads = BackgroundThreads()
 os.register_at_fork(after_in_child=background_threads.forget)
-# A process that ends closes its connections to RabbitMQ and releases its leases at once.
+# An exiting process closes its connections to RabbitMQ and releases its leases at once.
 atexit.register(background_threads.stop)

@@ -1,8 +1,8 @@
 """The broker behind `actor.send()`: a send writes its row in the caller's transaction and never contacts RabbitMQ.
 
 Guarantee: a sent message becomes visible if and only if the caller's transaction commits. Two sends differ: inside
-`batch_enqueue` rows are written at its end, and one whose `dedupe_key` already waits writes none. `relay` publishes the
-message, `worker` settles it.
+`batch_enqueue` the row is written at the end of the block, and a send with the `dedupe_key` of a waiting message writes
+none. `relay` publishes the message, `worker` settles it.
 """
 
 from collections.abc import Iterator
@@ -27,11 +27,11 @@ from actors.outbox.worker.consumer import OutboxConsumer, describe_connect_failu
 from actors.outbox.worker.limits import prefetch_of
 
 BLOCKED_TIMEOUT_SECONDS = 10
-# A silent peer is noticed after two of these. RabbitMQ's own default is 60.
+# A silent peer is detected after two heartbeat intervals. RabbitMQ's own default is 60.
 HEARTBEAT_SECONDS = 15
 GROUP_CALLBACKS_NOT_SUPPORTED = (
-    "A group's completion callbacks are not supported: nothing kept in a transaction says that the last of its "
-    "messages is done. Let the actors count in the database, and the last one send."
+    "A group's completion callbacks are not supported: Dramatiq counts completed messages outside the database's "
+    "transactions. Let the actors count in the database, and the last one send."
 )
 
 
@@ -40,11 +40,11 @@ _batch: ContextVar[list[dict[str, Any]] | None] = ContextVar("outbox_batch", def
 
 @contextmanager
 def batch_enqueue() -> Iterator[None]:
-    """Write what is sent inside the block at its end, in one round trip; inside a transaction, so all or none.
+    """Insert the messages sent inside the block at its end, in one round trip of the caller's transaction: all or none.
 
-    A message with a `dedupe_key` is written at once: whether another one waits has to be known at the send.
+    A message with a `dedupe_key` is inserted at once: the send must know whether another one is waiting.
     """
-    assert connection.in_atomic_block, "batch_enqueue() writes at its end: it needs the transaction of the change"
+    assert connection.in_atomic_block, "batch_enqueue() inserts at its end: it needs an open transaction"
     if _batch.get() is not None:  # the outer block writes
         yield
         return
@@ -59,14 +59,14 @@ def batch_enqueue() -> Iterator[None]:
 
 
 class OutboxMixin(Broker):
-    """Makes a broker's `enqueue` an insert; mixed into one that consumes."""
+    """Replaces a broker's `enqueue` with an insert; mixed into a broker that consumes."""
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Insert a message, in the caller's transaction.
 
-        Of messages with the same option `dedupe_key`, one at a time waits: another is not written until the first has
-        begun, because from then on its run may miss changes. A message that waits does not begin before the
-        transactions of all its senders have ended. A dead one has no key any more.
+        At most one message with the same `dedupe_key` is waiting: until it begins, a send with that key inserts no row.
+        Once it has begun, its run may miss later changes, so the next send inserts a row again. A waiting message does
+        not begin before the transactions of all its senders have ended. A dead letter has no key.
 
         Args:
             message: the message.
@@ -79,7 +79,7 @@ class OutboxMixin(Broker):
             NotSupported: the transaction is a manual one, or the message has a priority, a group's callbacks or an eta.
             TypeError: the message cannot be encoded.
         """
-        _refuse_what_cannot_be_kept(message)
+        _refuse_unsupported(message)
         message = message.copy(queue_name=q_name(message.queue_name))
         self.declare_queue(message.queue_name)
         self.emit_before("enqueue", message, delay)
@@ -116,21 +116,21 @@ def _write(rows: list[dict[str, Any]]) -> None:
         store.insert_many(rows)
 
 
-def _refuse_what_cannot_be_kept(message: Message[Any]) -> None:
+def _refuse_unsupported(message: Message[Any]) -> None:
     for options in _options_of_steps(message):
         if "broker_priority" in options:
             raise NotSupported("broker_priority is not supported: RabbitMQ's quorum queues have no such order.")
         if "group_completion_uuid" in options or "group_completion_callbacks" in options:
             raise NotSupported(GROUP_CALLBACKS_NOT_SUPPORTED)
         if "eta" in options:
-            raise NotSupported("eta is Dramatiq's own, for messages that wait in a worker: say delay=…, milliseconds.")
+            raise NotSupported("eta is not supported: the message would wait in a worker. Use delay=…, milliseconds.")
     manual = connection.in_atomic_block and not connection.commit_on_exit  # atomic() inside set_autocommit(False)
     if manual or not (connection.get_autocommit() or connection.in_atomic_block):
-        raise NotSupported("send() needs transaction.atomic(), not set_autocommit(False): nothing says when to relay.")
+        raise NotSupported("send() needs transaction.atomic(), not set_autocommit(False): on_commit() fails there.")
 
 
 def _options_of_steps(message: Message[Any]) -> Iterator[dict[str, Any]]:
-    # Later steps too: refused in a worker, a step would fail again at each retry.
+    # Later steps of a pipeline too: a step that is refused in a worker would fail again at each retry.
     options: dict[str, Any] | None = message.options
     while options is not None:
         yield options
@@ -138,7 +138,7 @@ def _options_of_steps(message: Message[Any]) -> Iterator[dict[str, Any]]:
 
 
 class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
-    """The broker of the service: sends through the outbox, consumes from RabbitMQ's quorum queues."""
+    """The broker of the service: sends through the outbox, consumes from RabbitMQ."""
 
     def __init__(self, *, url: str, **options: Any) -> None:
         parameters = pika.URLParameters(url)
@@ -153,7 +153,7 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
 
         Args:
             queue_name: the queue's name.
-            prefetch: how many messages may be unacknowledged; more, if `limits.prefetch_of` says so for this queue.
+            prefetch: how many messages may be unacknowledged; `limits.prefetch_of` may raise it for this queue.
             timeout: how long the consumer waits for a message, in milliseconds.
 
         Raises:
@@ -163,7 +163,7 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
         return OutboxConsumer(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
 
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
-        """Make a queue known to workers. There are no delay queues: a delay is the due time of a row.
+        """Register a queue for workers. There are no delay queues: a delay is the due time of a row.
 
         Args:
             queue_name: the queue's name.

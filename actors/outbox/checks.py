@@ -1,4 +1,4 @@
-"""System checks: refuse a configuration with which the outbox could not keep its guarantees.
+"""System checks: refuse a configuration under which the outbox cannot keep its guarantees.
 
 Django runs them before `rundramatiq`, `check`, `migrate` and most other commands. `apps` registers them.
 """
@@ -20,13 +20,13 @@ from actors.outbox.worker.limits import max_unacked_seconds
 from actors.outbox.worker.retries import OutboxRetries
 
 MIDDLEWARE = 'DRAMATIQ_BROKER["MIDDLEWARE"]'
-# Dramatiq's middleware that would repeat, or do after the commit, what an execution does within it.
+# Dramatiq's middleware that would repeat the work of an execution, or do it after the commit instead of within.
 STOCK = {
-    Retries: "OutboxRetries already tries again, and both would",
+    Retries: "OutboxRetries already retries, and both would",
     Pipelines: "the outbox already sends follow-ups, in the transaction of the effect",
     Callbacks: "the outbox already sends follow-ups, in the transaction of the effect",
     GroupCallbacks: "the outbox already sends follow-ups, in the transaction of the effect",
-    AdminMiddleware: "the outbox's own rows say what became of a message",
+    AdminMiddleware: "the outbox's own rows record the state of each message",
 }
 
 Problem = tuple[str, str, str]
@@ -45,13 +45,13 @@ def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def _problems(broker: Broker) -> Iterator[Problem]:
     if not isinstance(broker, OutboxMixin):
-        text = f"{type(broker).__name__} is no broker of the outbox: it sends whether or not the transaction commits."
+        text = f"{type(broker).__name__} is not a broker of the outbox: it sends even if the transaction rolls back."
         yield "outbox.E005", text, 'Set DRAMATIQ_BROKER["BROKER"] to "actors.outbox.broker.OutboxRabbitmqBroker".'
         return
     import_actors()
     unacked, timeout = max_unacked_seconds(broker), conf.OUTBOX_CONSUMER_TIMEOUT_SECONDS
     if unacked >= timeout:
-        text = f"A message may sit in a worker for {unacked:g} s, and RabbitMQ takes it back after {timeout:g} s."
+        text = f"A message may sit in a worker for {unacked:g} s, but RabbitMQ takes it back after {timeout:g} s."
         hint = (
             "Lower time limits (OUTBOX_TIME_LIMIT_MS, an actor's time_limit) or prefetch (dramatiq_queue_prefetch), "
             "have fewer queues, or raise RabbitMQ's consumer_timeout and OUTBOX_CONSUMER_TIMEOUT_SECONDS with it."
@@ -64,11 +64,11 @@ def _problems_of_middleware(broker: Broker) -> Iterator[Problem]:
     for wanted in (OutboxMiddleware, OutboxRetries):
         if not any(isinstance(one, wanted) for one in broker.middleware):
             name = f"{wanted.__module__}.{wanted.__name__}"
-            hint = f"Add {name}: without it no message of the outbox ends as promised."
+            hint = f"Add {name}: without it the outbox cannot keep its guarantees."
             yield "outbox.E002", f"{wanted.__name__} is missing from {MIDDLEWARE}.", hint
     last = broker.middleware[-1:]
     if any(isinstance(one, TimeLimit) for one in broker.middleware) and not isinstance(last[0], TimeLimit):
-        hint = "List TimeLimit last: what comes after it works under the actor's deadline, and is interrupted by it."
+        hint = "List TimeLimit last: middleware after it runs within the actor's time limit, which may interrupt it."
         yield "outbox.E003", f"{type(last[0]).__name__} comes after TimeLimit in {MIDDLEWARE}.", hint
     for one in broker.middleware:
         why = next((why for stock, why in STOCK.items() if isinstance(one, stock)), "")

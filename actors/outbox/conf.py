@@ -1,7 +1,7 @@
 """The outbox's Django settings: `conf.OUTBOX_QUEUE_TYPE` is the project's, or else the default below.
 
-Each is read at every use, so that tests may change it. Those of retries and of the time limit are used once, when
-Dramatiq makes its middleware.
+A setting is read at every use: tests can override it. Those of retries and of the time limit are read once, when
+Dramatiq creates its middleware.
 """
 
 from typing import Any
@@ -20,19 +20,19 @@ class _Settings:
     """The type of RabbitMQ's queues, `quorum` or `classic`."""
 
     OUTBOX_RELAY_THREAD: bool = True
-    """Whether web and worker processes have relay and upkeep threads."""
+    """Whether web and worker processes run relay and upkeep threads."""
 
     OUTBOX_UPKEEP_SECONDS: float = 5.0
-    """How often upkeep looks for messages that RabbitMQ has lost or given up."""
+    """How often upkeep looks for messages that RabbitMQ has lost or dead-lettered."""
 
     OUTBOX_REPAIR_AFTER_SECONDS: float | None = None
-    """How long after a queue was seen empty a message still owed is lost; None: `worker.limits` calculates it."""
+    """How long after its queue was found empty an unsettled message is lost; None: `worker.limits` calculates it."""
 
     OUTBOX_CONSUMER_TIMEOUT_SECONDS: float = 1_800
-    """After how long RabbitMQ takes back an unacknowledged message."""
+    """RabbitMQ's `consumer_timeout`: how long a message may stay unacknowledged before RabbitMQ requeues it."""
 
     OUTBOX_MAX_RETRIES: int = 20
-    """How often a failed message is retried, unless its actor says otherwise."""
+    """How often a failed message is retried, unless its actor sets `max_retries`."""
 
     OUTBOX_MIN_BACKOFF_MS: int = 1_000
     """The pause before the first retry, before jitter."""
@@ -41,7 +41,7 @@ class _Settings:
     """The maximum pause before a retry."""
 
     OUTBOX_TIME_LIMIT_MS: int = 60_000
-    """How long an actor may run, unless it says otherwise."""
+    """How long an actor may run, unless it sets `time_limit`."""
 
     def __getattribute__(self, name: str) -> Any:
         return getattr(settings, name, super().__getattribute__(name))

@@ -1,8 +1,8 @@
-"""The origin of what is sent (in which request, and by whom), the trail of the message whose actor runs, and how log
-lines name a message.
+"""The origin of a sent message (its request and user), the trail of the message whose actor runs, and a message's log
+fields.
 
-Guarantee: the origin's user is determined when a message is sent, not earlier: a web request learns halfway who its
-user is. The web's middleware and `worker.execution` enter a context, `broker` reads it.
+Guarantee: the origin's user is determined when a message is sent, not earlier: a web request's user is unknown until
+it is authenticated. The web middleware and `worker.execution` enter a context, `broker` reads it.
 """
 
 import re
@@ -30,38 +30,38 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trail:
-    """How the message whose actor runs came to its worker; times are the database's."""
+    """When the message whose actor runs was sent and published, by the database's clock, and in how many attempts."""
 
     sent_at: datetime
 
     published_at: datetime | None
-    """When RabbitMQ had confirmed it; if the worker is faster than the relay's mark, when a relay claimed it."""
+    """When RabbitMQ confirmed it; when a relay claimed it, if the worker runs it before the relay has marked it."""
 
     attempts: int
-    """The number of its attempts with this one: 1 at first, one more after each retry and replay."""
+    """The number of its attempts, this one included: 1 at first, one more after each retry and replay."""
 
 
 class _Origin(NamedTuple):
     request_id: str
 
     ask: Callable[[], Context]
-    """Returns the context as it is known by now."""
+    """Returns the context as known at the time of the call."""
 
     trail: Trail | None
 
 
-# What is sent in no request and by no actor, such as in a shell.
+# For messages sent outside any request and any actor, such as from a shell.
 _NO_REQUEST = _Origin("", Context, None)
 _current: ContextVar[_Origin] = ContextVar("outbox_origin", default=_NO_REQUEST)
 
 
 def current_context() -> Context:
-    """Return the origin of what is sent now."""
+    """Return the origin of messages that are sent now."""
     return _current.get().ask()
 
 
 def current_request_id() -> str:
-    """Return the id of the request that is served, or that caused the work; its user is not determined for that."""
+    """Return the id of the request that is served, or that caused the work, without determining its user."""
     return _current.get().request_id
 
 
@@ -71,27 +71,27 @@ def current_trail() -> Trail | None:
 
 
 def sent_by(context: Context, trail: Trail | None = None) -> AbstractContextManager[None]:
-    """Make `context` the origin of everything sent inside.
+    """Make `context` the origin of every message sent inside the block.
 
     Args:
         context: the origin.
-        trail: of the message whose actor runs inside; that which is current, by default.
+        trail: of the message whose actor runs inside the block; by default the current one.
     """
     return _SentFrom(_Origin(context.request_id, lambda: context, trail or current_trail()))
 
 
 def sent_during(request_id: str, *, ask: Callable[[], Context]) -> AbstractContextManager[None]:
-    """Make what `ask` returns, called at each send, the origin of everything sent inside.
+    """Make the result of `ask`, called at each send, the origin of every message sent inside the block.
 
     Args:
         request_id: of the request that is served.
-        ask: returns the origin as it is known by then.
+        ask: returns the origin as known at the time of the call.
     """
     return _SentFrom(_Origin(request_id, ask, current_trail()))
 
 
 class _SentFrom:
-    # A class, because that is quicker than a generator, and a message enters it up to twice.
+    # A class: it is faster than a generator, and each message enters it up to twice.
     __slots__ = ("_origin", "_token")
 
     def __init__(self, origin: _Origin) -> None:
@@ -119,5 +119,5 @@ def log_fields(*, actor: str, subject: str, row: int, attempt: int, error: str =
 
 
 def log_word(text: str) -> str:
-    """Return a text as one field of a log line, quoted if need be: a foreign message may contain anything."""
+    """Return a text as one field of a log line, quoted if necessary: a foreign message may contain any text."""
     return text if re.fullmatch(r"[\w.:@/-]+", text) else repr(text)

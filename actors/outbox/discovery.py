@@ -1,4 +1,4 @@
-"""Imports all actors: in workers at their start, elsewhere only when checks, upkeep or dead letters need it."""
+"""Imports all actors: in workers at their start, elsewhere only when checks, upkeep or dead letters need them."""
 
 from django.conf import settings
 from django.utils.module_loading import autodiscover_modules

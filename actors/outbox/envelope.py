@@ -1,4 +1,4 @@
-"""The message as RabbitMQ carries it: as it was sent, plus its attempt reference; readable in the management UI."""
+"""The message as published to RabbitMQ: as it was sent, plus its attempt reference; readable in the management UI."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -37,16 +37,16 @@ class AttemptRef:
 
 
 def to_amqp(row: OutboxMessage) -> Outgoing:
-    """Make the AMQP message of a row, with its attempt reference as an option and as a header.
+    """Return the AMQP message of a row, with its attempt reference as an option and as a header.
 
     Raises:
-        DecodeError: the body is no message.
+        DecodeError: the body is not a Dramatiq message.
     """
     ref = str(AttemptRef(row_id=row.pk, attempt=row.attempt))
     message = Message.decode(bytes(row.body)).asdict()
     options = message["options"]
     options[OPTION] = ref
-    # The message is due. With this option, which a replayed foreign message may have, a worker would send it once more.
+    # The message is due. A replayed foreign message may have this option, and a worker would then send it again.
     options.pop("eta", None)
     properties = pika.BasicProperties(
         content_type="application/json",

@@ -1,6 +1,6 @@
-"""Makes `dramatiq.group` send a group as a whole or not at all.
+"""Makes `dramatiq.group` send a group atomically: all of its messages or none.
 
-Guarantee: all messages of a group, with those of groups and pipelines inside it, are written in one transaction. Of a
+Guarantee: all messages of a group, including those of nested groups and pipelines, are written in one transaction. Of a
 pipeline only the first message is written then; `worker.follow_ups` sends each later one.
 """
 

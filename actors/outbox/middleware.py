@@ -1,6 +1,6 @@
 """Dramatiq's hooks, without logic: each call goes to the engine in `worker`, or to this process's `background` threads.
 
-Dramatiq makes its middleware before Django has loaded the models, so both are imported when they are first needed.
+Dramatiq creates its middleware before Django has loaded the models, so both are imported on first use.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class OutboxMiddleware(Middleware):
-    """Middleware that makes every actor settle the messages that it runs. Its place in the list does not matter.
+    """Middleware that makes every actor settle the messages that it runs. Its position in the list does not matter.
 
     An actor whose effects are in the database needs no option: it runs in the transaction that settles its message.
-    Two options say that an actor runs outside any transaction:
+    Two options make an actor run outside any transaction:
 
-    - `outside_effects=True`: it sends a mail, calls a service, or takes so long that no transaction should last. Its
-      row is leased while it runs, so that no two copies run at once, and settled after it has succeeded: at least once.
-    - `returns_rows=True`: its effect is the unsaved rows that it returns. They are inserted for it, exactly once, in
+    - `outside_effects=True`: it sends mail, calls a service, or runs too long for a transaction. Its row is under an
+      execution lease while it runs, so no two copies run at once, and is settled after its success: at-least-once.
+    - `returns_rows=True`: its effect is the unsaved rows that it returns. The worker inserts them, exactly once, in
       one transaction with those of other messages; as by `bulk_create`, so without the signals of `save()`. A worker
       thread runs several of its messages in a batch, as long as they are quick (`worker.batch`).
     """

@@ -1,4 +1,4 @@
-"""The row that lives until its work is settled: outbox, proof that work is owed, schedule and dead letter in one.
+"""The row of a message until it is settled: outbox, record of unsettled work, schedule and dead letter in one.
 
 Guarantee: a row commits or rolls back with the change that caused it. It is deleted when its work is done or skipped,
 cancelled or discarded, and at no other time; an effect in the database commits with the deletion. `broker` inserts it,
@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class State(models.TextChoices):
-    """Where a message is on its way. A settled, cancelled or discarded message has no row."""
+    """The state of a message. A settled, cancelled or discarded message has no row."""
 
     PENDING = "pending", _("pending")
     PUBLISHED = "published", _("published")
@@ -32,7 +32,7 @@ UNLEASED: dict[str, Any] = {"lease_token": None, "lease_until": None, "held_unti
 
 
 class OutboxMessageQuerySet(models.QuerySet["OutboxMessage"]):
-    """Rows, and the changes of state that more than one module makes."""
+    """Outbox rows, and the state change that several modules make."""
 
     def mark_dead(self, reason: str, *, error: str = "", traceback: str = "") -> int:
         """Make the rows dead letters, without lease and deduplication key; return how many there were."""
@@ -41,7 +41,7 @@ class OutboxMessageQuerySet(models.QuerySet["OutboxMessage"]):
 
 
 class OutboxMessage(models.Model):
-    """One send of one Dramatiq message. It has an id of its own: the same message may be sent twice."""
+    """One send of one Dramatiq message. The id is the row's: the same message may be sent twice."""
 
     message_id = models.CharField(_("message id"), max_length=64)
     queue = models.CharField(_("queue"), max_length=100)
@@ -55,7 +55,7 @@ class OutboxMessage(models.Model):
     first_attempt = models.PositiveIntegerField(_("first attempt"), default=0, db_default=0)
     """The attempt that the last replay began: retries are counted from it."""
     starts = models.PositiveIntegerField(_("starts"), default=0)
-    """How often it began since it may have killed a worker; with `poison.MAX_STARTS` it is given up."""
+    """How often it began since it may have killed a worker; at `poison.MAX_STARTS` it becomes a dead letter."""
     due_at = models.DateTimeField(_("due at"), db_default=Now())
 
     lease_token = models.UUIDField(_("lease"), null=True)
@@ -64,7 +64,7 @@ class OutboxMessage(models.Model):
     held_by = models.UUIDField(_("held by"), null=True)
     """The execution that has the execution lease, which lasts until `held_until`."""
     claimed_at = models.DateTimeField(_("claimed at"), null=True)
-    """When a relay last claimed it, to publish it."""
+    """When a relay last claimed it for publishing."""
     published_at = models.DateTimeField(_("published at"), null=True)
 
     reason = models.CharField(_("reason"), max_length=40, blank=True, default="", db_default="")
@@ -76,7 +76,7 @@ class OutboxMessage(models.Model):
     subject = models.CharField(_("subject"), max_length=100, blank=True, default="")
     """What the message is about, such as `task:1`."""
     sequence = models.PositiveBigIntegerField(_("sequence"), null=True)
-    """Which of the messages about its subject it is, where the sender counts them."""
+    """Its number among the messages about its subject, where the sender numbers them."""
     request_id = models.CharField(_("request id"), max_length=100, blank=True, default="")
     changed_by = models.CharField(_("changed by"), max_length=200, blank=True, default="")
     changed_by_id = models.BigIntegerField(_("changed by (id)"), null=True)
@@ -95,7 +95,7 @@ class OutboxMessage(models.Model):
             models.Index(fields=("subject",), condition=~Q(subject=""), name="outbox_subject"),
         )
         constraints = (
-            # Only of rows with a key: those without would be in the index too, three times in their short lives.
+            # Partial: rows without a key would be indexed too, three times each (when inserted, claimed and published).
             models.UniqueConstraint(
                 fields=("dedupe_key",), condition=Q(dedupe_key__isnull=False), name="outbox_one_waits_of_a_key"
             ),
@@ -120,7 +120,7 @@ class DeadLetterDecision(models.Model):
     """
 
     row_id = models.BigIntegerField(_("row"))
-    """The id of an `OutboxMessage`; no foreign key, because that may be gone."""
+    """The id of an `OutboxMessage`; not a foreign key, because that row may be deleted."""
     message_id = models.CharField(_("message id"), max_length=64)
     queue = models.CharField(_("queue"), max_length=100)
     actor = models.CharField(_("actor"), max_length=100)
@@ -148,12 +148,12 @@ class DeadLetterDecision(models.Model):
 
 
 class WatchedQueue(models.Model):
-    """What upkeep has seen of a queue, and the lease of the process that leads its upkeep."""
+    """When upkeep found a queue empty, and the lease of the process that leads its upkeep."""
 
     name = models.CharField(max_length=100, primary_key=True)
     seen_empty_at = models.DateTimeField(null=True)
-    """When the queue was seen empty. A message published before is lost if it is still owed after the time that a
-    message may be in a worker (`worker.limits`)."""
+    """When upkeep found the queue empty. A message published before is lost if it is still unsettled after the longest
+    time that a message may stay in a worker (`worker.limits`)."""
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
 

@@ -1,8 +1,8 @@
-"""The statements that every message costs, written by hand: insert, claim, mark as published, lock, delete.
+"""Hand-written SQL for the statements that every message needs: insert, claim, mark as published, lock, delete.
 
 Django's `create()` uses five times the CPU of the insert below, and the ORM needs two statements each to claim and to
-mark as published. `broker`, `relay` and `worker` call these functions, and say what they guarantee. A new column of
-`OutboxMessage` that has no default in the database has to be named here too.
+mark as published. `broker`, `relay` and `worker` call these functions and document the guarantees. A new column of
+`OutboxMessage` without a default in the database must be added here too.
 """
 
 import json
@@ -49,8 +49,8 @@ class UnsettledRow(NamedTuple):
     published_at: datetime | None
 
 
-# Of two messages with one key the second is not written while the first waits: it would say nothing new. A message with
-# a delay waits for its time.
+# While a message with the same key is waiting, a second one is not inserted: it would be redundant. A message with a
+# delay is scheduled, to be published when it is due.
 INSERT = """
 INSERT INTO outbox_outboxmessage (message_id, queue, actor, body, state, attempt, starts, due_at, error, traceback,
                                   subject, sequence, dedupe_key, request_id, changed_by, changed_by_id)
@@ -59,10 +59,10 @@ VALUES (%(message_id)s, %(queue)s, %(actor)s, %(body)s,
         %(subject)s, %(sequence)s, %(dedupe_key)s, %(request_id)s, %(changed_by)s, %(changed_by_id)s)
 ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
 """
-# Locks the message that waits under the key: it must not begin before this transaction's changes can be seen. Other
-# senders under the same key do not wait for this lock.
+# Locks the waiting message with the key: it must not begin before this transaction's changes are visible. Other senders
+# with the same key do not wait for this lock.
 KEEP_WAITING = "SELECT id FROM outbox_outboxmessage WHERE dedupe_key = %(dedupe_key)s FOR KEY SHARE"
-# Locked rows are skipped. In a `WITH`, because PostgreSQL may evaluate a mere subquery more than once.
+# Locked rows are skipped. In a `WITH`, because PostgreSQL may evaluate a plain subquery more than once.
 CLAIM = """
 WITH ready AS (
     SELECT id FROM outbox_outboxmessage
@@ -84,10 +84,10 @@ UPDATE outbox_outboxmessage
 SET state = 'published', published_at = {now}, lease_token = NULL, lease_until = NULL
 WHERE id IN (SELECT id FROM mine)
 """
-# Ordered by id, so that two groups never wait for each other.
+# Ordered by id, so two groups cannot deadlock.
 LOCK = "SELECT id, attempt FROM outbox_outboxmessage WHERE id {in_list} AND state <> 'dead' ORDER BY id {locking}"
 DELETE = "DELETE FROM outbox_outboxmessage WHERE id {in_list}"
-# For other statements to embed: the messages that their sender numbers for each subject, in any state.
+# To be embedded in other statements: the messages that their sender numbers by subject, in any state.
 NUMBERED = "SELECT subject, sequence, state, actor FROM outbox_outboxmessage WHERE sequence IS NOT NULL"
 POSTGRESQL = {
     "now": "statement_timestamp()",
@@ -97,8 +97,8 @@ POSTGRESQL = {
     "locking": "FOR UPDATE",
     "skipping_locked": "FOR UPDATE SKIP LOCKED",
 }
-# SQLite has no row locks to skip: there the statement itself is the lock. It compares times as texts, so they need the
-# six digits that Django stores: with its own three, a row that fell due in this millisecond would wait for a sweep.
+# SQLite has no row locks to skip: a write locks the whole database. It compares times as text, so they need the six
+# digits that Django stores: with SQLite's own three, a row that fell due in this millisecond would wait for a sweep.
 SQLITE = {
     "now": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')",
     "due_at": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', (%(delay_ms)s / 1000.0) || ' seconds')",
@@ -110,7 +110,7 @@ SQLITE = {
 
 
 def insert(**values: Any) -> None:
-    """Insert a message, unless it has a `dedupe_key` under which another one waits.
+    """Insert a message, unless another one with its `dedupe_key` is waiting.
 
     Args:
         values: the parameters of `INSERT`, by name.
@@ -121,7 +121,7 @@ def insert(**values: Any) -> None:
     with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
         cursor.execute(_in_dialect(INSERT), values)
         while not cursor.rowcount and not _keeps_waiting(cursor, values):
-            # The message that waited under the key has begun meanwhile.
+            # The waiting message with this key has begun since.
             cursor.execute(_in_dialect(INSERT), values)
 
 
@@ -162,13 +162,13 @@ def mark_published(token: UUID, ids: Collection[int]) -> int:
 
 
 def fetch_unsettled(ids: Sequence[int]) -> dict[int, UnsettledRow]:
-    """Return those of the rows that are neither settled nor dead, by id."""
+    """Return the rows that are neither settled nor dead, by id."""
     rows = OutboxMessage.objects.filter(pk__in=ids).exclude(state=State.DEAD).values_list(*UnsettledRow._fields)
     return {row[0]: UnsettledRow._make(row) for row in rows}
 
 
 def lock(ids: Collection[int], *, timeout_ms: int) -> dict[int, int]:
-    """Lock those of the rows that are neither settled nor dead, for the rest of the transaction.
+    """Lock the rows that are neither settled nor dead, for the rest of the transaction.
 
     Args:
         ids: of the rows.
@@ -202,12 +202,12 @@ def trail_of(row: OutboxMessage | UnsettledRow) -> Trail:
 
 
 def log_fields_of(row: OutboxMessage, error: str) -> str:
-    """Return what log lines say of a row, and why it failed."""
+    """Return the log fields of a row, with the error of its failure."""
     return log_fields(actor=row.actor, subject=row.subject, row=row.pk, attempt=row.attempt, error=error)
 
 
 def _keeps_waiting(cursor: Any, values: dict[str, Any]) -> bool:
-    """Keep the message that waits under this key from beginning before this transaction ends; say if there is one."""
+    """Keep the waiting message with this key from beginning before this transaction ends; return whether it exists."""
     if not skips_locked():
         return True  # SQLite has one writer at a time: this transaction
     cursor.execute(KEEP_WAITING, values)

@@ -1,7 +1,7 @@
-"""Wakes this process's relay once a transaction has committed: what the transaction sent is due then.
+"""Wakes this process's relay once a transaction has committed: the messages that it sent are due then.
 
 Guarantee: a commit never fails or waits because of a wake-up. A relay that is not woken finds the rows by its sweep.
-`background` registers the relay's `wake`; everything that makes rows pending calls `wake_relay_on_commit`.
+`background` registers the relay's `wake`; all code that makes rows pending calls `wake_relay_on_commit`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _wake: Callable[[], None] = _no_relay
 
 
 def register(wake: Callable[[], None] | None) -> None:
-    """Set what wakes this process's relay, from any thread; None where the process has no relay."""
+    """Set the function that wakes this process's relay from any thread; None if the process has no relay."""
     global _wake  # noqa: PLW0603 – one relay a process
     _wake = wake or _no_relay
 
@@ -29,5 +29,5 @@ def wake_relay() -> None:
 
 def wake_relay_on_commit() -> None:
     """Wake the relay after the current transaction has committed; at once outside a transaction."""
-    # robust: the change is committed; a relay that cannot be woken must not turn the answer into an error.
+    # robust: the change is committed; a relay that cannot be woken must not turn the response into an error.
     transaction.on_commit(wake_relay, robust=True)
