@@ -1,4 +1,4 @@
-"""Tells an unavailable database (wait, then try again) from a statement that failed."""
+"""Distinguishes an unavailable database (retry after a pause) from a failed statement."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connection, connections
 
 # SQLSTATE: connection exceptions, shutdowns, a full disk, too many connections, a transaction ended for idling. Of
-# class 53 only these two: a statement that exceeds a limit by itself would do so at every attempt.
+# class 53 only these two: a statement that itself exceeds a limit would do so at every attempt.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-AWAY_STATES = ("08", "57P", "53100", "53300", "25P03", "25P04")
+UNAVAILABLE_STATES = ("08", "57P", "53100", "53300", "25P03", "25P04")
 LOCK_NOT_AVAILABLE = "55P03"
 # A standby, or a primary that became one: the write has to wait for the next primary.
 READ_ONLY = "25006"
-AWAY_CODES = {
+UNAVAILABLE_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_IOERR,
@@ -24,32 +24,32 @@ PRIMARY_CODE = 0xFF
 
 
 class RowIsLocked(OperationalError):
-    """Raised when another transaction keeps a message's row locked: that passes, and is no failed attempt."""
+    """Raised when another transaction keeps a message's row locked. It is retried, and is not a failed attempt."""
 
 
-def database_is_away(error: BaseException) -> bool:
-    """Say whether `error` means that the database is unavailable, and that the same operation may succeed later."""
+def database_is_unavailable(error: BaseException) -> bool:
+    """Return whether `error` means that the database is unavailable, and that the same operation may succeed later."""
     if isinstance(error, InterfaceError | RowIsLocked) or _sqlstate(error) == READ_ONLY:
         return True
     if not isinstance(error, OperationalError):
         return False
     code = getattr(error.__cause__, "sqlite_errorcode", None)
     if code is not None:
-        return code & PRIMARY_CODE in AWAY_CODES
-    # psycopg gives no state to an error without an answer of the server: refused, cut, timed out.
+        return code & PRIMARY_CODE in UNAVAILABLE_CODES
+    # psycopg sets no SQLSTATE on an error without a response of the server: refused, cut, timed out.
     state = getattr(error.__cause__, "sqlstate", None)
-    return state is None or state.startswith(AWAY_STATES)
+    return state is None or state.startswith(UNAVAILABLE_STATES)
 
 
 def connection_was_lost(error: BaseException) -> bool:
-    """Say whether `error` looks like the end of a connection: not like a lock, a full disk or a standby."""
+    """Return whether `error` looks like a lost connection: not like a lock, a full disk or a standby."""
     if isinstance(error, RowIsLocked) or getattr(error.__cause__, "sqlite_errorcode", None) is not None:
         return False
-    return database_is_away(error) and (_sqlstate(error) or "08").startswith(("08", "57P", "25P0"))
+    return database_is_unavailable(error) and (_sqlstate(error) or "08").startswith(("08", "57P", "25P0"))
 
 
 def database_answers() -> bool:
-    """Say whether the connection of this thread works; if there is none, one is made."""
+    """Return whether this thread's connection works; without a connection, connect first."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -59,13 +59,13 @@ def database_answers() -> bool:
 
 
 def trust_connection() -> None:
-    """Skip Django's health check of this thread's connection: the next statement finds out as well if it is lost."""
+    """Skip Django's health check of this thread's connection: if it is lost, the next statement shows it too."""
     connections[DEFAULT_DB_ALIAS].health_check_done = True  # type: ignore[attr-defined]  # the stubs do not know it
 
 
 @contextmanager
 def locks_may_be_taken() -> Iterator[None]:
-    """Turn the database's error for a lock that was not available in time into one of our own.
+    """Convert the database's error for a lock that was not available in time to `RowIsLocked`.
 
     Raises:
         RowIsLocked: a statement in the block waited for a row lock until its `lock_timeout`.

@@ -1,7 +1,7 @@
-"""Inserts the rows that actors return: on PostgreSQL by COPY, at a fraction of what an INSERT costs client and server.
+"""Inserts the rows that actors return: on PostgreSQL by COPY, which costs client and server a fraction of an INSERT.
 
 Guarantee: the rows are those that `bulk_create` makes, with the defaults of model and database, and so are the errors.
-What COPY cannot express, and models for which Django does more, such as those with foreign keys, are left to
+Values that COPY cannot express, and models for which Django does more, such as those with foreign keys, are inserted by
 `bulk_create`.
 """
 
@@ -22,12 +22,12 @@ Values = dict[str, Any]
 
 
 def insert_rows(rows: Iterable[models.Model]) -> None:
-    """Insert rows of any models, in the caller's transaction, which makes them all or none."""
+    """Insert rows of any models, in the caller's transaction: all or none."""
     label_of = attrgetter("_meta.label")
     for _label, of_one_model in groupby(sorted(rows, key=label_of), key=label_of):
         its_rows = list(of_one_model)
         if not _copy(its_rows):
-            # Copies: otherwise a rollback would leave ids in the originals that the database has not kept.
+            # Copies: after a rollback the originals would have ids that are not in the database.
             type(its_rows[0])._default_manager.bulk_create([copy.copy(row) for row in its_rows])
 
 
@@ -36,7 +36,7 @@ def _copy(rows: Sequence[models.Model]) -> bool:
     model = type(rows[0])
     if not skips_locked() or not _is_plain(model) or router.db_for_write(model) != connection.alias:
         return False
-    # The connection itself: its proxy would look it up for each attribute.
+    # The connection itself: its proxy looks it up for each attribute.
     own = connections[DEFAULT_DB_ALIAS]
     written = [_values(row, own) for row in rows]
     if any(hasattr(value, "resolve_expression") for values in written for value in values.values()):

@@ -1,6 +1,6 @@
 """Features of PostgreSQL that SQLite lacks: row locks, fast reading of times, asynchronous commit.
 
-Each function says what it does on SQLite, so that callers need not ask which database it is.
+Each function documents what it does on SQLite; callers need not distinguish the databases.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from actors.outbox.db.errors import locks_may_be_taken
 
 
 def skips_locked() -> bool:
-    """Say whether the database has row locks and can pass over locked rows."""
+    """Return whether the database has row locks and can skip locked rows."""
     return connection.vendor == "postgresql"
 
 
@@ -25,7 +25,7 @@ def lock_timeout(milliseconds: int) -> Iterator[None]:
     Raises:
         RowIsLocked: another transaction kept a row locked for longer.
     """
-    if not skips_locked():  # the transaction itself is the lock
+    if not skips_locked():  # a write transaction locks the whole database
         yield
         return
     _set_lock_timeout(milliseconds)
@@ -48,10 +48,10 @@ def read_times_fast(cursor: Any) -> None:
 
 
 def disable_synchronous_commit() -> None:
-    """Make commits of this thread's connection not wait for PostgreSQL's disk; does nothing on SQLite.
+    """Let commits of this thread's connection return before PostgreSQL flushes the WAL; does nothing on SQLite.
 
-    For a relay: claims and published marks that a crash of PostgreSQL loses are written again, and a message that
-    RabbitMQ then has twice is settled once. The rows that the relay reads were committed by others, who did wait.
+    For a relay: if a crash of PostgreSQL loses claims or published marks, they are written again, and a message that
+    RabbitMQ then has twice is settled once. The rows that the relay reads were committed synchronously.
     """
     connection.ensure_connection()
     session = connection.connection

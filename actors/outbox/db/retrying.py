@@ -1,7 +1,7 @@
-"""Retries a database operation while the database is unavailable or a row is locked. Waiting is no failed attempt.
+"""Retries a database operation while the database is unavailable or a row is locked; a wait is not a failed attempt.
 
-Guarantee: the operation succeeds, or fails by an error of its own, or the message is left for redelivery because the
-worker stops (`LeaveForRedelivery`).
+Guarantee: the operation succeeds, or raises an error that is not temporary, or the message is left for redelivery
+because the worker stops (`LeaveForRedelivery`).
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import TypeVar
 from django.db import Error, connection
 
 from actors.outbox.backoff import jittered_backoff
-from actors.outbox.db.errors import database_is_away
+from actors.outbox.db.errors import database_is_unavailable
 from actors.outbox.db.transactions import discard_stray_transaction
 from actors.outbox.exceptions import LeaveForRedelivery
 
@@ -29,15 +29,15 @@ def retry_until_available(
     *,
     stopping: threading.Event,
     what: object,
-    may_pass: Callable[[BaseException], bool] = database_is_away,
+    may_pass: Callable[[BaseException], bool] = database_is_unavailable,
 ) -> T:
-    """Run a database operation, and again after a pause as long as it fails by an error that may pass.
+    """Run a database operation; retry it with backoff while it fails with a temporary error.
 
     Args:
-        operation: a whole transaction, or something that may happen twice.
+        operation: a whole transaction, or an operation that may run twice.
         stopping: set when the worker is to stop; a pause then ends at once.
         what: logged with each pause, such as `actor=… subject=…`.
-        may_pass: says of a database error whether it may pass: then the operation is retried.
+        may_pass: returns whether a database error is temporary: then the operation is retried.
 
     Returns:
         What the operation returned.

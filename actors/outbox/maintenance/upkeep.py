@@ -124,7 +124,7 @@ class UpkeepThread(threading.Thread):
         self._period_seconds = period_seconds
         self._stopping = threading.Event()
         self._outage = Outage("for=upkeep", clock=time.monotonic)
-        self._database_is_away = False
+        self._database_is_unavailable = False
 
     def run(self) -> None:
         while not self._stopping.wait(self._period_seconds):
@@ -164,9 +164,9 @@ class UpkeepThread(threading.Thread):
         try:
             leads = bool(do())
         except (OperationalError, InterfaceError) as error:
-            if not self._database_is_away:
+            if not self._database_is_unavailable:
                 logger.warning("upkeep: database unavailable: %s", error)
-            self._database_is_away = True
+            self._database_is_unavailable = True
             self.upkeep.disconnect()
         except CANNOT_CONNECT as error:
             if not self._stopping.is_set():
@@ -177,7 +177,7 @@ class UpkeepThread(threading.Thread):
             logger.exception("upkeep: step failed")
             self.upkeep.disconnect()
         else:
-            self._database_is_away = False
+            self._database_is_unavailable = False
             return leads
         return False
 

@@ -23,7 +23,7 @@ from django.db import OperationalError, connection, transaction
 from dramatiq.middleware import Shutdown, SkipMessage
 
 from actors.outbox.context import Context, sent_by
-from actors.outbox.db.errors import connection_was_lost, database_answers, database_is_away
+from actors.outbox.db.errors import connection_was_lost, database_answers, database_is_unavailable
 from actors.outbox.db.retrying import retry_until_available
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage
@@ -160,7 +160,7 @@ class Execution:
             raise
         except BaseException as error:
             self.delivery.lift_interruptions()
-            if database_is_away(error) and not self._is_caused_by_actor(error):
+            if database_is_unavailable(error) and not self._is_caused_by_actor(error):
                 # The outage may last longer than the lease.
                 self.has_lease = False
                 if self.cuts:  # the database answers: the rest of the batch need not wait for this message
@@ -269,7 +269,7 @@ class Execution:
         try:
             self._retry_until_available(partial(write_failure, self.delivery, error), may_pass=is_operational)
         except Exception as second:
-            if database_is_away(second):
+            if database_is_unavailable(second):
                 raise
             # A callback may name an unknown actor, `retry_when` may raise: the message is kept all the same.
             logger.exception("failure not handled %s", self.delivery.log_fields(describe(error)))
@@ -279,14 +279,14 @@ class Execution:
             )
 
     def _retry_until_available(
-        self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_away
+        self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_unavailable
     ) -> T:
         return retry_until_available(do, stopping=self.worker.stopping, what=self.delivery, may_pass=may_pass)
 
 
 def is_operational(error: BaseException) -> bool:
     """Accept an outage, and also a lock, a deadlock or a timeout: they pass too."""
-    return isinstance(error, OperationalError) or database_is_away(error)
+    return isinstance(error, OperationalError) or database_is_unavailable(error)
 
 
 def is_any(_error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from django.db import models, transaction
 from dramatiq.middleware import SkipMessage
 
 from actors.outbox import store
-from actors.outbox.db.errors import RowIsLocked, database_is_away, locks_may_be_taken
+from actors.outbox.db.errors import RowIsLocked, database_is_unavailable, locks_may_be_taken
 from actors.outbox.db.inserts import insert_rows
 from actors.outbox.db.transactions import discard_stray_transaction
 from actors.outbox.envelope import AttemptRef
@@ -74,7 +74,7 @@ def _settle_alone(completions: Sequence[Completion]) -> None:
         except RowIsLocked:
             continue
         except Exception as error:  # noqa: BLE001 – its own, which it meets again in `settle`
-            if database_is_away(error):
+            if database_is_unavailable(error):
                 return
 
 
