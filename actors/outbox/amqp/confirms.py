@@ -1,7 +1,7 @@
-"""Sends messages over one channel in confirm mode (`basic_publish`), and records what became of each.
+"""Sends messages over one channel in confirm mode (`basic_publish`), and records the outcome of each.
 
-Guarantee: a message is `confirmed` only if RabbitMQ has acknowledged that very message. One that RabbitMQ refused or
-did not answer is `unknown`, never forgotten. `publisher` drives it.
+Guarantee: a message is `confirmed` only if RabbitMQ has acknowledged that very message. One that RabbitMQ nacked or
+did not answer is `unknown`, never dropped. `publisher` drives it.
 """
 
 import struct
@@ -47,10 +47,10 @@ class Outcome:
     """The results of one `publish()`: each message's key is in exactly one of the first four fields."""
 
     confirmed: list[int] = field(default_factory=list)
-    """RabbitMQ has the message; on a quorum queue, on the disks of a majority."""
+    """RabbitMQ has the message; on a quorum queue, on the disks of a majority of its nodes."""
 
     refused: dict[int, str] = field(default_factory=dict)
-    """The message itself is at fault and would be refused again; with the reason."""
+    """Messages that would be refused again because of their content; with the reason."""
 
     unroutable: list[int] = field(default_factory=list)
     """Returned, because its queue is gone. The next `publish()` declares the queue again."""

@@ -1,7 +1,7 @@
-"""The publisher's connection to RabbitMQ, which reconnects by itself. All I/O runs in the caller's own thread.
+"""The publisher's connection to RabbitMQ, which reconnects automatically. All I/O runs in the calling thread.
 
-Guarantee: whatever RabbitMQ does, `turn()` returns by its deadline, and a lost connection is opened again, one attempt
-at a time, with exponential backoff. An outage is logged when it begins (error), when the kind of error changes
+Guarantee: `turn()` returns by its deadline regardless of what RabbitMQ does, and a lost connection is opened again, one
+attempt at a time, with exponential backoff. An outage is logged when it begins (error), when the kind of error changes
 (warning) and when it ends (info): `outage`.
 """
 
@@ -33,7 +33,7 @@ NEVER = float("inf")
 
 
 class ReconnectingConnection:
-    """One connection with one channel in confirm mode, or on the way there. Not to be used after a fork."""
+    """One connection with one channel in confirm mode, or being opened. Must not be used after a fork."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class ReconnectingConnection:
         """Prepare to connect; the first `turn()` connects.
 
         Args:
-            parameters: host, credentials and heartbeat; timeouts and retries in there are replaced.
+            parameters: host, credentials and heartbeat; its timeouts and retries are replaced.
             client_name: the connection's name in the management UI.
             connect_timeout_seconds: for TCP, TLS and AMQP together, for each address of the host.
             clock: monotonic seconds.
@@ -62,8 +62,8 @@ class ReconnectingConnection:
         self._parameters = with_connection_name(parameters, client_name)
         self._parameters.connection_attempts = 1
         self._parameters.socket_timeout = self._parameters.stack_timeout = connect_timeout_seconds
-        # A blocked connection is worth keeping: RabbitMQ reports on it when it reads again, and a new one would not
-        # even be notified that it is blocked.
+        # A blocked connection is kept: RabbitMQ notifies it when it reads again, and would not even notify a new one
+        # that it is blocked.
         self._parameters.blocked_connection_timeout = None
         self._setup_seconds = connect_timeout_seconds
         self._clock, self._jitter = clock, jitter
@@ -99,7 +99,7 @@ class ReconnectingConnection:
             self.pika.abort(TimeoutError(reason))
 
     def close(self) -> None:
-        """Close the connection and release everything; the close handshake has `CLOSE_TIMEOUT_SECONDS`."""
+        """Close the connection and release its resources; the close handshake may take `CLOSE_TIMEOUT_SECONDS`."""
         self._is_closing = True
         if self.pika is not None and self.confirms is not None:
             self.pika.close()

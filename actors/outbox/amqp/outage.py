@@ -1,4 +1,4 @@
-"""Recognises that RabbitMQ cannot be reached, and logs an outage when it begins, changes and ends."""
+"""Recognises an unreachable RabbitMQ by its errors, and logs an outage when it begins, changes and ends."""
 
 import logging
 import re
@@ -45,7 +45,7 @@ class Outage:
 
 
 def explain(error: BaseException) -> str:
-    """Return the cause of a failed connection in one line; pika wraps it in other exceptions."""
+    """Return the cause of a failed connection as one line; pika wraps it in other exceptions."""
     inner = [*getattr(error, "exceptions", ()), getattr(error, "exception", None), *error.args[:1]]
     causes = [each for each in inner if isinstance(each, BaseException)]
     if causes:

@@ -4,7 +4,7 @@
   socket has not taken yet: `CorkedConnection` writes many frames at once.
 - `_terminate_stream` ends a connection in any state without the close handshake: `CorkedConnection.abort` and
   `TimeLimitedConnection`.
-- `_has_pending_callbacks` is asked for each received method: `ConsumingConnection` spares deliveries the search.
+- `_has_pending_callbacks` is called for each received method: `ConsumingConnection` skips its search for deliveries.
 - A blocking connection waits in `_flush_output` only, its `_impl` is a `SelectConnection` of the class `_impl_class`,
   and the `_impl` of its channels writes nothing at once: `TimeLimitedConnection`, `open_consuming`, `unflushed`.
 
@@ -26,7 +26,7 @@ GRACE_SECONDS = 0.5
 class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
     """pika's connection, extended by batched writes and by an end without AMQP's close handshake.
 
-    By itself pika makes a packet of each of the three frames of a message.
+    pika alone sends each of the three frames of a message as one packet.
     """
 
     _held: list[bytes] | None = None
@@ -64,7 +64,7 @@ class CorkedConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has
 class ConsumingConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types
     """pika's connection without its search for callbacks that wait for a delivery: deliveries go to the channel alone.
 
-    The search, under names that are built anew each time, takes a third of the time in which pika receives a message.
+    The search builds its names anew each time, and takes a third of the time in which pika receives a message.
     """
 
     def _has_pending_callbacks(self, value: Any) -> Any:
@@ -82,7 +82,7 @@ def unflushed(channel: Any) -> Any:
 
 
 class TimeLimitedConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
-    """A blocking connection whose waits have a time limit; pika's own waits without one.
+    """A blocking connection with a time limit for every wait; pika's own has none.
 
     Guarantee: every wait ends within `timeout_seconds`, and within `GRACE_SECONDS` after another thread has called
     `abort_soon()`: then the connection is terminated. Used for upkeep and `manage.py outbox repair`; the relay's

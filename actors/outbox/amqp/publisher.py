@@ -1,9 +1,9 @@
 """Publishes messages with publisher confirms, many at once, and returns the outcome of each.
 
-Guarantee: `publish()` returns within its timeout and half a second, whatever RabbitMQ does, and reports as confirmed
-only what RabbitMQ has confirmed. Everything runs in the caller's own thread, which must call `run()` or `publish()`
-more often than heartbeats are due. Knows no database: `relay` passes the messages and marks the rows; `confirms` sends
-each message and tracks its confirm, `connection` reconnects.
+Guarantee: `publish()` returns within its timeout and half a second regardless of what RabbitMQ does, and reports as
+confirmed only messages that RabbitMQ has confirmed. All I/O runs in the calling thread, which must call `run()` or
+`publish()` more often than heartbeats are due. Uses no database: `relay` passes the messages and marks the rows;
+`confirms` sends each message and tracks its confirm, `connection` reconnects.
 """
 
 import math
@@ -20,7 +20,7 @@ __all__ = ["Outcome", "Outgoing", "Publisher"]
 
 ON_WAIT_SECONDS = 1.0
 STOP_GRACE_SECONDS = 0.5
-# The most to keep in the write buffer: about 200 small messages. Measured, 16 to 256 KiB are equally fast.
+# The largest write buffer: about 200 small messages. Measured, 16 to 256 KiB are equally fast.
 CHUNK_BYTES = 128 * 1024
 OVERHEAD_BYTES = 250
 
@@ -28,7 +28,7 @@ OVERHEAD_BYTES = 250
 class Publisher:
     """A connection to RabbitMQ that publishes with confirms. It belongs to one thread.
 
-    After a fork the child makes a new publisher and must not even close this one: the socket is the parent's.
+    After a fork the child creates a new publisher and must not even close this one: the socket is the parent's.
     """
 
     def __init__(self, connection: ReconnectingConnection, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,13 +62,13 @@ class Publisher:
     def publish(self, messages: Sequence[Outgoing], *, timeout_seconds: float, on_wait: Callable[[], None]) -> Outcome:
         """Publish messages and wait for their confirms; declare their queues first if that is due.
 
-        If confirms are still outstanding at the end, RabbitMQ is taken for dead and the connection is terminated,
-        unless RabbitMQ has reported it as blocked.
+        If confirms are still outstanding at the end, RabbitMQ counts as dead and the connection is terminated, unless
+        RabbitMQ has reported it as blocked.
 
         Args:
             messages: all of them may be outstanding at once: the caller bounds their number.
             timeout_seconds: for declarations, writes and confirms together; it may take half a second longer.
-            on_wait: called about once a second meanwhile. An exception from it ends the wait and is passed on.
+            on_wait: called about once a second during the wait. An exception from it ends the wait and propagates.
 
         Returns:
             The outcome of each message. Without a ready connection all are `unknown`.
@@ -88,16 +88,16 @@ class Publisher:
         return outcome
 
     def rest(self, seconds: float) -> None:
-        """Ignore `wake()` for `seconds`, so that commits in quick succession are published, and paid for, as one batch.
+        """Ignore `wake()` for `seconds`: commits in quick succession are published as one batch, at the cost of one.
 
-        A wake-up meanwhile takes effect at the end.
+        A wake-up during the rest takes effect at its end.
         """
         self._rests_until = self._clock() + seconds
 
     def wake(self) -> None:
         """Make the current or the next `run()` return at once, if a message can be published; safe from any thread.
 
-        Otherwise this does nothing: `run()` returns by itself when the publisher becomes ready. A `publish()` is not
+        Otherwise this does nothing: `run()` returns anyway when the publisher becomes ready. A `publish()` is not
         interrupted.
         """
         if self.is_ready() and not self._woken.is_set():
@@ -105,7 +105,7 @@ class Publisher:
             self._connection.interrupt()
 
     def stop(self) -> None:
-        """From now on make `run()` return at once and `publish()` within half a second; safe from any thread."""
+        """Make `run()` return at once from now on, and `publish()` within half a second; safe from any thread."""
         self._stops_at = min(self._stops_at, self._clock() + STOP_GRACE_SECONDS)
         self._stopped.set()
         self._connection.interrupt()

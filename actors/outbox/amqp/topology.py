@@ -1,11 +1,11 @@
-"""The queues in RabbitMQ: their arguments, and their declaration, each after its dead-letter queue.
+"""The queues in RabbitMQ: their arguments and declaration. A queue is declared after its dead-letter queue.
 
 Every argument whose default differs between RabbitMQ 3.10 and 4.x is given explicitly, so that both behave alike.
 Arguments are final from the first deploy on, because RabbitMQ refuses to change an existing queue. The setting
 `OUTBOX_QUEUE_TYPE` picks the type: `quorum`, or `classic` for a node that has no quorum queues or no disk to spare.
 
 Guarantee: a queue that RabbitMQ refuses to declare affects no other queue, is logged once with a hint about what to do,
-and is declared again at intervals, so that an operator who repairs it need not restart anything.
+and is declared again at intervals: once an operator has repaired it, no process needs a restart.
 """
 
 import logging
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 AGAIN_AFTER_SECONDS = 5.0
 NOT_FOUND = 404
-# Deliveries of one message. Only a backstop: a consumer that closes counts as a delivery of every message it had
-# prefetched, so a low limit would dead-letter healthy messages after a few restarts of their workers.
+# Maximum deliveries of one message, a backstop: when a consumer closes, each message that it had prefetched counts as
+# delivered, so a low limit would dead-letter healthy messages after a few restarts of their workers.
 DELIVERY_LIMIT = 1_000
 # RabbitMQ 4.x deletes messages beyond its default of 20 deliveries; -1 means unlimited on 4.x, but at once on 3.10.
 DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
@@ -39,8 +39,8 @@ def work_queue_arguments(queue_name: str) -> dict[str, Any]:
 
     At-least-once dead-lettering needs `reject-publish`: without it RabbitMQ silently falls back to at-most-once.
 
-    A classic queue lacks: copies on other nodes; a delivery limit, so that a poison message is given up by its count of
-    starts alone; at-least-once dead-lettering, so that a node that dies may lose a dead letter between the two queues.
+    A classic queue lacks: replicas on other nodes; a delivery limit, so only the count of starts gives up a poison
+    message; at-least-once dead-lettering, so a node that dies may lose a dead letter between the two queues.
     The message's row is still unsettled then: repair publishes it again, and it is dead-lettered again.
     """
     dead_letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead_letter_queue(queue_name)}
@@ -64,7 +64,7 @@ def dead_letter_queue_arguments() -> dict[str, Any]:
 
 def arguments_by_queue(queue_name: str) -> dict[str, dict[str, Any]]:
     """Return the arguments of a dead-letter queue and of its queue, by name, in the order of their declaration."""
-    # The other way round, RabbitMQ would hold back dead letters whose queue does not exist.
+    # In the other order RabbitMQ would hold back dead letters, for lack of their queue.
     return {
         dead_letter_queue(queue_name): dead_letter_queue_arguments(),
         queue_name: work_queue_arguments(queue_name),
@@ -72,12 +72,12 @@ def arguments_by_queue(queue_name: str) -> dict[str, dict[str, Any]]:
 
 
 class Declaration:
-    """The declaration of one queue, on a channel of its own: a refusal closes only that channel."""
+    """The declaration of one queue, on a separate channel: a refusal closes only that channel."""
 
     def __init__(self, connection: Any, queue: str, *, again_at: float) -> None:
         self.queue = queue
         self.again_at = again_at
-        """When it is due again, if it is refused."""
+        """When the next declaration is due, if this one is refused."""
         self.is_done = False
         self.refusal: str | None = None
         self._channel = connection.channel(on_open_callback=self._on_open)
@@ -121,14 +121,14 @@ class Declarations:
         return known
 
     def forget(self, queue: str) -> None:
-        """Forget a queue's declaration, so that it is declared again before the next message to it."""
+        """Forget a queue's declaration: the queue is declared again before the next message to it."""
         self._by_queue.pop(queue, None)
 
     def forget_all(self) -> None:
         self._by_queue.clear()
 
     def log_refusal(self, declaration: Declaration) -> None:
-        """Log a refusal, once for as long as its reason stays the same."""
+        """Log a refusal, once as long as its reason stays the same."""
         queue, refusal = declaration.queue, declaration.refusal
         if refusal is None:
             self._logged.pop(queue, None)
