@@ -1,7 +1,7 @@
-"""Leadership: which process does the upkeep of a queue at the moment.
+"""Leadership: one process at a time does the upkeep of a queue.
 
 Guarantee: a queue has one leader at a time, by a lease that expires by the database's clock. `upkeep` acquires the
-leases; under them `lost_messages` records when it saw a queue empty.
+leases; under them `lost_messages` records when it found a queue empty.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def queues_published_to() -> Iterator[str]:
 
 
 def acquire_leadership(queue: str, *, token: UUID, seconds: float) -> bool:
-    """Become a queue's leader, or stay it, for `seconds`; return False if another process is.
+    """Become or remain a queue's leader for `seconds`; return False if another process leads.
 
     Args:
         queue: a queue that `queues_to_watch` has returned.
@@ -47,5 +47,5 @@ def acquire_leadership(queue: str, *, token: UUID, seconds: float) -> bool:
 
 
 def resign(token: UUID) -> None:
-    """End all leases of a process, so that another one can become leader at once."""
+    """End all leases of a process, so another one can become leader at once."""
     WatchedQueue.objects.filter(lease_token=token).update(lease_token=None, lease_until=None)

@@ -1,7 +1,7 @@
-"""Repair: finds messages that RabbitMQ has confirmed and lost (with its disk, by a purge); they are published again.
+"""Repair: finds messages that RabbitMQ confirmed and lost (with its disk, by a purge), to be published again.
 
 Guarantee: a published, unsettled message that is neither in RabbitMQ nor in a worker is published again, at a bounded
-rate, once its queue has been seen empty twice, a margin apart. Repair adds no copies to a queue whose workers are
+rate, once its queue has been found empty twice, a margin apart. Repair adds no copies to a queue whose workers are
 merely stopped. `upkeep` calls `step`, `relay` publishes; if a message was not lost after all, `worker.execution` drops
 the second copy of the same attempt.
 """
@@ -23,34 +23,34 @@ logger = logging.getLogger(__name__)
 MAX_REPAIRED = 1_000
 
 Look = Callable[[str], int]
-"""Returns how many messages in a queue are ready: not delivered to a worker. It asks RabbitMQ, so no transaction may be
-open."""
+"""Returns how many messages in a queue are ready: not delivered to a worker. It queries RabbitMQ, so no transaction may
+be open."""
 
 
 def step(queue: str, *, token: UUID, look: Look, margin_seconds: float, at_most: int = MAX_REPAIRED) -> int:
     """Check a queue and have its lost messages published again.
 
-    A message is lost if its queue was seen empty after it was published, seen empty again a margin later, and it is
-    still unsettled. One sighting is not enough: the message may have been in a worker at that moment. Within a margin
+    A message is lost if its queue was found empty after it was published, found empty again a margin later, and it is
+    still unsettled. One check is not enough: the message may have been in a worker at that moment. Within a margin
     longer than a message may stay in a worker, it has been settled, rescheduled, or requeued because its worker ended;
-    and a queue with a requeued message is not empty until a worker takes it. That quorum queues report their counts
-    with a short delay makes no difference after so long either.
+    and a queue with a requeued message is not empty until a worker takes it. The short delay with which quorum queues
+    report their counts is negligible beside the margin.
 
     Args:
         queue: a queue leased with `token`; without the lease nothing is done.
         token: the lease's.
         look: returns how many messages are ready.
-        margin_seconds: the least time from one sighting to the other.
-        at_most: messages to publish again. If there may be more, the sighting is kept and the next step continues.
+        margin_seconds: the shortest time between the two checks.
+        at_most: messages to publish again. If there may be more, the first check still counts in the next step.
 
     Returns:
         How many messages are to be published again.
     """
     watched = WatchedQueue.objects.filter(name=queue, lease_token=token)
-    now, seen_empty_at = _sighting(watched)
+    now, seen_empty_at = _read_check(watched)
     if now is None or look(queue) > 0:
         return 0
-    # An update, so that a leader that was replaced meanwhile changes nothing.
+    # A conditional update: a leader that was replaced since changes nothing.
     unchanged = watched.filter(seen_empty_at=seen_empty_at)
     if seen_empty_at is None:
         unchanged.update(seen_empty_at=now)
@@ -67,8 +67,8 @@ def step(queue: str, *, token: UUID, look: Look, margin_seconds: float, at_most:
 def repair_now(queue: str, *, look: Look, at_most: int = MAX_REPAIRED) -> int | None:
     """If the queue is empty, have everything published again that was published before this call.
 
-    For an operator who knows that a queue was lost and does not wait for a second sighting. A message in a worker gets
-    a second copy, which is dropped; a row under an execution lease is left alone.
+    For operators who know that a queue was lost, and need not wait for a second check. A message in a worker gets a
+    second copy, which is dropped; a row under an execution lease is skipped.
 
     Args:
         queue: the queue to repair.
@@ -76,10 +76,10 @@ def repair_now(queue: str, *, look: Look, at_most: int = MAX_REPAIRED) -> int | 
         at_most: messages in one transaction.
 
     Returns:
-        How many messages are to be published again; None if the queue is not empty, because then it cannot be known
-        which messages are lost.
+        How many messages are to be published again; None if the queue is not empty: then it is unknown which
+        messages are lost.
     """
-    now, _seen_empty_at = _sighting(WatchedQueue.objects.filter(name=queue))
+    now, _seen_empty_at = _read_check(WatchedQueue.objects.filter(name=queue))
     if now is None:
         return 0
     if look(queue) > 0:
@@ -93,10 +93,10 @@ def repair_now(queue: str, *, look: Look, at_most: int = MAX_REPAIRED) -> int | 
             return total
 
 
-def _sighting(watched: QuerySet[WatchedQueue]) -> tuple[datetime | None, datetime | None]:
+def _read_check(watched: QuerySet[WatchedQueue]) -> tuple[datetime | None, datetime | None]:
     """Return the database's time, and when the queue was last seen empty; None for a queue that is not watched.
 
-    Read before RabbitMQ is asked: a message published meanwhile may not be in the count.
+    Read before the queue is counted: a message published in between may be missing from the count.
     """
     return watched.annotate(now=Now()).values_list("now", "seen_empty_at").first() or (None, None)
 
@@ -104,7 +104,7 @@ def _sighting(watched: QuerySet[WatchedQueue]) -> tuple[datetime | None, datetim
 def _publish_again(queue: str, *, before: datetime, at_most: int) -> int:
     unheld = Q(held_until=None) | Q(held_until__lt=Now())
     lost = OutboxMessage.objects.filter(unheld, queue=queue, state=State.PUBLISHED, published_at__lt=before)
-    # A locked row is being settled at the moment, so it is not lost.
+    # A locked row is being settled, so it is not lost.
     found = list(
         lost.order_by("published_at").select_for_update(skip_locked=True).values_list("pk", flat=True)[:at_most]
     )

@@ -1,8 +1,8 @@
-"""Upkeep of the queues: has lost messages published again (`lost_messages`) and collects dead letters (`collector`).
+"""Upkeep of the queues: repairs lost messages (`lost_messages`) and collects dead letters (`collector`).
 
 Guarantee: upkeep goes on as long as any process with this thread runs. One process at a time leads for a queue
 (`leadership`), and only leaders have a connection to RabbitMQ for it. Outages are logged once and survived; every wait
-for RabbitMQ has a time limit (`TimeLimitedConnection`), and no transaction is open meanwhile. `UpkeepThread` calls
+for RabbitMQ has a time limit (`TimeLimitedConnection`), and no transaction is open during it. `UpkeepThread` calls
 `Upkeep.step` on a timer; `background` and `manage.py relay` start the thread.
 """
 
@@ -31,7 +31,7 @@ from actors.outbox.worker.limits import repair_after_seconds
 logger = logging.getLogger(__name__)
 
 MAX_DEAD_LETTERS = 1_000
-# A leader that was killed is replaced after so long; a live one renews its lease at each step.
+# After this time a killed leader is replaced; a live one renews its lease at each step.
 LEASE_SECONDS = 30.0
 STOP_SECONDS = 1.0
 MIN_HEARTBEAT_SECONDS = 15
@@ -50,7 +50,7 @@ class Upkeep:
         self._refusals: dict[str, str] = {}
 
     def step(self) -> bool:
-        """Do the upkeep of each queue for which this process leads; return whether there was one.
+        """Do the upkeep of each queue that this process leads; return whether there was one.
 
         Raises:
             AMQPError, AMQPConnectorException, OSError: RabbitMQ cannot be reached.
@@ -72,7 +72,7 @@ class Upkeep:
             connection.close_quickly()
 
     def end(self) -> None:
-        """Close the connection and give up leadership, so that other processes can take over at once."""
+        """Close the connection and give up leadership, so other processes can take over at once."""
         self.disconnect()
         resign(self.token)
 
@@ -96,7 +96,7 @@ class Upkeep:
 
 
 def collect_dead_letters(rabbitmq: TimeLimitedConnection, queue: str) -> None:
-    """Collect a queue's dead letters into rows; a missing queue of them is declared again.
+    """Collect a queue's dead letters into rows; a missing dead-letter queue is declared again.
 
     Args:
         rabbitmq: the connection.
@@ -133,14 +133,14 @@ class UpkeepThread(threading.Thread):
         connection.close()
 
     def step(self) -> None:
-        """Do one step of upkeep; log any error and survive it."""
+        """Do one step of upkeep; an error is logged, not raised."""
         leads = self._survive(self._look)
         if not leads:
             # A process that leads for no queue keeps no database connection open for upkeep.
             connection.close()
 
     def request_stop(self) -> None:
-        """Have the thread end soon; safe from any thread and from signal handlers."""
+        """Make the thread end soon; safe from any thread and from signal handlers."""
         self._stopping.set()
         rabbitmq = self.upkeep.connection
         if rabbitmq is not None:

@@ -1,6 +1,6 @@
-"""Cancels messages: deletes rows that no relay has begun to publish, so that their work is not owed any more.
+"""Cancels messages: deletes rows that no relay has begun to publish, so their work is dropped.
 
-Guarantee: a cancelled message never runs, and a message that could not be cancelled is unchanged. Used by
+Guarantee: a cancelled message never runs, and a message that cannot be cancelled is unchanged. Used by
 `manage.py outbox cancel` and the admin.
 """
 
@@ -20,10 +20,10 @@ IN_HAND = "being published or settled at this moment"
 def cancel(rows: QuerySet[OutboxMessage]) -> int:
     """Delete the rows among `rows` that are pending or scheduled and under no lease; return how many."""
     unleased = Q(lease_until=None) | Q(lease_until__lt=Now())
-    # A row under an execution lease runs at the moment: another copy of it met the lease and was rescheduled.
+    # A row under an execution lease is running: another copy of its message met the lease and was rescheduled.
     unheld = Q(held_until=None) | Q(held_until__lt=Now())
     with transaction.atomic():
-        # A row that a relay claims at this moment is locked, and skipped.
+        # A row that a relay is claiming is locked, and skipped.
         mine = rows.filter(unleased, unheld, state__in=AWAITING).select_for_update(skip_locked=True)
         return OutboxMessage.objects.filter(pk__in=mine.values("pk")).delete()[0]
 

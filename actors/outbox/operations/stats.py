@@ -12,14 +12,14 @@ from django.utils import timezone
 
 from actors.outbox.models import OutboxMessage, State
 
-# Every send takes an id, rolled back or not. The highest id in the table would not do: it falls as rows are settled.
+# Every insert takes an id, even a rolled-back one. The table's highest id would not do: it falls as rows are settled.
 LAST_ID = {
     "postgresql": "SELECT pg_sequence_last_value(pg_get_serial_sequence(%s, 'id')::regclass)",
     "sqlite": "SELECT seq FROM sqlite_sequence WHERE name = %s",
 }
 
 
-# From when a message's age counts in each state: since it is due, was sent, was confirmed by RabbitMQ, died.
+# The start of a message's age in each state: when it became due, was sent, was confirmed by RabbitMQ, died.
 AGES_BEGIN = {
     State.PENDING: "due_at",
     State.SCHEDULED: "created_at",
@@ -40,7 +40,7 @@ class Rate:
 
 
 def collect() -> dict[str, Any]:
-    """Return what is in the outbox: counts and oldest ages in seconds by state, dead letters by reason, and leases.
+    """Return the outbox's counts and oldest ages in seconds by state, dead letters by reason, and leases.
 
     `leased` counts the rows that a relay has claimed, `held` those under an execution lease.
     """
@@ -62,7 +62,7 @@ def measure_rate(seconds: float, *, sleep: Callable[[float], None] = time.sleep)
 
     Args:
         seconds: how long to measure.
-        sleep: sleeps for so many seconds.
+        sleep: sleeps for that many seconds.
     """
     began, first_id, first_count = time.monotonic(), _last_id(), OutboxMessage.objects.count()
     sleep(seconds)

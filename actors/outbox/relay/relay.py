@@ -39,7 +39,7 @@ class Relay:
     publisher: Publisher
 
     window: int = field(default=1, init=False)
-    """The most rows a claim takes. Back to 1 after a failure: a batch is risked only after a message was confirmed."""
+    """Maximum rows of a claim. 1 after a failure: it grows again only after a message has been confirmed."""
 
     suspects: int = field(default=0, init=False)
     """For how many more steps the window stays at 1: one of that many rows made RabbitMQ close the channel."""
@@ -77,7 +77,7 @@ class Relay:
         mark_dead(token, rows, unreadable, reason="undecodable")
         mark_dead(token, rows, outcome.refused, reason="refused by RabbitMQ")
         if outcome.channel_error:
-            # Their due times stay, so that they come before messages sent since: each of them is tried alone next.
+            # Their due times stay, so they come before messages sent since: each is published alone next.
             release(token, rows)
         elif published < len(rows):
             postpone(token, rows)
@@ -92,7 +92,7 @@ def ready_rows() -> QuerySet[OutboxMessage]:
 
 
 def encode(rows: Sequence[OutboxMessage]) -> tuple[list[Outgoing], dict[int, str]]:
-    """Return the rows' AMQP messages and, by row id, why some rows have none: a bad row must not block the others."""
+    """Return the rows' AMQP messages and the errors of undecodable rows by row id: they must not block the others."""
     messages, unreadable = [], {}
     for row in rows:
         try:
@@ -108,7 +108,7 @@ def extend_lease(token: UUID, rows: Sequence[OutboxMessage]) -> None:
 
 
 def mark_dead(token: UUID, rows: Sequence[OutboxMessage], errors: dict[int, str], *, reason: str) -> None:
-    """Make dead letters of the rows that RabbitMQ will never accept; `errors` has their errors by row id."""
+    """Make dead letters of the rows with an error in `errors`, by row id: RabbitMQ will never accept them."""
     for row in rows:
         if error := errors.get(row.pk):
             logger.error("state=dead %s reason=%r", store.log_fields_of(row, error), reason)
@@ -122,14 +122,14 @@ def postpone(token: UUID, rows: Sequence[OutboxMessage]) -> None:
 
 
 def release(token: UUID, rows: Sequence[OutboxMessage]) -> None:
-    """End the lease of the rows that still have it, so that the next claim can take them."""
+    """End the lease of the rows that still have it, so the next claim can take them."""
     _change_leased(token, rows, lease_token=None, lease_until=None)
 
 
 def _change_leased(token: UUID, rows: Sequence[OutboxMessage], *states: State, **changes: Any) -> None:
     with transaction.atomic():
         # By id, because the token has no index: by the token alone every step would scan the table. Rows locked by a
-        # worker, perhaps for as long as its actor may run, are skipped: their lease ends by itself.
+        # worker, perhaps for as long as its actor may run, are skipped: their lease expires.
         leased = OutboxMessage.objects.filter(pk__in=[row.pk for row in rows], lease_token=token)
         wanted = leased.filter(state__in=states) if states else leased
         mine = list(wanted.select_for_update(skip_locked=True).values_list("pk", flat=True))

@@ -52,11 +52,11 @@ class RelayThread(threading.Thread):
         self.relay = Relay(publisher=self.publisher)
 
     def wake(self) -> None:
-        """Have the relay look for due rows now; safe from any thread."""
+        """Make the relay look for due rows now; safe from any thread."""
         self.publisher.wake()
 
     def request_stop(self) -> None:
-        """Have the thread end soon; safe from any thread and from signal handlers."""
+        """Make the thread end soon; safe from any thread and from signal handlers."""
         self._stopping.set()
         self.publisher.stop()
 
@@ -83,7 +83,7 @@ class RelayThread(threading.Thread):
         """Wait until rows may be due, and publish them.
 
         Args:
-            owns_connection: the database connection is the relay's own, so that its settings may be changed.
+            owns_connection: whether the database connection is the relay's own: then its settings may be changed.
         """
         try:
             self.publisher.run(SWEEP_SECONDS)
@@ -104,7 +104,7 @@ class RelayThread(threading.Thread):
 
 
 def rest_after(messages: int) -> float:
-    """Return how many seconds to rest after a sweep that published so many messages."""
+    """Return how many seconds to rest after a sweep that published this many messages."""
     return min(messages * REST_SECONDS_A_MESSAGE, MAX_REST_SECONDS)
 
 
