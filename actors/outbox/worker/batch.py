@@ -1,9 +1,9 @@
 """Worker threads that run several quick messages one after another and settle them in one transaction.
 
-Guarantee: each message is handled exactly as Dramatiq's own worker thread would: every hook once and in order, its own
-failure, no acknowledgement before it is settled. Only messages of actors that return rows are batched, and only while
-their actor was quick the last time, so that no message waits long for another's run. `engine` installs these threads in
-Dramatiq's worker, `execution` runs each message, `group_commit` settles them.
+Guarantee: each message is handled exactly as by Dramatiq's own worker thread: every hook once and in order, a failure
+fails its message alone, no acknowledgement before it is settled. Only messages of actors that return rows are batched,
+and only if their actor's last run was quick, so no message waits long for another's run. `engine` installs these
+threads in Dramatiq's worker, `execution` runs each message, `group_commit` settles them.
 """
 
 import threading
@@ -35,7 +35,7 @@ _thread = threading.local()
 
 
 def current_run() -> "MessageRun | None":
-    """Return the run of the message that this thread runs in a batch; None if it runs one by itself."""
+    """Return the run of the message that this thread runs in a batch; None outside a batch."""
     run: MessageRun | None = getattr(_thread, "run", None)
     return run
 
@@ -48,13 +48,13 @@ class Batch:
 
         Args:
             rows: the unsettled rows of its messages, by id, as far as they could be read.
-            on_close: called at each `close`: from the first on, no further message begins in the batch.
+            on_close: called at each `close`; after the first, no further message begins in the batch.
         """
         self.rows = rows
         self.is_closed = False
         """Whether no further message may begin in it."""
         self.is_given_up = False
-        """Whether one of its messages has waited for the database in vain: the others need not wait for it again."""
+        """Whether one of its messages was left for redelivery: the others need not wait for the database again."""
         self._on_close = on_close
         self._unsettled: list[Completion] = []
 
@@ -63,7 +63,7 @@ class Batch:
         self._unsettled.append(completion)
 
     def close(self) -> None:
-        """Settle what has run: at the end, or before one of its messages may have to wait, such as for a lock."""
+        """Settle the completed runs: at the end, or before one of its messages may have to wait, such as for a lock."""
         self.is_closed = True
         self._on_close()
         flush_lines()
@@ -73,10 +73,10 @@ class Batch:
 
 
 class MessageRun:
-    """One message's way through Dramatiq's hooks, as in `WorkerThread.process_message`, with a halt in the middle.
+    """Runs one message through Dramatiq's hooks, as `WorkerThread.process_message` does, but in two parts.
 
-    The halt comes after the actor has run and before its message is settled. A message that ends before it, because it
-    failed, was skipped or is settled already, has no second part.
+    `begin` runs the actor, `end` settles its message. A message that has ended in the first part, because it failed,
+    was skipped or is settled already, has no second part.
     """
 
     def __init__(self, thread: "BatchingWorkerThread", message: MessageProxy, batch: Batch) -> None:
@@ -84,11 +84,11 @@ class MessageRun:
         self._thread = thread
         self._message = message
         self._actor: dramatiq.Actor[Any, Any] | None = None
-        # Of a message that has halted, until it is settled.
+        # Set between the two parts.
         self._deferred: tuple[Execution, Completion] | None = None
 
     def enter(self, execution: Execution) -> None:
-        """Give the message's execution the row that was read for it, and have it defer its settling to the batch."""
+        """Pass the row that the batch has read to the message's execution, and defer its settling to the batch."""
         delivery = execution.delivery
         row = self.batch.rows.get(delivery.ref.row_id)
         if row is not None and (row.attempt, row.message_id) == (delivery.ref.attempt, delivery.message.message_id):
@@ -97,7 +97,7 @@ class MessageRun:
         execution.before_waiting = self.batch.close
 
     def begin(self) -> None:
-        """Run the actor, up to the halt."""
+        """Run the actor: the first part."""
         _thread.run = self
         try:
             self._go(self._run)
@@ -105,12 +105,12 @@ class MessageRun:
             _thread.run = None
 
     def end(self) -> None:
-        """Settle the message if it halted and is not settled yet, and acknowledge it."""
+        """Settle the message if it is not settled yet, and acknowledge it: the second part, if there is one."""
         if self._deferred:
             self._go(self._settle)
 
     def has_to_wait(self) -> bool:
-        """Say whether the message is still to be settled."""
+        """Return whether the message is still to be settled."""
         return self._deferred is not None and not self._deferred[1].is_done
 
     def _defer(self, execution: Execution, completion: Completion) -> None:
@@ -133,7 +133,7 @@ class MessageRun:
         """
         assert self._deferred
         (execution, completion), self._deferred = self._deferred, None
-        if completion.is_done and completion.is_owed:
+        if completion.is_done and completion.was_unsettled:
             return
         if self.batch.is_given_up and not completion.is_done:
             raise LeaveForRedelivery
@@ -154,7 +154,7 @@ class MessageRun:
                 message.stuff_exception(error)
             self._thread.logger.warning("Message %s was skipped.", message)
             broker.emit_after("skip_message", message)
-        except BaseException as error:  # noqa: BLE001 – as in Dramatiq: all that an actor raises is its failure
+        except BaseException as error:  # noqa: BLE001 – as in Dramatiq: any exception of an actor is its failure
             message.stuff_exception(error)
             self._log(error)
             broker.emit_after("process_message", message, exception=error)
@@ -174,7 +174,7 @@ class MessageRun:
 
 
 class BatchingWorkerThread(WorkerThread):
-    """Dramatiq's worker thread; with a message that may be batched it takes further ones from the work queue."""
+    """Dramatiq's worker thread; for a message that may be batched it takes further ones from the work queue."""
 
     clock: Callable[[], float] = staticmethod(time.monotonic)
     """Monotonic seconds."""
@@ -197,7 +197,7 @@ class BatchingWorkerThread(WorkerThread):
         message.clear_exception()
 
     def _may_batch(self, message: MessageProxy) -> bool:
-        """Say whether a message may run in a batch: not if its start may have to be written before it runs."""
+        """Return whether a message may run in a batch: not if its start may have to be written before it runs."""
         actor = self.broker.actors.get(message.actor_name)
         return (
             actor is not None
@@ -222,7 +222,7 @@ class BatchingWorkerThread(WorkerThread):
 
     def _give_back(self, items: deque[WorkQueueItem]) -> None:
         while items:
-            self.work_queue.put(items.popleft())  # in its old place: the queue orders by the item's own time
+            self.work_queue.put(items.popleft())  # in its old place: the queue orders items by their own time
             self.work_queue.task_done()
 
     def _process_together(self, first: MessageProxy, along: Sequence[WorkQueueItem]) -> None:
@@ -237,6 +237,6 @@ class BatchingWorkerThread(WorkerThread):
                 runs[-1].begin()
         trust_connection()
         batch.close()
-        # First those that are settled: the others may have to wait.
+        # Settled messages first: the others may have to wait.
         for run in sorted(runs, key=MessageRun.has_to_wait):
             run.end()

@@ -1,8 +1,8 @@
 """Consumes messages from RabbitMQ for Dramatiq's workers, and acknowledges them once their outcome is committed.
 
 Dramatiq's worker thread calls `ack` when a run is over: after `execution` has committed the outcome, or, in a batch,
-after `group_commit` has. So a worker that is killed earlier has acknowledged nothing: RabbitMQ redelivers, and the
-second run finds no row and does nothing. `broker` makes one consumer for each queue and connection.
+after `group_commit` has. A worker that is killed earlier has acknowledged nothing: RabbitMQ redelivers, and a second
+run after a committed outcome finds no row and does nothing. `broker` makes one consumer for each queue and connection.
 
 Guarantee: a connection acknowledges only deliveries of its own, and none that was left for redelivery. Dramatiq's own
 consumer can acknowledge, and so remove, another message that has not run:
@@ -37,7 +37,7 @@ class DeliveredMessage(MessageProxy):
     def __init__(self, message: Message[Any], *, redelivered: bool, tag: int, consumer: "OutboxConsumer") -> None:
         super().__init__(message)
         self.redelivered = redelivered
-        """Whether RabbitMQ has delivered this message before, to any consumer, whether or not it began there."""
+        """Whether RabbitMQ has delivered this message before, to any consumer, even if it never began there."""
         self.tag = tag
         self.consumer = consumer
         self.is_left_for_redelivery = False
@@ -51,8 +51,8 @@ class OutboxConsumer(dramatiq.Consumer):
     """Consumes one queue over one connection, and acknowledges only what came over that connection.
 
     When the connection is lost, RabbitMQ redelivers what it had delivered. Dramatiq keeps those messages in memory and,
-    once they have run, passes them to the consumer of the next connection. They still run, because only the row says
-    whether another copy has been settled meanwhile; but they are never acknowledged, and no worker thread waits for a
+    once they have run, passes them to the consumer of the next connection. They still run, because only the row shows
+    whether another copy has been settled since; but they are never acknowledged, and no worker thread waits for a
     connection because of them.
 
     Threads: the consumer thread makes, iterates and closes a consumer. Worker threads call `ack` and `nack` (in
@@ -94,9 +94,9 @@ class OutboxConsumer(dramatiq.Consumer):
             raise ConnectionClosed(describe_connect_failure(queue_name, error)) from None  # type: ignore[no-untyped-call]
 
     def __next__(self) -> DeliveredMessage | None:
-        """Return the next message; None if none has arrived in time, or what arrived is no message of Dramatiq's.
+        """Return the next message; None if none has arrived in time, or its body is no Dramatiq message.
 
-        A body that is no message is logged and rejected: RabbitMQ moves it, as it is, to the dead-letter queue.
+        Such a body is logged and rejected: RabbitMQ moves it, unchanged, to the dead-letter queue.
 
         Raises:
             ConnectionClosed: the connection, or its channel, is lost.
@@ -127,7 +127,7 @@ class OutboxConsumer(dramatiq.Consumer):
         self._answer_own(message, is_ack=False)
 
     def close(self) -> None:
-        """Send the acks that are buffered and close the connection, also if only its channel was lost."""
+        """Send the buffered acks and close the connection, even if only its channel was lost."""
         self._flush_acks()
         self._close_connection()
 
@@ -145,7 +145,7 @@ class OutboxConsumer(dramatiq.Consumer):
             try:
                 self._answer(message.tag, is_ack=is_ack)
             except AMQPError:
-                # Raised, it would make the worker thread wait, 5 s at a time, for a connection, which must not answer.
+                # Raised, it would make the worker thread wait, 5 s at a time, for one that must not acknowledge.
                 reason = "its connection is lost, RabbitMQ redelivers it"
             else:
                 return
@@ -180,17 +180,17 @@ class OutboxConsumer(dramatiq.Consumer):
 
 
 def describe_connect_failure(queue: str, error: BaseException) -> str:
-    """Say why a queue cannot be consumed; if RabbitMQ refuses it, what to do."""
+    """Return why a queue cannot be consumed and, if RabbitMQ refuses it, what to do."""
     if isinstance(error, ChannelClosedByBroker):
         return explain_refusal(queue, error.reply_text)
     return str(error) or type(error).__name__
 
 
 def _decode(body: bytes) -> Message[Any] | None:
-    """Return the message in a body; None if it is none.
+    """Return the message in a body; None if the body is not a message.
 
     Dramatiq decodes any object with the right keys. Values of a wrong type make its consumer thread fail, reconnect
-    and receive the same message again, for ever.
+    and receive the same message again, endlessly.
     """
     try:
         message = Message.decode(body)

@@ -1,4 +1,4 @@
-"""One delivery: a message that a worker has taken, its row, and the interruptions that may reach its actor."""
+"""One delivery: a message that a worker has received, its row, and the interruptions that may reach its actor."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,8 +19,8 @@ from actors.outbox.store import UnsettledRow, fetch_unsettled
 from actors.outbox.worker.interrupts import lift, take_back_undelivered
 
 INTERRUPTERS = (TimeLimit, ShutdownNotifications)
-# The relay keeps a row locked for milliseconds. A lock that lasts longer than this is another worker's, and is waited
-# for with growing pauses (`db.retrying`).
+# The relay keeps a row locked for milliseconds. A lock that lasts longer than this is another worker's; the attempt to
+# take it is retried with backoff (`db.retrying`).
 LOCK_TIMEOUT_MS = 2_000
 # The columns that an execution needs. The body is not among them.
 NEEDED = tuple(name for name in UnsettledRow._fields if name not in {"id", "message_id"})
@@ -28,7 +28,7 @@ NEEDED = tuple(name for name in UnsettledRow._fields if name not in {"id", "mess
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """A message of the outbox that a worker has taken from RabbitMQ."""
+    """A message of the outbox that a worker has received from RabbitMQ."""
 
     ref: AttemptRef
 
@@ -83,7 +83,7 @@ class Delivery:
         return self.message.options.get(name) or self.actor.options.get(name)
 
     def row(self) -> OutboxMessageQuerySet:
-        """Return the row to settle, if its work is still owed at this attempt."""
+        """Return the row to settle, if it is unsettled at this attempt."""
         # By the message's id too: a database that was restored or created anew gives the row's id to another message.
         message_id = self.message.message_id
         rows = OutboxMessage.objects.filter(pk=self.ref.row_id, attempt=self.ref.attempt, message_id=message_id)
@@ -117,7 +117,7 @@ class Delivery:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let time limits and shutdowns interrupt the block, and nothing else: never the writing of an outcome."""
+        """Let time limits and shutdowns interrupt the block alone, never the writing of an outcome."""
         for each in self._interrupters():
             each.before_process_message(self.broker, self.message)  # type: ignore[no-untyped-call]
         try:
@@ -126,8 +126,8 @@ class Delivery:
             self.lift_interruptions()
 
     def lift_interruptions(self) -> None:
-        """End the actor's time limit and its shutdown notification, and drop an interruption that is on its way."""
-        # All of them first: afterwards none can raise once more.
+        """End the actor's time limit and its shutdown notification, and drop an undelivered interruption."""
+        # All of them first: afterwards none can raise.
         may_have_raised = [lift(each, self.broker, self.message) for each in self._interrupters()]
         if any(may_have_raised):
             take_back_undelivered()
@@ -140,7 +140,7 @@ def read_together(messages: Iterable[MessageProxy]) -> dict[int, UnsettledRow]:
     """Read the rows of several messages in one statement.
 
     Returns:
-        The rows that are neither settled nor dead, by id and at whatever attempt. None of them if the database is
+        The rows that are neither settled nor dead, by id, at any attempt. An empty dictionary if the database is
         unavailable: each execution then reads its own row, and retries.
     """
     discard_stray_transaction()
@@ -153,7 +153,7 @@ def read_together(messages: Iterable[MessageProxy]) -> dict[int, UnsettledRow]:
 
 
 def for_update(rows: OutboxMessageQuerySet) -> OutboxMessageQuerySet:
-    """Lock the rows that are read; on SQLite the transaction itself is the lock."""
+    """Lock the rows that are read; on SQLite a write transaction locks the whole database."""
     return rows.select_for_update() if connection.vendor == "postgresql" else rows
 
 

@@ -27,12 +27,12 @@ run_group: Callable[..., group] = group.run
 
 
 def replace_group_run(run: Callable[..., group]) -> None:
-    """Have every group run by `run`."""
+    """Replace the method `run` of every group."""
     group.run = run  # type: ignore[method-assign]
 
 
 def make_threads_with(make: Callable[..., WorkerThread], worker: Worker) -> None:
-    """Have a worker that has not started yet make its threads with `make`, which takes the arguments of their class."""
+    """Make a worker that has not started create its threads with `make`, which takes the arguments of their class."""
 
     def add_worker() -> None:
         thread = make(

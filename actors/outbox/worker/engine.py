@@ -1,4 +1,4 @@
-"""What `middleware` does at Dramatiq's hooks: executes messages of the outbox, and ends those whose actor never ran.
+"""Implements the hooks of `middleware`: executes messages of the outbox, and ends those whose actor never ran.
 
 Guarantee: a message with a row runs through an `Execution`, which writes its outcome before it is acknowledged. An
 actor that is called as a function, or for a foreign message, settles nothing; the rows that it returns are inserted. A
@@ -82,7 +82,7 @@ class Engine:
         named = f"actor={log_word(message.actor_name)} message={log_word(message.message_id)}"
 
         def retry() -> None:
-            # Dramatiq counts the retry in the options; a try that failed for lack of the database must not count.
+            # Dramatiq counts the retry in the options; a try that fails in an outage of the database must not count.
             message.options.clear()
             message.options.update(options)
             retries_of(broker).retry_as_dramatiq(broker, message, error)
@@ -91,7 +91,7 @@ class Engine:
             retry_until_available(retry, stopping=self.state.stopping, what=named)
         except LeaveForRedelivery as unsettled:
             message.stuff_exception(unsettled)
-        except Exception:  # whatever it is: a message whose outcome cannot be written must not be acknowledged
+        except Exception:  # of any kind: a message whose outcome cannot be written must not be acknowledged
             logger.exception("retry not written %s", named)
             message.fail()
 

@@ -3,7 +3,7 @@
 Guarantee: effects that commit with the settling (the row's deletion, the actor's rows or changes, its follow-ups)
 happen exactly once; all others, including what an actor with outside effects writes itself, at least once. Every
 outcome is committed before the acknowledgement: settled, scheduled for a retry, or dead. Without an outcome the message
-stays RabbitMQ's, for redelivery.
+stays unacknowledged, for redelivery.
 
 `delivery` reads and locks the row, `poison` counts starts, `failures` writes the outcome of a failed attempt,
 `group_commit` settles for actors that return rows, `execution_lease` keeps the row of an actor that runs outside a
@@ -47,7 +47,7 @@ MAX_CUTS = 10
 
 
 class StartNotCounted(Exception):
-    """Raised when the row has starts, so that the message may be poison, and this execution's is not counted yet."""
+    """Raised when the row has starts, so the message may be poison, and this execution's start is not counted yet."""
 
 
 @dataclass(kw_only=True)
@@ -74,7 +74,7 @@ class Execution:
     """In a batch: keeps the completion, to be settled with others. `settle_deferred` follows."""
 
     before_waiting: Callable[[], None] | None = field(default=None, init=False)
-    """In a batch: settles what ran before and gives back what has not begun; called before it may have to wait."""
+    """In a batch: settles completed runs and gives back messages not begun; called before this one may have to wait."""
 
     cuts: int = field(default=0, init=False)
     """How often in a row the connection was lost in the run while the database answered at once afterwards."""
@@ -83,14 +83,14 @@ class Execution:
         """Run the actor and settle the message.
 
         Args:
-            call_actor: calls the actor's function; more than once, if the database is lost meanwhile.
+            call_actor: calls the actor's function; more than once if the database connection is lost.
 
         Returns:
             What the actor returned; None if it returned rows.
 
         Raises:
-            SkipMessage: the message was settled or superseded before, put off or given up; this run wrote no effect.
-            LeaveForRedelivery: the worker stops before the outcome could be written; the message stays RabbitMQ's.
+            SkipMessage: the message was settled or superseded before, rescheduled or given up; this run had no effect.
+            LeaveForRedelivery: the worker stops before the outcome could be written.
             BaseException: the actor's own failure, or that of settling; its outcome is written.
         """
         self.delivery.lift_interruptions()
@@ -125,7 +125,7 @@ class Execution:
         self._retry_until_available(lambda: self.delivery.row().delete(), may_pass=is_any)
 
     def settle_deferred(self, completion: Completion) -> None:
-        """Settle a completion that was deferred, if no other copy has settled the message meanwhile.
+        """Settle a completion that was deferred, unless another copy has settled the message since.
 
         Raises:
             SkipMessage: the message was settled or superseded before.
@@ -142,10 +142,10 @@ class Execution:
 
     @property
     def needs_lease(self) -> bool:
-        """Whether the actor runs outside a transaction, so that no row lock shows that it does.
+        """Whether the actor runs outside a transaction, where no row lock shows that it is running.
 
         `poison.begin` takes the lease: always for outside effects; for an actor that returns rows only where a start
-        has to be written anyway, because a second run of it costs time and nothing else: its rows are written once.
+        has to be written anyway, because a second run costs only time: its rows are written once.
         """
         return self.delivery.has_outside_effects or self.delivery.returns_rows
 
@@ -170,7 +170,7 @@ class Execution:
             raise
 
     def _is_caused_by_actor(self, error: BaseException) -> bool:
-        """Say whether an apparent outage is the actor's: our connection works, or it was lost `MAX_CUTS` times."""
+        """Return whether the actor caused an apparent outage: our connection works, or it was lost `MAX_CUTS` times."""
         if not connection_was_lost(error):
             return False
         if connection.connection is not None and database_answers():
@@ -235,7 +235,7 @@ class Execution:
         )
 
     def _on_behalf_of(self, row: OutboxMessage | UnsettledRow) -> AbstractContextManager[None]:
-        """Give what is sent inside this message's origin, and the actor its trail."""
+        """Give messages sent inside the block this message's origin, and the actor its trail."""
         context = Context(request_id=row.request_id, changed_by=row.changed_by, changed_by_id=row.changed_by_id)
         return sent_by(context, trail_of(row))
 
@@ -260,7 +260,7 @@ class Execution:
             self._retry_until_available(partial(forget, self.delivery, run=self.run_id))
 
     def _send_follow_ups_of(self, row: OutboxMessage | UnsettledRow, result: Any) -> None:
-        # The thread that commits calls this, amid another message's context. Most messages have no follow-ups.
+        # In a batch the message's own context has been left by now. Most messages have no follow-ups.
         with self._on_behalf_of(row) if has_follow_ups(self.delivery) else nullcontext():
             send_follow_ups(self.delivery, result)
 
@@ -271,7 +271,7 @@ class Execution:
         except Exception as second:
             if database_is_unavailable(second):
                 raise
-            # A callback may name an unknown actor, `retry_when` may raise: the message is kept all the same.
+            # A callback may name an unknown actor, `retry_when` may raise: the message becomes a dead letter then.
             logger.exception("failure not handled %s", self.delivery.log_fields(describe(error)))
             details = f"{describe(error)}; then {describe(second)}"
             self._retry_until_available(
@@ -285,10 +285,10 @@ class Execution:
 
 
 def is_operational(error: BaseException) -> bool:
-    """Accept an outage, and also a lock, a deadlock or a timeout: they pass too."""
+    """Accept an outage, and also a lock, a deadlock or a timeout: they are temporary too."""
     return isinstance(error, OperationalError) or database_is_unavailable(error)
 
 
 def is_any(_error: BaseException) -> bool:
-    """Accept every error: without what has to be written, the message must not be acknowledged."""
+    """Accept every error: until the write succeeds, the message must not be acknowledged."""
     return True

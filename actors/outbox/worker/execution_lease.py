@@ -1,7 +1,7 @@
-"""Execution leases: a row is kept for the execution that runs its actor outside a transaction, where no lock keeps it.
+"""Execution leases: each keeps a row for an execution that runs its actor outside a transaction, without a row lock.
 
 Guarantee: while an actor runs under a lease that is renewed, no copy of its message begins. A lease that is not renewed
-for `LEASE_SECONDS` expires by itself, whether its worker died, froze or lost the database.
+for `LEASE_SECONDS` expires, whether its worker died, froze or lost the database.
 """
 
 import logging
@@ -42,7 +42,7 @@ class ExecutionLease(NamedTuple):
 def renew(leases: Collection[ExecutionLease]) -> None:
     """Make leases last `LEASE_SECONDS` from now on, except those that were released or taken by another execution.
 
-    A locked row is skipped, so that the other leases do not end meanwhile: the next round comes before its own ends.
+    A locked row is skipped: a wait could let the other leases expire. The next round comes before its own expires.
     """
     leased = OutboxMessage.objects.filter(
         pk__in=[lease.row_id for lease in leases], held_by__in=[lease.run for lease in leases]
@@ -89,7 +89,7 @@ class LeaseRenewer:
                 leases = set(self._leases)
             try:
                 renew(leases)
-            except Exception as error:  # noqa: BLE001 – whatever it is: only this thread renews them
+            except Exception as error:  # noqa: BLE001 – of any kind: only this thread renews them
                 logger.warning("execution leases not renewed: %s: %s", type(error).__name__, error)
                 connection.close()
         connection.close()

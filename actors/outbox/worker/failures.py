@@ -1,7 +1,7 @@
 """Writes the outcome of a failed attempt: the row is scheduled for its retry, or becomes a dead letter.
 
-Guarantee: the outcome is an update of the row at this attempt, so a row that another worker has settled does not come
-back. Callbacks are sent in the same transaction, or not at all. `retries` decides; `execution` calls `write_failure`.
+Guarantee: the outcome is an update of the row at this attempt, so it never recreates a row that another worker settled.
+Callbacks are sent in the same transaction, or not at all. `retries` decides; `execution` calls `write_failure`.
 """
 
 import logging
@@ -42,7 +42,7 @@ def write_failure(delivery: Delivery, error: BaseException) -> None:
 
 
 def die(delivery: Delivery, reason: str, error: str, trace: str = "") -> bool:
-    """Make the message a dead letter; return False if it was settled or superseded meanwhile."""
+    """Make the message a dead letter; return False if it was settled or superseded before."""
     is_written = bool(delivery.row().mark_dead(reason, error=error, traceback=trace))
     if is_written:
         logger.error("state=dead %s reason=%r", delivery.log_fields(error), reason)
@@ -55,8 +55,8 @@ def describe(error: BaseException) -> str:
     """Return an error's type and text."""
     try:
         text = str(error)
-    except Exception as second:  # noqa: BLE001 – an actor's error whose `__str__` fails has to be kept all the same
-        text = f"({type(second).__name__} when it was asked for its text)"
+    except Exception as second:  # noqa: BLE001 – an actor's error whose `__str__` fails has to be recorded too
+        text = f"({type(second).__name__} raised by its __str__)"
     return f"{type(error).__name__}: {text}"
 
 

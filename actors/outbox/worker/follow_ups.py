@@ -12,7 +12,7 @@ from actors.outbox.worker.delivery import Delivery
 
 
 def has_follow_ups(delivery: Delivery) -> bool:
-    """Say whether the success of a message sends anything; that of most sends nothing."""
+    """Return whether a message has follow-ups if it succeeds; most have none."""
     return bool(delivery.message.options.get("pipe_target") or delivery.option("on_success"))
 
 

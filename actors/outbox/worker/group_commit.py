@@ -36,7 +36,7 @@ class Completion:
     is_done: bool = field(default=False, init=False)
     """Whether it is settled, by this completion or before."""
 
-    is_owed: bool = field(default=True, init=False)
+    was_unsettled: bool = field(default=True, init=False)
     """False if the message proved to be settled or superseded before: then nothing of this completion was written."""
 
 
@@ -49,18 +49,18 @@ def settle(completion: Completion) -> None:
     """
     if not completion.is_done:
         settle_together([completion])
-    if not completion.is_owed:
+    if not completion.was_unsettled:
         raise SkipMessage("settled or superseded before")
 
 
 def settle_batch(completions: Sequence[Completion]) -> None:
-    """Settle completions together; if that fails, alone those that can be settled at once.
+    """Settle completions together; if that fails, one by one, skipping those that would have to wait.
 
-    None waits for another's lock. One that is not done afterwards meets its error again in `settle`, as its own.
+    None waits for another's lock. One that is not done afterwards raises its error again in `settle`, as its own.
     """
     try:
         settle_together(completions)
-    except Exception as error:  # noqa: BLE001 – whichever of them is at fault
+    except Exception as error:  # noqa: BLE001 – that of any completion
         logger.info(
             "group of %d rolled back, each is done alone: %s: %s", len(completions), type(error).__name__, error
         )
@@ -73,7 +73,7 @@ def _settle_alone(completions: Sequence[Completion]) -> None:
             settle_together([completion])
         except RowIsLocked:
             continue
-        except Exception as error:  # noqa: BLE001 – its own, which it meets again in `settle`
+        except Exception as error:  # noqa: BLE001 – its own, which `settle` raises again
             if database_is_unavailable(error):
                 return
 
@@ -85,26 +85,25 @@ def settle_together(group: Sequence[Completion]) -> None:
         RowIsLocked: another transaction keeps the row of one of them locked; nothing is written.
         Exception: the rows or the follow-ups of one of them failed, or the database did; nothing is written.
     """
-    # A transaction that an actor left open would take this one in. Rolled back later, it would undo the group, whose
+    # A transaction that an actor left open would enclose this one. Rolled back later, it would undo the group, whose
     # messages are acknowledged by then.
     discard_stray_transaction()
     with transaction.atomic(durable=True):
-        owed = _owed(group)
-        insert_rows([row for completion in owed for row in completion.rows])
-        for completion in owed:
+        unsettled = _lock_unsettled(group)
+        insert_rows([row for completion in unsettled for row in completion.rows])
+        for completion in unsettled:
             completion.follow_up()
-        store.delete([completion.ref.row_id for completion in owed])
-    owed_ids = set(map(id, owed))
+        store.delete([completion.ref.row_id for completion in unsettled])
+    unsettled_ids = set(map(id, unsettled))
     for completion in group:
-        # In this order: its thread reads `is_owed` as soon as `is_done` is set.
-        completion.is_owed = id(completion) in owed_ids
+        completion.was_unsettled = id(completion) in unsettled_ids
         completion.is_done = True
 
 
-def _owed(group: Sequence[Completion]) -> list[Completion]:
+def _lock_unsettled(group: Sequence[Completion]) -> list[Completion]:
     with locks_may_be_taken():
         attempts = store.lock([each.ref.row_id for each in group], timeout_ms=delivery.LOCK_TIMEOUT_MS)
-    # By attempt: of two copies in one group only one is owed, and an older attempt takes nothing from a newer one.
+    # By attempt: of two copies in one group only one counts, and an older attempt takes nothing from a newer one.
     completions = {each.ref: each for each in group}
     return [each for ref, each in completions.items() if attempts.get(ref.row_id) == ref.attempt]
 

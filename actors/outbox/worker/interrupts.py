@@ -1,7 +1,7 @@
-"""Dramatiq's time limits and shutdown notifications, made so that they can be lifted reliably.
+"""Dramatiq's time limits and shutdown notifications, which can be lifted (cancelled) reliably here.
 
 Guarantee: an interruption that a thread has lifted is not raised in it any more. Dramatiq's own could still arrive
-while the actor's outcome is being written (`dramatiq_internals`). `delivery` does the lifting.
+while the actor's outcome is being written (`dramatiq_internals`). `delivery` lifts them.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from actors.outbox.worker.dramatiq_internals import ShutdownManager, TimeoutMana
 
 
 class Lifted(BaseException):
-    """Takes the place of an interruption that was raised before it was lifted and that Python has not delivered yet."""
+    """Replaces an interruption that was raised before it was lifted and that Python has not delivered yet."""
 
 
 class LiftableTimeLimit(TimeLimit):
@@ -53,8 +53,8 @@ def lift(interrupter: TimeLimit | ShutdownNotifications, broker: Broker, message
 def take_back_undelivered() -> None:
     """Drop an interruption that was raised in this thread and is not delivered yet: raise `Lifted` in its place.
 
-    Clearing it (`PyThreadState_SetAsyncExc(thread, NULL)`) leaves CPython 3.11 and 3.12 looking for an exception for
-    ever: under a profiler or a debugger the thread would hang.
+    Clearing it (`PyThreadState_SetAsyncExc(thread, NULL)`) leaves CPython 3.11 and 3.12 looking for an exception
+    endlessly: under a profiler or a debugger the thread would hang.
     """
     try:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(Lifted))

@@ -16,7 +16,7 @@ from actors.outbox.conf import conf
 from actors.outbox.discovery import import_actors
 
 MAX_PREFETCH = 65_535
-# Of a queue whose actors return rows: two batches (`batch.MAX_BATCH`), one that runs and one that waits.
+# For a queue whose actors return rows: two batches (`batch.MAX_BATCH`), one running and one waiting.
 BATCH_PREFETCH = 128
 UNLIMITED = float("inf")
 REPAIR_ALLOWANCE_SECONDS = 60.0
@@ -27,8 +27,8 @@ def max_unacked_seconds(broker: Broker, *, threads: int = NTHREADS, prefetch: in
 
     The last message of a full worker waits until all before it have used up their time limits, and then uses its own.
     Two cases exceed this: actors of a lower priority may wait for as long as there are messages of a higher one, and a
-    message may bring a `time_limit` option longer than every actor's. Neither does harm: a message that is published
-    again too early is dropped, because it is settled or being settled.
+    message may have a `time_limit` option longer than every actor's. Neither does harm: the copy of a message that is
+    published again too early is dropped, because the message is settled or being settled.
 
     Args:
         broker: a broker whose actors have been imported (`discovery`).
@@ -37,7 +37,7 @@ def max_unacked_seconds(broker: Broker, *, threads: int = NTHREADS, prefetch: in
     """
     prefetched = sum(prefetch_of(broker, queue, threads=threads, prefetch=prefetch) for queue in work_queues(broker))
     limits = [time_limit_seconds(broker, actor) for actor in broker.actors.values()]
-    # A message that was taken into a batch and given back has waited for the run before it, and waits once more.
+    # A message that was taken into a batch and given back has waited for the run before it, and waits for another.
     may_be_given_back = any(actor.options.get("returns_rows") for actor in broker.actors.values())
     return (prefetched / threads + 1 + may_be_given_back) * max(limits, default=0.0)
 
@@ -46,7 +46,7 @@ def prefetch_of(broker: Broker, queue: str, *, threads: int = NTHREADS, prefetch
     """Return how many messages of a queue a worker process prefetches.
 
     Twice the threads, as in Dramatiq: more would wait here while other processes are idle. A queue whose actors all
-    return rows has at least `BATCH_PREFETCH`: they are quick, and the more wait, the more share a commit (`batch`).
+    return rows has at least `BATCH_PREFETCH`: they are quick, and a longer queue makes larger batches (`batch`).
     """
     usual = min(2 * threads, MAX_PREFETCH)
     actors = [actor for actor in broker.actors.values() if q_name(actor.queue_name) == queue]
@@ -68,10 +68,10 @@ def time_limit_seconds(broker: Broker, actor: Actor[Any, Any]) -> float:
 
 
 def repair_after_seconds(broker: Broker) -> float:
-    """Return how long after a queue was seen empty the messages published before may be taken for lost, in seconds.
+    """Return after how many seconds the messages published before a queue was found empty count as lost.
 
     `OUTBOX_REPAIR_AFTER_SECONDS`, or a minute more than `max_unacked_seconds`; more than the consumer timeout where
-    that is shorter, because RabbitMQ takes back what is unacknowledged for longer.
+    that is shorter, because RabbitMQ requeues messages that are unacknowledged for longer.
     """
     if (wanted := conf.OUTBOX_REPAIR_AFTER_SECONDS) is not None:
         return wanted

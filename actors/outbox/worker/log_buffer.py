@@ -1,8 +1,8 @@
-"""Lets log lines wait while a thread runs the messages of a batch, so that they are written at once.
+"""Buffers log lines while a thread runs the messages of a batch, to write them together.
 
 Guarantee: the lines are written before any of these messages is settled, in the thread's order. A worker that is killed
-before that loses them together with the runs, which are repeated. `batch` says when lines may wait; a `MemoryHandler`
-of the root logger that asks `lines_may_wait` keeps them (`project.logs`). Any other handler writes each line at once.
+before that loses them together with the runs, which are repeated. `batch` enables the buffering; a `MemoryHandler` of
+the root logger that checks `lines_may_wait` does it (`project.logs`). Any other handler writes each line at once.
 """
 
 import logging
@@ -15,13 +15,13 @@ _thread = threading.local()
 
 
 def lines_may_wait() -> bool:
-    """Say whether this thread calls `flush_lines` before the work that it logs counts as done."""
+    """Return whether this thread calls `flush_lines` before it settles the work that it logs."""
     return getattr(_thread, "lines_may_wait", False)
 
 
 @contextmanager
 def buffered_lines() -> Iterator[None]:
-    """Let the lines that this thread logs inside the block wait for its end."""
+    """Buffer the lines that this thread logs inside the block until its end."""
     _thread.lines_may_wait = True
     try:
         yield
@@ -32,7 +32,7 @@ def buffered_lines() -> Iterator[None]:
 
 
 def flush_lines() -> None:
-    """Write the lines that wait, other threads' among them."""
+    """Write the buffered lines, including those of other threads."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, MemoryHandler):
             handler.flush()

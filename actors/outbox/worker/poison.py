@@ -37,11 +37,11 @@ def begin(delivery: Delivery, *, run: UUID, takes_lease: bool, resumes: bool) ->
     Args:
         delivery: the message.
         run: the execution that begins, and that the lease will name.
-        takes_lease: the actor runs outside a transaction, so that only a lease shows that it does.
-        resumes: this execution has begun before and lost the database since, which is no second start.
+        takes_lease: whether the actor runs outside a transaction, where only a lease shows that it is running.
+        resumes: whether this execution has begun before and lost the database since, which is not a second start.
 
     Returns:
-        Why the message must not run now: it is put off or given up. Empty if it may run.
+        Why the message must not run now: it is rescheduled or given up. Empty if it may run.
 
     Raises:
         SkipMessage: the message is settled, superseded or dead.
@@ -54,7 +54,7 @@ def begin(delivery: Delivery, *, run: UUID, takes_lease: bool, resumes: bool) ->
             is_counted = delivery.is_redelivered or row.starts > 0 or delivery.has_outside_effects
             counted = 0 if resumes else int(is_counted)
             lease = {"held_by": run, "held_until": lease_end()} if takes_lease else {}
-            # From here on a send with its key is no duplicate: this run may miss what that sender has changed.
+            # From here on a send with its key is not a duplicate: this run may miss the changes of that sender.
             delivery.row().update(starts=F("starts") + counted, dedupe_key=None, **lease)
     return reason
 
@@ -68,7 +68,7 @@ def forget(delivery: Delivery, *, run: UUID) -> None:
 
 
 def _put_off_until_free(delivery: Delivery, row: OutboxMessage, run: UUID) -> str:
-    """Schedule a message that another execution has leased for that lease's end; a suspect for its own pause later."""
+    """Reschedule a message that another execution has leased to the end of that lease; a suspect to its pause later."""
     pause_ms = _pause_ms(row.starts) if _is_suspect(delivery, row) else 0
     due_at = F("held_until") + timedelta(milliseconds=pause_ms)
     others = delivery.row().filter(held_until__gt=Now()).exclude(held_by=run)

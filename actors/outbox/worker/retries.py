@@ -1,6 +1,6 @@
 """Decides whether a failed attempt is retried, and when; `failures` writes the verdict.
 
-Imports no model, because Dramatiq makes its middleware before Django has loaded them.
+Imports no models, because Dramatiq creates its middleware before Django has loaded them.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ RETRIES_EXHAUSTED = "retries exhausted"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What becomes of a message whose attempt failed."""
+    """The outcome of a failed attempt: a retry, or a dead letter."""
 
     delay_ms: int | None
     """Milliseconds until the next attempt; None if there is none."""
@@ -58,11 +58,11 @@ class OutboxRetries(Retries):
     def judge(
         self, actor: dramatiq.Actor[Any, Any], *, options: dict[str, Any], attempt: int, error: BaseException
     ) -> Verdict:
-        """Decide what becomes of a message whose attempt failed.
+        """Return the outcome of a failed attempt.
 
         Args:
             actor: its actor.
-            options: the message's own options, which count more than the actor's.
+            options: the message's own options, which override the actor's.
             attempt: the number of the attempt since the message was sent or replayed, the first being 0.
             error: the attempt's error.
 
@@ -87,6 +87,6 @@ class OutboxRetries(Retries):
 
 
 def retries_of(broker: Broker) -> OutboxRetries:
-    """Return a broker's retries; `checks` demand that there is one."""
+    """Return the `OutboxRetries` of a broker; `checks` require one."""
     [retries] = [one for one in broker.middleware if isinstance(one, OutboxRetries)]
     return retries

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 from actors.outbox.worker.execution_lease import LeaseRenewer
 
-# An actor that took less the last time may run in a batch. A batch that has run for this long begins no more messages.
+# An actor whose last run took less may run in a batch. A batch that has run for this long begins no more messages.
 QUICK_SECONDS = 0.05
 
 
 @dataclass(kw_only=True)
 class WorkerState:
-    """What the executions of one worker process share."""
+    """State shared by the executions of one worker process."""
 
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the worker is to stop: executions no longer wait for the database."""
@@ -19,8 +19,8 @@ class WorkerState:
     lease_renewer: LeaseRenewer = field(default_factory=LeaseRenewer)
 
     last_run_seconds: dict[str, float] = field(default_factory=dict)
-    """How long each actor, by name, took when it last ran."""
+    """How long the last run of each actor took, by its name."""
 
     def is_quick(self, actor_name: str) -> bool:
-        """Say whether an actor took less than `QUICK_SECONDS`; one that has not run yet is not known to be quick."""
+        """Return whether an actor's last run took less than `QUICK_SECONDS`; False before its first run."""
         return self.last_run_seconds.get(actor_name, QUICK_SECONDS) < QUICK_SECONDS

@@ -49,7 +49,7 @@ def test_what_was_settled_before_writes_nothing(completion_of: CompletionOf) -> 
     gone, owed = completion_of("gone"), completion_of("owed")
     OutboxMessage.objects.filter(pk=gone.ref.row_id).delete()
     settle_together([gone, owed])
-    assert (effects(), gone.is_owed, owed.is_owed) == (["owed"], False, True)
+    assert (effects(), gone.was_unsettled, owed.was_unsettled) == (["owed"], False, True)
 
 
 def test_two_copies_in_one_group_write_once(completion_of: CompletionOf) -> None:
@@ -57,7 +57,7 @@ def test_two_copies_in_one_group_write_once(completion_of: CompletionOf) -> None
     second = Completion(ref=first.ref, rows=[Group(name="twice")], follow_up=lambda: None)
     settle_together([first, second])
     assert len(effects()) == 1
-    assert [first.is_owed, second.is_owed].count(True) == 1
+    assert [first.was_unsettled, second.was_unsettled].count(True) == 1
 
 
 def test_an_older_attempt_takes_nothing_from_a_newer_one(completion_of: CompletionOf) -> None:
@@ -65,7 +65,7 @@ def test_an_older_attempt_takes_nothing_from_a_newer_one(completion_of: Completi
     OutboxMessage.objects.update(attempt=1)
     new = Completion(ref=AttemptRef(row_id=old.ref.row_id, attempt=1), rows=[Group(name="new")], follow_up=lambda: None)
     settle_together([old, new])
-    assert (effects(), old.is_owed, new.is_owed) == (["new"], False, True)
+    assert (effects(), old.was_unsettled, new.was_unsettled) == (["new"], False, True)
 
 
 def test_a_dead_letter_stays_dead(completion_of: CompletionOf) -> None:
