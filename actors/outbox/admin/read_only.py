@@ -49,7 +49,7 @@ class ReadOnlyAdmin(BoundedSearchAdmin[Row]):
 
 
 class FewValuesFilter(admin.AllValuesFieldListFilter):
-    """Offers at most `MAX_CHOICES` of a field's values: clients of RabbitMQ may have made up any number."""
+    """Offers at most `MAX_CHOICES` of a field's values: clients of RabbitMQ may have sent any number of them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -57,7 +57,7 @@ class FewValuesFilter(admin.AllValuesFieldListFilter):
 
 
 def text_column(field: str, description: Any) -> Callable[[Any, models.Model], str]:
-    """Return a method for an admin class that shows a field as preformatted text, a message's body legibly."""
+    """Return a method for an admin class that shows a field as preformatted text; a message's body is formatted."""
 
     @admin.display(description=description)
     def show(_admin: Any, row: models.Model) -> str:

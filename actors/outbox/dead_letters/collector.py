@@ -31,14 +31,14 @@ RABBITMQS_REASONS = {"delivery_limit": "delivery limit", "expired": "expired", "
 
 # A row that stays locked for longer is being settled, and the next round finds it gone.
 LOCK_TIMEOUT_MS = 500
-# Within this time a redelivered foreign message that equals a known dead letter is taken for the same one, whose
-# collector was killed before it acknowledged.
+# Within this time a redelivered foreign message that equals a known dead letter counts as the same one, whose collector
+# was killed before it acknowledged.
 SAME_LETTER_WITHIN = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """A message from the dead-letter queue of `queue`. Any client may have published it: no value is to be trusted."""
+    """A message from the dead-letter queue of `queue`. Any client may have published it: no value is trusted."""
 
     queue: str
     body: bytes
@@ -70,7 +70,7 @@ def collect(channel: Any, queue: str, *, at_most: int) -> int:
             method, properties, body = channel.basic_get(dead_letter_queue(queue), auto_ack=False)
             if method is None:
                 break
-            # To be requeued unless it is written to a row: an error on the way leaves it in RabbitMQ.
+            # Requeued unless it is written to a row: an error before that leaves it in RabbitMQ.
             waiting.append(method.delivery_tag)
             letter = DeadLetter(
                 queue=queue,
@@ -102,7 +102,7 @@ def write_down(letter: DeadLetter) -> bool:
     message, problem = read(letter.body)
     reason, error = _judge(letter, message, problem)
     message_id = plain(letter.message_id if message is None else message.message_id, MAX_ID_LENGTH)
-    # An undecodable message still has its attempt reference among the headers.
+    # An undecodable message still has its attempt reference in a header.
     options = message.options if message is not None else {OPTION: plain(letter.headers.get(OPTION))}
     ref = AttemptRef.of(options)
     try:
@@ -120,7 +120,7 @@ def _end(ref: AttemptRef, message_id: str, reason: str, error: str) -> bool:
     attempts = lock([ref.row_id], timeout_ms=LOCK_TIMEOUT_MS)
     this = OutboxMessage.objects.filter(pk=ref.row_id)
     row = this.only("message_id", "actor", "subject", "attempt", "traceback").first()
-    # Another message id under the same row id: the database was made anew since, and the message is not from this one.
+    # Another message id with the same row id: the database was recreated since, and the message came from the old one.
     if row is None or row.message_id != message_id or attempts.get(ref.row_id) != ref.attempt:
         logger.info("dead letter dropped row=%s: settled or superseded before", ref)
         return True
@@ -148,7 +148,7 @@ def _add(letter: DeadLetter, **columns: str) -> None:
 
 
 def _is_known(queue: str, body: bytes) -> bool:
-    """Return whether an equal dead letter was written lately, whether it is still dead or was decided on since."""
+    """Return whether an equal dead letter was written lately, even if it was decided on since."""
     since = Now() - SAME_LETTER_WITHIN
     dead = OutboxMessage.objects.filter(state=State.DEAD, died_at__gte=since, queue=queue, body=body)
     return dead.exists() or DeadLetterDecision.objects.filter(decided_at__gte=since, queue=queue, body=body).exists()

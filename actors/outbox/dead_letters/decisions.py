@@ -1,4 +1,4 @@
-"""Decisions on dead letters: an operator has them replayed or discarded.
+"""Decisions on dead letters: an operator replays or discards them.
 
 Guarantee: a decision is carried out once, in one transaction with the record of who made it and why. Dead letters are
 written by `worker.failures` and `worker.poison`, by `relay` and by `collector`; `relay` publishes replayed messages.
@@ -44,7 +44,7 @@ class DecisionResult:
 
 
 def replay(rows: QuerySet[OutboxMessage], *, by: Operator, why: str, body: bytes | None = None) -> DecisionResult:
-    """Have dead letters published again, each as a new attempt, so that late copies of earlier attempts are dropped.
+    """Make dead letters pending again, each as a new attempt: late copies of earlier attempts are dropped.
 
     Args:
         rows: the dead letters; rows that are not dead any more are skipped.
@@ -111,7 +111,7 @@ def _revive(row: OutboxMessage, edited: bytes | None) -> None:
     queue = row.queue if edited is None else q_name(message.queue_name)
     require_queue(queue)
     if is_too_old(message):
-        # With its old timestamp AgeLimit would only reject it again.
+        # With the old timestamp AgeLimit would reject it again.
         body = message.copy(message_timestamp=current_millis()).encode()
     OutboxMessage.objects.filter(pk=row.pk, state=State.DEAD).update(
         message_id=message.message_id,

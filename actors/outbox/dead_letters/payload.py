@@ -1,7 +1,7 @@
-"""Reads the body of a dead letter: whether a worker could run it, and how people are shown it. No value is trusted.
+"""Reads the body of a dead letter: checks whether a worker could run it, and formats it. No value is trusted.
 
 Used by `collector`, to find out why a message is dead; by `decisions`, to replay it as it is or edited; by the admin
-and `manage.py deadletters`, to show it.
+and `manage.py deadletters`, to display it.
 """
 
 import inspect
@@ -116,7 +116,7 @@ def edit(row: OutboxMessage, changes: Any) -> bytes:
 
 
 def legible(body: bytes) -> str:
-    """Return a body for people to read: indented JSON, or a hex dump if it is not JSON."""
+    """Return a body in readable form: indented JSON, or a hex dump if it is not JSON."""
     try:
         text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -148,7 +148,7 @@ def is_too_old(message: Message[Any]) -> bool:
 
 
 def plain(value: object, longest: int | None = None) -> str:
-    """Return an untrusted value as text that every database stores; "" if it is no text."""
+    """Return an untrusted value as text that every database stores; "" if it is not text."""
     if not isinstance(value, str):
         return ""
     return clean(value.encode("utf-8", "backslashreplace").decode())[:longest]

@@ -15,7 +15,7 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def row_id(text: str) -> int:
     """Return the id of a row."""
     if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) <= BigIntegerField.MAX_BIGINT:
-        raise ArgumentTypeError(f"{text!r} is no id of a row: a whole number from 1 on")
+        raise ArgumentTypeError(f"{text!r} is no row id: a whole number from 1")
     return int(text)
 
 
@@ -34,7 +34,7 @@ def seconds(text: str) -> float:
 
 
 def word(text: str) -> str:
-    """Return a text that is not empty: an unset variable in a script must not pass for a condition."""
+    """Return a text that is not empty: an unset variable in a script must not count as a condition."""
     if not text.strip():
         raise ArgumentTypeError("it is empty")
     return text

@@ -26,11 +26,11 @@ from actors.outbox.management import arguments
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 
 LISTED = 100
-# Options, and the conditions on rows that they stand for.
+# Options, and the conditions on rows that they set.
 FILTERS = {"queue": "queue", "actor": "actor", "reason": "reason", "since": "died_at__gte"}
 COLUMNS = ("id", "died at", "queue", "actor", "subject", "reason", "error")
 MAX_COLUMN_WIDTH = 60
-NAMED = 20
+MAX_NAMED = 20
 
 
 class Command(BaseCommand):
@@ -58,11 +58,11 @@ class Command(BaseCommand):
         discard = actions.add_parser("discard", help="delete them; a record with the message is kept")
         for decision in (replay, discard):
             decision.add_argument("ids", metavar="ID", type=arguments.row_id, nargs="*")
-            decision.add_argument("--all", action="store_true", help="all that the filters leave")
+            decision.add_argument("--all", action="store_true", help="all that match the filters")
             _add_filters(decision)
             decision.add_argument("--why", required=True, help="kept with the decision")
             decision.add_argument("--by", metavar="NAME", help="who decides (the user of the operating system)")
-            decision.add_argument("--yes", action="store_true", help="--all without any filter is meant")
+            decision.add_argument("--yes", action="store_true", help="confirms --all without a filter")
 
     def handle(self, *args: Any, what: str, **options: Any) -> None:
         {"list": self._list, "show": self._show, "replay": self._decide, "discard": self._decide}[what](options)
@@ -119,7 +119,7 @@ class Command(BaseCommand):
             decided = decisions.discard(rows, by=by, why=why)
         done = len(decided.decisions)
         self.stdout.write(f"{done} of {count} {'replayed' if 'edit' in options else 'discarded'}.")
-        for row_id, problem in list(decided.refused.items())[:NAMED]:
+        for row_id, problem in list(decided.refused.items())[:MAX_NAMED]:
             self.stderr.write(f"{row_id} stays dead: {_printable(problem)}")
         if decided.refused:
             raise CommandError(f"{len(decided.refused)} would only die again: edit or discard them.")
@@ -161,8 +161,8 @@ def _chosen(options: dict[str, Any]) -> QuerySet[OutboxMessage]:
     states = dict(rows.values_list("pk", "state"))
     wrong = [f"{each} ({states.get(each, 'unknown')})" for each in sorted(ids) if states.get(each) != State.DEAD]
     if wrong:
-        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        raise CommandError(f"{len(wrong)} of {len(ids)} are no dead letters: {', '.join(wrong[:NAMED])}{more}.")
+        more = f" and {len(wrong) - MAX_NAMED} more" if len(wrong) > MAX_NAMED else ""
+        raise CommandError(f"{len(wrong)} of {len(ids)} are no dead letters: {', '.join(wrong[:MAX_NAMED])}{more}.")
     return rows.filter(state=State.DEAD)
 
 
@@ -171,7 +171,7 @@ def _edited(rows: QuerySet[OutboxMessage], options: dict[str, Any]) -> bytes | N
     if source is None:
         return None
     if options["all"] or len(options["ids"]) != 1:
-        raise CommandError("--edit takes one id: another message in the place of one.")
+        raise CommandError("--edit takes exactly one id: it replaces one message.")
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
         return payload.edit(rows.get(), payload.parse(text))

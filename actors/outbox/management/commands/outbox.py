@@ -31,15 +31,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         jobs = parser.add_subparsers(dest="job", required=True, metavar="status|repair|cancel")
 
-        status = jobs.add_parser(
-            "status", help="how many messages are in which state, since when, and how fast they go"
-        )
+        status = jobs.add_parser("status", help="number and oldest age of messages by state, and their rate")
         status.add_argument(
-            "--seconds", type=arguments.seconds, default=2.0, help="how long to watch for the rate (2; 0: not)"
+            "--seconds", type=arguments.seconds, default=2.0, help="how long to measure the rate (2); 0: do not"
         )
-        status.add_argument("--json", action="store_true", help="for programs")
+        status.add_argument("--json", action="store_true", help="as JSON")
 
-        repair = jobs.add_parser("repair", help="publish again at once what RabbitMQ does not have any more")
+        repair = jobs.add_parser("repair", help="publish again at once the messages that RabbitMQ has lost")
         repair.add_argument("--queue", type=arguments.word, help="only this queue's; otherwise every queue's")
 
         cancelling = jobs.add_parser("cancel", help="delete messages that are not published yet; all conditions hold")
@@ -72,7 +70,7 @@ class Command(BaseCommand):
             for queue in [wanted] if wanted else known:
                 self._repair_queue(connection, queue)
         except CANNOT_CONNECT as error:
-            raise CommandError(f"RabbitMQ was lost meanwhile: {explain(error)}. Begin again.") from error
+            raise CommandError(f"The connection to RabbitMQ was lost: {explain(error)}. Run this again.") from error
         finally:
             connection.close_quickly()
 
@@ -83,7 +81,7 @@ class Command(BaseCommand):
             self.stderr.write(f"{queue}: refused {explain_refusal(queue, error.reply_text)}")
             return
         if count is None:
-            self.stdout.write(f"{queue}: is not empty, so it is unknown what it has lost: nothing was done.")
+            self.stdout.write(f"{queue}: is not empty, so its lost messages are unknown: nothing was done.")
         elif count:
             self.stdout.write(f"{queue}: {count} messages are published again; those that a worker has still run once.")
         else:
@@ -123,7 +121,7 @@ def _describe(stats: dict[str, Any], rate: Rate | None) -> Iterable[str]:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration for people to read: its two largest units, such as `2 h 5 min`."""
+    """Return a duration in its two largest units, such as `2 h 5 min`."""
     left = int(seconds)
     for place, (size, unit) in enumerate(UNITS):
         if left >= size:

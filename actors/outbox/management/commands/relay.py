@@ -1,4 +1,4 @@
-"""`manage.py relay`: relay and upkeep in a process of their own, where web and worker processes do not run them."""
+"""`manage.py relay`: relay and upkeep in a separate process, where web and worker processes do not run them."""
 
 import signal
 from argparse import ArgumentParser
@@ -15,10 +15,10 @@ from actors.outbox.relay.thread import RelayThread
 
 
 class Command(BaseCommand):
-    help = "Carries messages from the outbox to RabbitMQ until it is stopped; with --once, until nothing is due."
+    help = "Publishes the outbox's messages to RabbitMQ until it is stopped; with --once, until nothing is due."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="publish what is due, and exit")
+        parser.add_argument("--once", action="store_true", help="publish the messages that are due, and exit")
         parser.add_argument("--timeout", type=arguments.seconds, default=60.0, help="seconds that --once may take (60)")
 
     def handle(self, *args: Any, once: bool, timeout: float, **options: Any) -> None:
