@@ -1,14 +1,14 @@
 """All that the outbox uses of pika beyond its documented interface. Written against pika 1.4.4.
 
-- `_adapter_emit_data` receives all that a connection writes, and `_get_write_buffer_size` says how much of it the
-  socket has not taken yet: `CorkedConnection` writes many frames at once.
+- `_adapter_emit_data` receives all that a connection writes, and `_get_write_buffer_size` returns how much of it
+  the socket has not taken yet: `CorkedConnection` writes many frames at once.
 - `_terminate_stream` ends a connection in any state without the close handshake: `CorkedConnection.abort` and
   `TimeLimitedConnection`.
 - `_has_pending_callbacks` is called for each received method: `ConsumingConnection` skips its search for deliveries.
 - A blocking connection waits in `_flush_output` only, its `_impl` is a `SelectConnection` of the class `_impl_class`,
   and the `_impl` of its channels writes nothing at once: `TimeLimitedConnection`, `open_consuming`, `unflushed`.
 
-`tests/unit/outbox/amqp/test_pika_internals.py` fails when one of these changes, and says what to look at.
+`tests/unit/outbox/amqp/test_pika_internals.py` fails when one of these changes, and names the code to review.
 """
 
 from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ def open_consuming(parameters: Any) -> pika.BlockingConnection:
 
 
 def unflushed(channel: Any) -> Any:
-    """Return the channel inside a blocking one: what is sent over it is written at the thread's next wait."""
+    """Return the channel inside a blocking one: frames sent over it are written at the thread's next wait."""
     return channel._impl
 
 

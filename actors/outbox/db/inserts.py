@@ -53,7 +53,7 @@ def _is_plain(model: type[models.Model]) -> bool:
 
 
 def _values(row: models.Model, own: BaseDatabaseWrapper) -> Values:
-    """Return what is written to each column; columns that the database fills are left out."""
+    """Return the value to write to each column; columns that the database fills are left out."""
     values: Values = {}
     for field in row._meta.local_concrete_fields:
         value = field.pre_save(row, add=True)

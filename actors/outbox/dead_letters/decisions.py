@@ -85,7 +85,7 @@ def _decide(
     for start in range(0, len(ids), BATCH):
         dead = OutboxMessage.objects.filter(pk__in=ids[start : start + BATCH], state=State.DEAD)
         with transaction.atomic():
-            # Locked: of two operators who decide at once, the second finds that the row is not dead any more.
+            # Locked: of two operators who decide at the same time, the second finds that the row is not dead any more.
             for row in dead.order_by("pk").select_for_update():
                 try:
                     if kind == Decision.DISCARDED:

@@ -49,7 +49,7 @@ def require_fit(body: bytes) -> Message[Any]:
     """Return the decoded message, if a worker could run it.
 
     Raises:
-        UnfitMessage: no worker could; the error says why.
+        UnfitMessage: no worker could run it; the error says why.
     """
     message, problem = read(body)
     if message is None:

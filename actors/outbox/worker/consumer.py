@@ -48,9 +48,9 @@ class DeliveredMessage(MessageProxy):
 
 
 class OutboxConsumer(dramatiq.Consumer):
-    """Consumes one queue over one connection, and acknowledges only what came over that connection.
+    """Consumes one queue over one connection, and acknowledges only deliveries of that connection.
 
-    When the connection is lost, RabbitMQ redelivers what it had delivered. Dramatiq keeps those messages in memory and,
+    When the connection is lost, RabbitMQ redelivers its messages. Dramatiq keeps those it has received in memory and,
     once they have run, passes them to the consumer of the next connection. They still run, because only the row shows
     whether another copy has been settled since; but they are never acknowledged, and no worker thread waits for a
     connection because of them.

@@ -1,7 +1,7 @@
 """All that the outbox uses of Dramatiq beyond its documented interface. Written against Dramatiq 2.2.1.
 
-- A `Worker` makes each of its threads with `_add_worker`; what they take from its `work_queue` are `_WorkQueueItem`s,
-  which are ordered by the time at which they were made.
+- A `Worker` makes each of its threads with `_add_worker`; its `work_queue` holds `_WorkQueueItem`s, ordered by the time
+  at which they were made.
 - The managers of `TimeLimit` and `ShutdownNotifications` raise in other threads after they have released their lock, or
   without one. `TimeoutManager` and `ShutdownManager` raise under a lock that ending a limit or a notification takes
   too, and note in which threads.
@@ -9,7 +9,7 @@
 - Three modules repeat what Dramatiq does: `batch.MessageRun` its `WorkerThread.process_message`, `retries` its
   `Retries`, `follow_ups` its `Pipelines` and `Callbacks`.
 
-`tests/unit/outbox/worker/test_dramatiq_internals.py` fails when one of these changes, and says what to look at.
+`tests/unit/outbox/worker/test_dramatiq_internals.py` fails when one of these changes, and names the code to review.
 """
 
 import threading

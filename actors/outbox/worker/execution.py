@@ -42,7 +42,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound=OutboxMessage | UnsettledRow)
 
 # How often in a row the connection may be lost in a run while the database answers at once afterwards. From then on the
-# actor itself is taken for the cause.
+# actor itself counts as the cause.
 MAX_CUTS = 10
 
 

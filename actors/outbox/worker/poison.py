@@ -1,7 +1,7 @@
 """Counts starts, to find the message that kills its worker, and takes execution leases.
 
 Guarantee: a message that kills its worker each time is given up after `MAX_STARTS` counted starts. A first run is
-counted only of an actor with outside effects. A message that merely ran beside the killer is not given up, because
+counted only of an actor with outside effects. A message that only ran beside the poison one is not given up, because
 suspects are rescheduled to run apart; one that was prefetched and never begun is not counted. Called by `execution`.
 """
 
@@ -20,8 +20,8 @@ from actors.outbox.worker.failures import die
 
 # A message with this many counted starts, none of which came to an end, is given up.
 MAX_STARTS = 5
-# With this many a redelivered message is a suspect: it runs after a pause of its own, away from those that were
-# redelivered with it.
+# With this many a redelivered message is a suspect: it runs after a pause of its own, away from the
+# messages that were redelivered with it.
 SUSPECT_STARTS = 2
 MIN_SUSPENSION_MS = 1_000
 MAX_SUSPENSION_MS = 60_000
