@@ -126,7 +126,7 @@ def _refuse_unsupported(message: Message[Any]) -> None:
             raise NotSupported("eta is not supported: the message would wait in a worker. Use delay=…, milliseconds.")
     manual = connection.in_atomic_block and not connection.commit_on_exit  # atomic() inside set_autocommit(False)
     if manual or not (connection.get_autocommit() or connection.in_atomic_block):
-        raise NotSupported("send() needs transaction.atomic(), not set_autocommit(False): on_commit() fails there.")
+        raise NotSupported("send() needs transaction.atomic(), not set_autocommit(False): on_commit needs autocommit.")
 
 
 def _options_of_steps(message: Message[Any]) -> Iterator[dict[str, Any]]:
