@@ -1,7 +1,7 @@
 """The actors that write the activity log. Run by `manage.py rundramatiq`.
 
-Guarantee: each event is one row, written exactly once. The log line of a creation is written before its row commits;
-those of updates and deletions are written by the web process, which waits for no worker (`tasks.signals`).
+Guarantee: each event is one row, written exactly once. A worker writes the log line of a creation, before its row
+commits; the process that made an update or deletion writes that line itself, on commit (`tasks.signals`).
 """
 
 import logging
@@ -27,8 +27,8 @@ LINES = {
     "deleted": gettext_noop("Task deleted: %(title)s (ID: %(id)s, Owner: %(owner)s)"),
 }
 
-# These actors take a fraction of a millisecond. A short limit matters all the same: every message that a worker has
-# prefetched may wait that long for each one before it, and repair has to wait as long for all of them.
+# These actors take a fraction of a millisecond. Their limit is short all the same, because repair waits for as long as
+# a worker may take for all that it has prefetched: each message may use its whole limit.
 TIME_LIMIT_MS = min(10_000, settings.OUTBOX_TIME_LIMIT_MS)
 
 
@@ -71,7 +71,7 @@ EVENT_OF_ACTOR = {
 
 
 def task_line(event: Literal["created", "updated", "deleted"], *, task_id: int, title: str, owner: str) -> str:
-    """Return the log line for `event`, in `LOG_LANGUAGE`: not in the language of the client; `owner` is a username."""
+    """Return the log line for `event`, in `LOG_LANGUAGE`, not in the client's language; `owner` is a username."""
     return _text(event, settings.LOG_LANGUAGE) % {"id": task_id, "title": title, "owner": owner}
 
 

@@ -23,7 +23,7 @@ MAX_COUNTED = 10_000
 
 
 class LatestPages(Paginator[Activity]):
-    """Pages of the latest 10,000 matching rows: the time to count all of them would grow with the log."""
+    """Pages of the latest 10,000 matching rows: counting all of them would take longer as the log grows."""
 
     @cached_property
     def count(self) -> int:

@@ -2,7 +2,7 @@
 
 PostgreSQL assigns ids before the commit: row 10 may become visible before row 9, and a reader that continues after 10
 never sees 9. Rows that record their transaction's number can be read in the order (transaction, id), up to the oldest
-transaction still open (`pg_snapshot_xmin`), which might still add rows before that. SQLite has one writer at a time;
+transaction still open (`pg_snapshot_xmin`), which might still add earlier rows. SQLite has one writer at a time;
 its ids are in commit order.
 """
 

@@ -74,10 +74,10 @@ class Activity(models.Model):
     attempts = models.PositiveIntegerField(_("attempts"), default=1, db_default=1)
 
     transaction = models.BigIntegerField(_("transaction"), db_default=CurrentTransaction(), editable=False)
-    """The writing transaction's number, for reading in commit order: see `commit_order`."""
+    """The number of the transaction that wrote the row, for reading in commit order (`commit_order`)."""
 
     state: str | None = None
-    """The state of the message, if the event is not logged yet: `timeline` makes such unsaved instances. Else None."""
+    """The state of the message of an event that is not logged yet, an unsaved instance from `timeline`; else None."""
 
     objects = ActivityQuerySet.as_manager()
 

@@ -1,4 +1,4 @@
-"""Stops a worker process whose master has died, so that it does not go on unnoticed beside the next pool."""
+"""Stops a worker process whose master has died: it would go on unnoticed beside the next pool."""
 
 import logging
 import os

@@ -28,7 +28,7 @@ DELETE FROM actors_activity WHERE occurred_at < %(before)s AND NOT EXISTS (
 
 
 def prune(before: datetime) -> int:
-    """Delete the events before a time, as far as no gap results, and record the horizon; return how many rows."""
+    """Delete the events before a time that leave no gap, and record the horizon; return how many were deleted."""
     with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT set_config(%s, 'on', true)", [SETTING])

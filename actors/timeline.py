@@ -43,7 +43,7 @@ def is_known(task_id: int) -> bool:
 
 
 def as_pending(row: OutboxMessage) -> Activity:
-    """Return an unsaved activity: what the message's actor will log, as far as it can be known now.
+    """Return an unsaved activity: what the message's actor will log, as far as the row shows.
 
     Title, owner and changes are empty if the body cannot be decoded: an operator may have edited it.
     """

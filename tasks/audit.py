@@ -1,7 +1,7 @@
 """Proves that every version of every task is logged exactly once, by comparing tasks, outbox and activity log.
 
-Guarantee: each range of ids is judged by one statement, so on one snapshot of the database, while changes go on. Each
-suspect task is then examined again on its own, under a lock. Driven by `manage.py activity verify`.
+Guarantee: one statement judges each range of ids, so it sees one snapshot of the database while changes go on. Each
+suspect task is then examined again, under a lock. `manage.py activity verify` runs it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -105,7 +105,7 @@ class Finding:
     doubled: list[int] = field(default_factory=list)
 
     stray: list[int] = field(default_factory=list)
-    """Versions that are logged or sent, and beyond the task's own."""
+    """Versions that are logged or sent, and higher than the task's own."""
 
     is_deletion_missing: bool = False
     """Whether the last missing version is the deletion of a task that is gone."""
@@ -178,13 +178,13 @@ def repair(task_id: int) -> tuple[list[int], Finding]:
 
 
 class _History:
-    """All that is known of one task, read in the caller's transaction, under locks that keep it from changing."""
+    """One task, its messages and its logged events, read in the caller's transaction under locks that stop changes."""
 
     def __init__(self, task_id: int) -> None:
         self.task_id = task_id
         task = TaskQuerySet(Task).locked(task_id)
         lock_history(task_id)
-        self.task = task or TaskQuerySet(Task).locked(task_id)  # which may have been created anew meanwhile
+        self.task = task or TaskQuerySet(Task).locked(task_id)  # if it was created between the two locks
         # The outbox first: a message that settles between the two reads is then found in the log.
         self.owed = {row.sequence or 0: row for row in owed([task_id]).order_by("state")}
         self.logged = list(Activity.objects.filter(task_id=task_id).order_by("version"))
@@ -224,7 +224,7 @@ class _History:
         return highest + 1
 
     def _first(self, last: int) -> int:
-        """Return the first version that must exist: those before it may have been pruned."""
+        """Return the first version that must exist: earlier ones may have been pruned."""
         horizon = _horizon()
         if horizon is None or (self.task and self.task.created_at >= horizon):
             return 1
@@ -241,12 +241,12 @@ class _History:
 def _moved(state: dict[str, Any] | None, event: Activity | None, *, to: int) -> dict[str, Any] | None:
     """Return a task's state after an event (`to=1`) or before it (`to=0`); {} where the task does not exist.
 
-    None if the event does not lead there: it is unknown, records no change, or contradicts the given state.
+    None if the event cannot be applied: it is unknown, records no change, or contradicts the given state.
     """
     if state is None or event is None or not event.changes:
         return None
     if any(state.get(name) != pair[1 - to] for name, pair in event.changes.items() if name != "owner"):
-        return None  # but for the owner's username, which may change without an event
+        return None  # the owner's username is not compared: it may change without an event
     moved = {**state, **{name: pair[to] for name, pair in event.changes.items()}}
     ends = event.event == (Event.TASK_DELETED if to else Event.TASK_CREATED)
     if ends != (moved.get("title") is None):

@@ -1,4 +1,4 @@
-"""Conditional reads and writes: every task has an `ETag`. A client that has the task gets 304, a lost update gets 412.
+"""Conditional requests by `ETag`: a read of an unchanged task is a 304, a write to a changed one is a 412.
 
 Guarantee: a write compares and changes under a lock on the task's row, so of two writes with one `ETag` one is refused.
 """
@@ -26,7 +26,7 @@ from tasks.models import Task
 
 
 class PreconditionFailed(APIException):
-    """Raised when the task is not in the state that the client names; nothing was changed."""
+    """Raised when a condition of the client is not met; nothing was changed."""
 
     status_code = status.HTTP_412_PRECONDITION_FAILED
     default_detail = gettext_lazy("The task has changed since you read it. Read it again, then decide.")
@@ -34,7 +34,7 @@ class PreconditionFailed(APIException):
 
 
 class PreconditionRequired(APIException):
-    """Raised when a write does not name the state of the task it means, and has to (`REQUIRE_IF_MATCH`)."""
+    """Raised when a write has no `If-Match` although `REQUIRE_IF_MATCH` is set."""
 
     status_code = status.HTTP_428_PRECONDITION_REQUIRED
     default_detail = gettext_lazy("Say which state of the task you mean: send its ETag as If-Match.")
@@ -80,7 +80,7 @@ class ConditionalRequests(ModelViewSet[Task]):
     def _read(self) -> dict[str, Any]:
         try:
             [task] = read(self.filter_queryset(self.get_queryset()).filter(pk=self.kwargs["pk"]), 0, 1)
-        except ValueError:  # no such task, or no number
+        except ValueError:  # no such task, or an id that is no number
             raise NotFound from None
         return task
 
@@ -102,17 +102,17 @@ class ConditionalRequests(ModelViewSet[Task]):
 
 
 def _has_client_state(request: Request, etag: str) -> bool:
-    """Return whether a client that reads has the state already; of a write, False.
+    """Return whether the client already has this state of the task; always False for a write.
 
     Raises:
-        ParseError: a condition is malformed. Django would ignore it, and let the request pass.
+        ParseError: a condition is malformed. Django would ignore it and let the request through.
         PreconditionFailed: a condition is not met.
     """
     for name in ("If-Match", "If-None-Match"):
         if name in request.headers and not parse_etags(request.headers[name]):
             detail = _("%(header)s takes entity tags as they were sent, in quotes, or *.") % {"header": name}
             raise ParseError(detail)
-    # Tasks have no Last-Modified. A condition on it must be ignored (RFC 9110, 13.1.4); Django takes it for unmet.
+    # Tasks have no Last-Modified. A condition on it must be ignored (RFC 9110, 13.1.4); Django treats it as unmet.
     request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
     response = get_conditional_response(request, etag=etag)
     if response is not None and response.status_code == status.HTTP_412_PRECONDITION_FAILED:

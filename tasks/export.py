@@ -1,4 +1,4 @@
-"""Exports tasks as a file: a streamed response, whose memory does not grow with the number of tasks."""
+"""Exports tasks as a file: a streamed response that needs no more memory for more tasks."""
 
 import csv
 import json

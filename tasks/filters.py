@@ -45,7 +45,7 @@ class StrictBooleanFilter(django_filters.Filter):
 
 
 class UsernameFilter(django_filters.CharFilter):
-    """Filters by the owner's username, which a subquery turns into an id: the indexes of tasks by owner have ids."""
+    """Filters by the owner's username. A subquery finds the id, because the indexes of tasks by owner contain ids."""
 
     def filter(self, tasks: QuerySet[Task], value: str | None) -> QuerySet[Task]:
         owner = get_user_model()._default_manager.filter(username=value).values("pk")[:1]
@@ -63,7 +63,7 @@ class TaskFilter(django_filters.FilterSet):
 
 
 class FilterBackend(DjangoFilterBackend):
-    """django-filter's backend, which would build a form even for requests that filter by nothing."""
+    """django-filter's backend, skipped for requests without filters: it would build a form even for those."""
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
         asked = request.query_params.keys() & view.filterset_class.base_filters.keys()
@@ -71,7 +71,7 @@ class FilterBackend(DjangoFilterBackend):
 
 
 class BoundedSearchFilter(SearchFilter):
-    """Searches for at most `MAX_SEARCH_LENGTH` characters: a database refuses a query of thousands of words."""
+    """Refuses a search longer than `MAX_SEARCH_LENGTH` characters: a database refuses a query of thousands of words."""
 
     def get_search_terms(self, request: Request) -> list[str]:
         text = request.query_params.get(self.search_param, "")
@@ -85,7 +85,7 @@ class BoundedSearchFilter(SearchFilter):
 
 
 class StableOrderingFilter(OrderingFilter):
-    """Orders by the requested fields and then by id, so that no task is on two pages or on none."""
+    """Orders by the requested fields and then by id: each task is on exactly one page."""
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: APIView) -> tuple[str, ...]:
         ordering = super().get_ordering(request, queryset, view) or ()

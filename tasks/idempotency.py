@@ -1,7 +1,7 @@
-"""Creates that are safe to repeat: a request with an `Idempotency-Key` is executed once, its response is replayed.
+"""Creates that are safe to repeat: a request with an `Idempotency-Key` is executed once; its response is replayed.
 
-Guarantee: the key commits in one transaction with what the request creates. A client that got no response, after any
-failure, repeats the request with the same key and creates nothing twice. Keys belong to a user, and are kept for
+Guarantee: the key commits in one transaction with what the request creates. A client that got no response, for any
+reason, may repeat the request with the same key; nothing is created twice. Keys belong to a user and are kept for
 `IDEMPOTENCY_HOURS`.
 """
 
@@ -55,9 +55,9 @@ class KeyReused(APIException):
 
 
 def once(request: Request, do: Callable[[], Response]) -> Response:
-    """Execute a request with a key, or replay the response that the key got before.
+    """Execute a request with a key, or replay the response that is stored under the key.
 
-    A refused request is not kept: it created nothing, and the corrected one may use the same key.
+    The response to a refused request is not stored: the corrected request may use the same key.
 
     Args:
         request: of a signed-in user, with an `Idempotency-Key`.
@@ -91,7 +91,7 @@ def once(request: Request, do: Callable[[], Response]) -> Response:
 
 
 def expired() -> QuerySet[IdempotencyKey]:
-    """Return the keys that are older than `IDEMPOTENCY_HOURS`, and replay nothing any more."""
+    """Return the keys older than `IDEMPOTENCY_HOURS`, whose responses are not replayed any more."""
     return IdempotencyKey.objects.filter(created_at__lt=timezone.now() - timedelta(hours=settings.IDEMPOTENCY_HOURS))
 
 
@@ -110,7 +110,7 @@ def _key(request: Request) -> str:
 
 
 def _fingerprint(request: Request) -> str:
-    """Return a digest of method, path and parsed body; a form's bytes differ with each new boundary."""
+    """Return a digest of method, path and parsed body; a multipart form's bytes differ with each boundary."""
     data: Any = request.data
     content = dict(data.lists()) if isinstance(data, QueryDict) else data
     asked = [request.method, request.path, content]

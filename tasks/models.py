@@ -30,13 +30,12 @@ class Task(VersionedModel):
     objects = TaskQuerySet.as_manager()
 
     class Meta:
-        # So that Django's own bulk changes, such as `user.tasks.add(task)`, are versioned and send signals too.
+        # With it Django's own bulk changes, such as `user.tasks.add(task)`, are versioned and send signals too.
         base_manager_name = "objects"
         verbose_name = _("task")
         verbose_name_plural = _("tasks")
         ordering = ("created_at", "id")
-        # One for each order of a list under each filter. Those of the search exist on PostgreSQL only, by migration
-        # 0007.
+        # One for each order of a list under each filter. Migration 0007 adds the search's, on PostgreSQL only.
         indexes = (
             models.Index(fields=("created_at", "id"), name="task_by_age"),
             models.Index(fields=("completed", "id"), name="task_by_completion"),

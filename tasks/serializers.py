@@ -1,7 +1,7 @@
 """Tasks as JSON.
 
-What runs for every task of a list is written by hand: DRF's own serialization costs ten times as much. A test checks
-that both give the same.
+A task's representation is written by hand, because DRF's own serialization costs ten times as much. A test compares
+the two.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from tasks.models import Task
 
 
 class TextField(serializers.CharField):
-    """Text and nothing else: DRF's own field would quietly store the number 5 as "5"."""
+    """Accepts strings only: DRF's own field would silently store the number 5 as "5"."""
 
     def to_internal_value(self, data: object) -> str:
         if not isinstance(data, str):
@@ -41,19 +41,19 @@ class DeclaredTaskSerializer(serializers.ModelSerializer[Task]):
         model = Task
         fields = ("id", "title", "description", "completed", "owner", "owner_id", "version", "created_at", "updated_at")
         read_only_fields = ("version", "created_at", "updated_at")
-        # The fields have theirs. Without this line DRF would search the model for more at each request.
+        # The fields have their validators. Without this line DRF would search the model for more at each request.
         validators = ()
 
 
 class TaskSerializer(DeclaredTaskSerializer):
-    """A task. Its fields are built once a process, not once a request: they keep no state of a request."""
+    """A task."""
 
     @cached_property
     def fields(self) -> BindingDict:
         return _fields(partial=self.partial)
 
     def to_representation(self, instance: Task) -> dict[str, Any]:
-        """Return a task as the API shows it; its owner should have been read with it (`select_related`)."""
+        """Return a task as the API shows it; read its owner with it (`select_related`), to save a query."""
         zone = get_current_timezone()
         return {
             "id": instance.pk,
@@ -79,5 +79,5 @@ def iso_8601(moment: datetime) -> str:
 
 @cache
 def _fields(*, partial: bool) -> BindingDict:
-    # Two sets: a field reads `partial` from the serializer that it is bound to.
+    # Built once a process: they keep no state of a request. Two sets: a field reads `partial` from its serializer.
     return DeclaredTaskSerializer(partial=partial).fields

@@ -31,13 +31,13 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     idempotency.HEADER,
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
-    description="Makes the request safe to repeat: the same key and body are answered alike, and create nothing.",
+    description="Makes the request safe to repeat: the same key and body get the stored response, and create nothing.",
 )
 IF_MATCH = OpenApiParameter(
-    "If-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The ETag of the state that is meant."
+    "If-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The task's ETag; if it changed, a 412."
 )
 IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The ETag of the state that is known."
+    "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The task's ETag; if unchanged, a 304."
 )
 
 
@@ -116,7 +116,7 @@ class TaskViewSet(ConditionalRequests):
 
 
 class TaskHistoryView(TaskActivityView):
-    """The history of one task, the latest event first, with events that are not logged yet; also after its deletion."""
+    """One task's events, the latest first, including those not logged yet; also after the task's deletion."""
 
     def exists(self, task_id: int) -> bool:
         # A task that was loaded from a fixture has no history.

@@ -33,7 +33,7 @@ class TaskActivityFilter(ActivityFilter):
         fields = ("event", "changed_by", "since", "until")
 
     def filter_owed(self, rows: OutboxMessageQuerySet) -> OutboxMessageQuerySet:
-        """Return those of the messages whose events match the filter; to be called after `is_valid()`."""
+        """Return the messages whose events match the filter; call `is_valid()` first."""
         wanted = self.form.cleaned_data
         if wanted["event"]:
             rows = rows.filter(actor__in=[name for name, event in EVENT_OF_ACTOR.items() if event == wanted["event"]])

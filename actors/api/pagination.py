@@ -14,6 +14,6 @@ class ActivityPagination(KeysetPagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         has_bounds = any(request.query_params.get(name) for name in ("since", "until"))
-        # Only in an index by time are the rows of an interval next to each other.
+        # The rows of an interval are next to each other only in an index by time.
         order = ("-occurred_at", "-id") if has_bounds else ("-id",)
         return super().paginate_queryset(queryset.order_by(*order), request, view)

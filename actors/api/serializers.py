@@ -13,7 +13,7 @@ class ActivitySerializer(serializers.ModelSerializer[Activity]):
 
     status = serializers.SerializerMethodField(help_text="Whether a worker has logged it yet.")
     state = serializers.ChoiceField(
-        State.choices, read_only=True, allow_null=True, help_text="Where its message is; null once it is logged."
+        State.choices, read_only=True, allow_null=True, help_text="The state of its message; null once it is logged."
     )
     changes = serializers.DictField(child=serializers.ListField(), read_only=True, help_text="`{field: [old, new]}`")
 

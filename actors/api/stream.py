@@ -2,9 +2,9 @@
 
 Guarantee: a client gets every event after the one it names, each once, in commit order, however late it reconnects:
 streams resume from the log itself. A client's cost is bounded: a thread, a place among `STREAM_CLIENTS`, a page of
-events while it catches up. All of it is released when the client disconnects, which is noticed at once if the web
-server exposes the socket (gunicorn does) and otherwise at the next heartbeat; and when the client has not read for the
-time in `gunicorn.conf.py`.
+events while it catches up. All of it is released when the client disconnects, which the process notices at once if the
+web server exposes the socket (gunicorn does) and otherwise at the next heartbeat; and when the client has not read for
+the time in `gunicorn.conf.py`.
 """
 
 import json
@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 HEARTBEAT_SECONDS = 10.0
-# After this time the stream ends and the client reconnects, so that its token is checked again: a user who was
-# deactivated does not stay connected.
+# After this time the stream ends and the client reconnects, with its token checked again: a deactivated user does not
+# stay connected.
 MAX_SECONDS = 600.0
 RETRY_MS = 1_000
 PAGE = 50
 FEW = 5
 MAX_PAGE = 1024 * 1024  # characters; a page exceeds it by its last event
-# How much of the log's end the process keeps: a client that is not further behind needs no database.
+# How much of the log's end the process keeps in memory: a client that is no further behind needs no database.
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
 
@@ -108,9 +108,9 @@ def end_of_log() -> Position:
 def position_of(row_id: int) -> Position:
     """Return where to continue after the event with this id.
 
-    If the event was pruned, the stream continues at the beginning of the log. If the client knows the event from
-    elsewhere and the stream has not reached it yet, it continues at the end: the event itself may come once more, since
-    earlier ones in commit order have not been sent.
+    If the event was pruned, the stream continues at the beginning of the log. If the client got the id from a list and
+    the stream has not reached that event yet, it continues at the end: it may then send the event too, since earlier
+    ones in commit order have not been sent.
     """
     row = Activity.objects.filter(is_complete(), pk=row_id).only("transaction").first()
     if row is not None:
@@ -185,7 +185,7 @@ class Tail:
             logger.warning("stream: database unavailable: %s", error)
             connection.close()
             found = []
-        except Exception:  # of any kind: without this thread every client would wait for ever
+        except Exception:  # of any kind: without this thread no client would get another event
             logger.exception("stream: the log cannot be read")
             found = []
         self._remember(found)
@@ -249,7 +249,7 @@ class Client:
             if found:
                 self._position = found[-1].position
             if time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
-                # With an id, so that a client that comes back later goes on from here.
+                # With an id, from which a client that reconnects later resumes.
                 yield f"id: {self._position.row_id}\n: heartbeat\n\n"
                 quiet_since = time.monotonic()
             elif not found:
@@ -265,7 +265,7 @@ class Client:
                 logger.warning("stream: database unavailable: %s", error)
                 found = []
         if len(found) < PAGE:
-            connection.close()  # a thread that waits, perhaps for minutes, keeps no database connection
+            connection.close()  # a client's thread may wait for minutes: it keeps no database connection meanwhile
         return found
 
 
@@ -293,7 +293,7 @@ def open_client(request: Request) -> Client:
 
 
 def _has_hung_up(environment: dict[str, Any]) -> bool:
-    """Return whether the client has disconnected, as far as that can be seen without writing to its socket."""
+    """Return whether the client has disconnected, as far as its socket shows without a write."""
     peer = environment.get("gunicorn.socket")
     if not isinstance(peer, socket.socket) or isinstance(peer, ssl.SSLSocket):
         return False

@@ -68,12 +68,12 @@ class TaskActivityView(ActivityView):
         return paginator.get_paginated_response(self.get_serializer(page, many=True).data)
 
     def exists(self, task_id: int) -> bool:
-        """Return whether the task exists or ever existed, as far as its events show."""
+        """Return whether the task has any event, so that it exists or did exist."""
         return timeline.is_known(task_id)
 
 
 class EventStreamRenderer(StreamRenderer):
-    """Server-Sent Events, which `stream` writes."""
+    """Server-Sent Events, written by `stream`."""
 
     media_type = "text/event-stream"
     format = "sse"
@@ -88,7 +88,7 @@ class ActivityStreamView(APIView):
     @extend_schema(
         operation_id="activity_stream",
         parameters=[
-            OpenApiParameter("Last-Event-ID", OpenApiTypes.INT, OpenApiParameter.HEADER, description="Go on after it."),
+            OpenApiParameter("Last-Event-ID", OpenApiTypes.INT, OpenApiParameter.HEADER, description="Start after it."),
             OpenApiParameter("task", OpenApiTypes.INT, description="Only of this task."),
             OpenApiParameter("event", OpenApiTypes.STR, description="Only of this kind, such as task.created."),
         ],

@@ -1,4 +1,4 @@
-"""Encodes cursors: the row at which a page begins, and the order. Not signed: a client may well make one up.
+"""Encodes cursors: the row at which a page begins, and the order. They are not signed: a client may forge one.
 
 Guarantee: a cursor of another order is refused, and every value read from a cursor is one that the database can compare
 with the field.
@@ -47,7 +47,7 @@ def write(fields: Fields, row: Any, *, backwards: bool) -> str:
 
 
 def read(cursor: str, fields: Fields) -> Place:
-    """Decode the text of a client.
+    """Decode a cursor that a client sent.
 
     Raises:
         InvalidCursor: the text is no cursor of this order.
@@ -65,7 +65,7 @@ def read(cursor: str, fields: Fields) -> Place:
 
 
 def _encode(value: Any) -> Any:
-    if isinstance(value, str):  # a time that is a text already, in the client's time zone
+    if isinstance(value, str):  # a time in ISO 8601, in the client's time zone
         value = datetime.fromisoformat(value)
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 

@@ -40,7 +40,7 @@ def require_page_size(request: Request) -> None:
 
 
 def order_of(rows: QuerySet[Any]) -> Order:
-    """Return the names that a query set is ordered by; of a field named twice, the first."""
+    """Return the names that a query set is ordered by; a field named twice counts where it is named first."""
     names: dict[str, str] = {}
     for field in rows.query.order_by:
         assert isinstance(field, str)
@@ -51,8 +51,8 @@ def order_of(rows: QuerySet[Any]) -> Order:
 def split(rows: QuerySet[Any]) -> list[QuerySet[Any]]:
     """Split a query set into consecutive parts, each of which can be read from an index in order.
 
-    That is the query set itself, unless its order begins with a boolean and the next field goes the other way: then it
-    is one part for each value of the boolean.
+    The only part is the query set itself, unless its order begins with a boolean and the next field goes the other way:
+    then there is one part for each value of the boolean.
     """
     order = order_of(rows)
     first = order[0].lstrip("-")
@@ -107,7 +107,7 @@ class KeysetPagination(CursorPagination):
         """Return a page of rows that `find` finds.
 
         Args:
-            request: may have a page size, and a cursor of this order.
+            request: its parameters may have a page size and a cursor.
             fields: the order.
             find: called with the place of the cursor, if any, and a limit; returns the rows from there on, in the
                 opposite order if the place says so.

@@ -7,7 +7,7 @@ from rest_framework.renderers import JSONRenderer
 
 
 class StreamRenderer(JSONRenderer):
-    """Negotiates a media type. What the view does not stream, an error or the answer to OPTIONS, becomes JSON."""
+    """Negotiates a media type. Responses that the view does not stream, errors and those to OPTIONS, become JSON."""
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None

@@ -1,6 +1,6 @@
 """A change of a task as plain values that outlive it: the difference between the states before and after.
 
-Bookkeeping fields are not compared: the version, which counts changes, and the time of the last one.
+Bookkeeping fields are not compared: the id, the version, which counts changes, and the time of the last change.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class PendingChange(Generic[Row]):
 
     @property
     def row(self) -> Row:
-        """The row as the change leaves it; after a deletion, as it was last."""
+        """The row after the change; for a deletion, the row before it."""
         row = self.after or self.before
         assert row is not None
         return row
@@ -42,7 +42,7 @@ class PendingChange(Generic[Row]):
 
     @cached_property
     def changes(self) -> Changes:
-        """What differs: with None before a creation, and after a deletion."""
+        """The fields that differ: the old values are None for a creation, the new ones for a deletion."""
         changes: Changes = {}
         for name in tracked_fields(self.row):
             if not (self.before and self.after and _attribute(self.before, name) == _attribute(self.after, name)):

@@ -76,7 +76,7 @@ class VersionedQuerySet(models.QuerySet[M]):
         return None if pk is None else self._rows().select_for_update(no_key=True).filter(pk=pk).first()
 
     def number_new(self, tasks: Sequence[M]) -> None:
-        """Set the first version of rows that are to be created: 1, or the next one if the id has a history."""
+        """Set the first version of rows to be created: 1, or the next one if the id has a history."""
         chosen = sorted(task.pk for task in tasks if task.pk is not None)
         for pk in chosen:
             lock_history(pk)
@@ -85,13 +85,13 @@ class VersionedQuerySet(models.QuerySet[M]):
             task.version = last.get(task.pk, 0) + 1
 
     def _lock_matching(self) -> list[int]:
-        # In the order of ids, so that two updates never wait for each other. With this query as a subquery, because a
-        # query with DISTINCT or GROUP BY cannot lock rows.
+        # In the order of ids, so that two updates cannot deadlock. This query becomes a subquery, because a query with
+        # DISTINCT or GROUP BY cannot lock rows.
         candidates = self._rows().filter(pk__in=self.values("pk")).select_for_update(no_key=True)
         locked = list(candidates.order_by("pk").values_list("pk", flat=True))
         if not connections[self.db].features.has_select_for_update:
             return locked
-        # A row whose lock was waited for may no longer match.
+        # A row may no longer match once its lock was waited for.
         return [pk for chunk in _chunks(locked) for pk in self._still_matching(chunk)]
 
     def _still_matching(self, pks: Sequence[int]) -> list[int]:
@@ -199,7 +199,7 @@ class VersionedModel(models.Model):
             self.pending_change = outer
 
     def _applied_to(self, before: Self, update_fields: Iterable[str] | None) -> Self:
-        """Return the row as it will be stored: `before` with those values of this instance that are to be saved."""
+        """Return the row as it will be stored: `before`, with the values of this instance that are saved."""
         names = set(tracked_fields(self)) - self.get_deferred_fields()
         if update_fields is not None:
             names &= {self._meta.get_field(name).name for name in update_fields}

@@ -59,7 +59,7 @@ def _rows(tasks: QuerySet[Task], start: int, stop: int) -> list[tuple[Any, ...]]
 
 
 def _compiled(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
-    """Return a queryset's statement, from its first use on, and its parameters; None if it has more than equalities."""
+    """Return a queryset's statement, made on first use, and its parameters; None unless all conditions are equalities."""
     query = tasks.query
     conditions = equalities_of(query)
     if conditions is None or not all(map(_compares_a_value, conditions)):
@@ -74,7 +74,7 @@ def _compiled(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
     if shape not in _statements:
         try:
             sql, parameters = tasks.values_list(*COLUMNS).query.get_compiler(tasks.db).as_sql()
-        except EmptyResultSet:  # for this value, not for every one of this shape
+        except EmptyResultSet:  # because of this value, not of the shape
             return None, ()
         # If the parameters are not just the compared values, this shape is compiled each time.
         _statements[shape] = f"{sql} LIMIT %s OFFSET %s" if tuple(parameters) == values else None
@@ -82,6 +82,6 @@ def _compiled(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
 
 
 def _compares_a_value(condition: Exact) -> bool:
-    # Of a number beyond any id the ORM knows that nothing matches; PostgreSQL would not use the index.
+    # For a number beyond any id, the ORM knows that no row matches; PostgreSQL would not use the index.
     value = condition.rhs
     return isinstance(value, str) or (isinstance(value, int) and abs(value) <= BigIntegerField.MAX_BIGINT)

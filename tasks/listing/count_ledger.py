@@ -57,7 +57,7 @@ def count(tasks: QuerySet[Task, Any]) -> int:
 
 
 def is_in_ledger(tasks: QuerySet[Task, Any]) -> bool:
-    """Return whether the ledger knows all of a queryset's conditions; a search is one that it does not know."""
+    """Return whether the ledger can count a queryset: it knows all of its conditions. It cannot count a search."""
     conditions = equalities_of(tasks.query)
     return conditions is not None and all(map(_compares_what_is_counted, conditions))
 

@@ -1,6 +1,6 @@
 """Reads a slice of an ordered list by its offset, passing over as few rows as possible.
 
-A database finds the 500,000th row by passing over 499,999. So it is made to start from the nearer end, and to pass over
+A database finds the 500,000th row by passing over 499,999. These queries start from the nearer end, and pass over
 entries of an index alone: whole rows are read only for the slice.
 """
 
@@ -54,7 +54,7 @@ def _stretch(tasks: QuerySet[Task], start: int, stop: int, total: int) -> Sequen
 def _found_first(tasks: QuerySet[Task], total: int) -> QuerySet[Task]:
     """Have PostgreSQL find a search's few matches before it orders them.
 
-    A planner that takes a rare word for a common one reads all tasks in their order until it meets the first match.
+    A planner that estimates a rare word to be common reads all tasks in their order until it meets the first match.
     """
     if total > FEW or is_in_ledger(tasks):
         return tasks

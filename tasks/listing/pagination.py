@@ -55,7 +55,7 @@ class TaskPagination(PageNumberPagination):
         """Return how many tasks a page has.
 
         Raises:
-            ValidationError: for anything but a positive whole number, which DRF would silently replace by 5.
+            ValidationError: `page_size` is no positive whole number; DRF would silently use 5.
         """
         require_page_size(request)
         return super().get_page_size(request)
@@ -81,7 +81,7 @@ def chosen_pagination(request: Request) -> BasePagination:
     """Return the paginator that a request asks for.
 
     Raises:
-        ValidationError: it asks for none that there is.
+        ValidationError: `pagination` names neither kind.
     """
     match request.query_params.get(KIND) or "page":
         case "page":

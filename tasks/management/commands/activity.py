@@ -23,7 +23,7 @@ class Command(BaseCommand):
             "verify", help="tasks, activity and outbox against each other; exits with 1 if it fails"
         )
         verify.add_argument("--task", type=arguments.row_id, metavar="N", help="only this task")
-        verify.add_argument("--repair", action="store_true", help="send again what is missing, as far as it is known")
+        verify.add_argument("--repair", action="store_true", help="send missing events again, if they can be restored")
 
     def handle(self, *args: Any, task: int | None, repair: bool, **options: Any) -> None:
         totals = audit.Totals()
@@ -47,7 +47,7 @@ class Command(BaseCommand):
     def _findings(
         self, task: int | None, totals: audit.Totals, *, repair: bool
     ) -> Iterable[tuple[audit.Finding, list[int]]]:
-        # The bar is for a terminal: not written to a log, and removed at the end.
+        # The bar is written to a terminal only, and removed at the end.
         with tqdm(total=Task.objects.count(), desc="verify", unit="task", disable=None, leave=False) as bar:
             for first, last in [(task, task)] if task else audit.ranges():
                 suspects = audit.judge(first, last, totals)

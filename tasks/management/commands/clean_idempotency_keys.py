@@ -1,4 +1,4 @@
-"""`manage.py clean_idempotency_keys`: deletes expired idempotency keys, whose responses are replayed no more."""
+"""`manage.py clean_idempotency_keys`: deletes expired idempotency keys, whose responses are not replayed any more."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ BATCH = 1_000
 
 
 class Command(BaseCommand):
-    help = "Deletes idempotency keys older than IDEMPOTENCY_HOURS; may be stopped and begun again at any time."
+    help = "Deletes idempotency keys older than IDEMPOTENCY_HOURS; it may be interrupted and run again at any time."
 
     def handle(self, *args: Any, **options: Any) -> None:
         deleted = 0
