@@ -20,18 +20,18 @@ logconfig_dict = LOGGING
 graceful_timeout = 5  # seconds for requests in flight once asked to stop
 control_socket_disable = True
 
-# Django sets this time zone in the workers; set here, the lines of gunicorn's master have it too.
+# Django sets this time zone in the workers; here it is set for the log lines of gunicorn's master too.
 time_zone = os.environ["TZ"] = env.str("TIME_ZONE", "Asia/Tashkent")
 time.tzset()
 
 
-# Seconds that a thread waits for a client that stopped in the middle of a request, or that reads no more of its
-# response (a stream or an export): without a limit, as many such clients as there are threads would stop the service.
+# How long a thread waits for a client that has stopped in the middle of a request, or that does not read its response
+# (a stream or an export). Without a limit, as many such clients as there are threads would stop the service.
 CLIENT_TIMEOUT_SECONDS = 10
 
 
 def when_ready(arbiter: Any) -> None:
-    """Limit how long clients may be silent: connections inherit that from the socket that accepts them."""
+    """Limit how long clients may be silent; connections inherit the limit from the socket that accepts them."""
     limit = struct.pack("ll", CLIENT_TIMEOUT_SECONDS, 0)
     for listener in arbiter.LISTENERS:
         for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -39,12 +39,12 @@ def when_ready(arbiter: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the relay with the process: a process that replaced another must not wait for a request to publish."""
+    """Start the relay with the process: one that replaces a killed process publishes without waiting for a request."""
     from actors.api.stream import process_tail
     from actors.outbox.background import background_threads
 
-    # A client that follows the activity would otherwise keep a process that is to end until it is killed.
+    # A process that is to end closes its streams; otherwise it would have to be killed.
     process_tail.is_stopping = lambda: not worker.alive
     background_threads.start()
-    # What is loaded by now stays: the garbage collector need not look at it again and again.
+    # Modules and settings stay for good: the garbage collector need not examine them again and again.
     gc.freeze()

@@ -1,1 +1,1 @@
-"""The service around the tasks: routes, health, limits, logs, and the commands that run it all."""
+"""The service around the tasks: routes, health probes, limits, logs, and the commands that run all of it."""

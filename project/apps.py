@@ -5,7 +5,7 @@ class ProjectConfig(AppConfig):
     name = "project"
 
     def ready(self) -> None:
-        from project.api import schema  # noqa: F401 – drf-spectacular knows what is imported
+        from project.api import schema  # noqa: F401 – drf-spectacular finds extensions that are imported
         from project.db_health import connect_signals
 
         connect_signals()

@@ -4,7 +4,7 @@ import os
 
 from django.core.asgi import get_asgi_application
 
-# Without a choice of settings, those that refuse to start with less than they need.
+# By default the production settings, which refuse to start if a variable that they require is missing.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.production")
 
 application = get_asgi_application()

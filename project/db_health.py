@@ -1,8 +1,8 @@
-"""Checks a persistent database connection once it was idle, not before every request.
+"""Checks a persistent database connection after it was idle, not before every request.
 
-Django's `conn_health_checks` costs each request a round trip. A connection whose last request ended well, less than
-a second ago, is used without a check: a database that restarts is unavailable for longer, and a connection that breaks
-in between could as well break after a check. Such a request is answered with a 503, and the connection is closed.
+Django's `conn_health_checks` costs each request a round trip. A connection whose last request ended without an error
+less than a second ago is used without a check: a restart of the database takes longer, and a connection that breaks in
+between could as well break after a check. That request is answered with a 503, and the connection is closed.
 """
 
 import time
@@ -23,7 +23,7 @@ def note_use(**_signal: Any) -> None:
 
 
 def trust_recent(**_signal: Any) -> None:
-    """Skip the check that Django has just ordered for this thread's connections, if they worked a moment ago."""
+    """Skip the check that Django has just requested for this thread's connections, if they worked a moment ago."""
     now = time.monotonic()
     for each in connections.all(initialized_only=True):
         if now - getattr(each, "good_at", 0.0) < TRUSTED_SECONDS:

@@ -1,7 +1,7 @@
-"""Health probes for load balancers and orchestrators: is the process alive, can it serve?
+"""Health probes for load balancers and orchestrators: whether the process is alive, and whether it can serve.
 
 Guarantee: they answer for any host, over http and https alike, because Kubernetes and load balancers probe a bare IP
-address. RabbitMQ is not probed: whether it is up decides when work is done, not whether a request can be answered.
+address. RabbitMQ is not probed: an outage of it delays background work, and no request.
 """
 
 from django.db import Error, connection
@@ -12,7 +12,7 @@ ADDRESS = "health/"
 
 
 def live(request: HttpRequest) -> JsonResponse:
-    """Answer 200 as long as the process answers at all."""
+    """Answer 200: the process is alive."""
     return JsonResponse({"status": "ok"})
 
 

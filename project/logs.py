@@ -1,4 +1,4 @@
-"""How log lines are written: one event is one line, written whole even if several processes write to one file."""
+"""Writes log lines: one event is one line, whole even if several processes write to one file."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from actors.outbox.worker.log_buffer import lines_may_wait
 MAX_BUFFERED = 10_000  # lines
 QUIET_ADDRESSES = ("/static/", "/health/")
 
-# Characters that a terminal would take for a command, or a reader of lines for the end of one.
+# Characters that a terminal would run as a command, or that end a line for some readers.
 ESCAPES = {
     code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))
 }
@@ -35,7 +35,7 @@ class LineFormatter(logging.Formatter):
 
 
 def is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Say whether an access line, `METHOD /address …`, is of an address whose lines would not bury all others."""
+    """Return False for access lines, `METHOD /address …`, of addresses whose lines would bury all others."""
     return not record.getMessage().partition(" ")[2].startswith(QUIET_ADDRESSES)
 
 
@@ -53,7 +53,7 @@ class LineHandler(MemoryHandler):
     """
 
     def __init__(self, filename: str, terminal: TextIO | None = None) -> None:
-        """Make the file and its folder, or end the process: it would run without the log that its configuration wants.
+        """Create the file and its folder, or end the process: it would run without the log that was configured.
 
         Args:
             filename: the file; empty for none.
@@ -70,7 +70,7 @@ class LineHandler(MemoryHandler):
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._file.open("ab").close()
         except OSError as error:
-            # Not an Exception: logging's configuration would wrap it, and hide which file it is about.
+            # Not an Exception: logging's configuration would wrap it and hide the name of the file.
             raise SystemExit(
                 f"LOG_FILE, {filename}, cannot be written: {error.strerror}: {error.filename}. "
                 "Set it to a file that this user may write, or to nothing to log to the terminal only."
@@ -78,9 +78,9 @@ class LineHandler(MemoryHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            # Now: its arguments may change before it is written.
+            # Formatted now: the record's arguments may change before it is written.
             record.__dict__["line"] = self.format(record) + "\n"
-        except Exception:  # logging's own contract: a record that cannot be written interrupts no work
+        except Exception:  # as logging demands: a record that cannot be written interrupts no work
             self.handleError(record)
         else:
             super().emit(record)

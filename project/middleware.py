@@ -1,7 +1,7 @@
-"""What surrounds every view: the request's id and origin, its limits, HEAD, unknown addresses.
+"""The middleware around every view: the request's id and origin, its limits, HEAD, unknown addresses.
 
-Guarantees: a request's id is in the response's `X-Request-ID`, in the log's lines about the request and in what workers
-do because of it (`actors.outbox.context` carries it on). A program is answered in JSON, in development too; no write is
+Guarantees: a request's id is in the response's `X-Request-ID`, in the log lines about the request, and in what workers
+log and write because of it (`actors.outbox.context`). A program is answered in JSON, in development too; no write is
 redirected, because that would lose its body.
 """
 
@@ -24,7 +24,7 @@ from project.api.errors import not_found
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 HEADER = "X-Request-ID"
-# An id that a client or proxy proposes. It fits the column, and cannot forge a second log line or header.
+# An id that a client or proxy proposes: it has to fit the column, and must not forge a log line or a header.
 WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,99}")
 MAX_DIGITS = 18
 
@@ -47,9 +47,9 @@ class BodilessHead:
 
 
 class RequestOrigin:
-    """Gives a request its id, and records on messages sent meanwhile which request and which user caused them.
+    """Gives a request its id, and records request and user as the origin of the messages that it sends.
 
-    Outside all middleware that may answer in a view's place, so that their responses have an id too.
+    It is outside all middleware that may answer in a view's place, so their responses have an id too.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -60,7 +60,7 @@ class RequestOrigin:
         proposed = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = proposed if WELL_FORMED.fullmatch(proposed) else uuid4().hex
         request.request_id = request_id  # type: ignore[attr-defined]
-        # DRF authenticates inside the view, and sets the user on this request: so the user is read at each send.
+        # DRF authenticates inside the view and then sets the user on this request, so the user is read at each send.
         with sent_during(request_id, ask=partial(_context_of, request, request_id)):
             response = self.get_response(request)
         response.headers[HEADER] = request_id
@@ -68,17 +68,17 @@ class RequestOrigin:
 
 
 def _context_of(request: HttpRequest, request_id: str) -> Context:
-    user = getattr(request, "user", None)  # none yet, where a middleware answers
+    user = getattr(request, "user", None)  # not set yet if a middleware answers
     if user is None or not user.is_authenticated:
         return Context(request_id=request_id)
     return Context(request_id=request_id, changed_by=user.get_username(), changed_by_id=user.pk)
 
 
 class RequestLimits:
-    """Refuses, before a view reads them, bodies that are too large or of unknown length, and encodings but UTF-8.
+    """Refuses, before a view reads them, bodies that are too large, of unknown length or not in UTF-8.
 
-    Django's own limit covers forms only: DRF's parsers read the request as a stream, whatever its size. And Django
-    takes a chunked body, which has no length, for an empty one.
+    Django's own limit covers forms only: DRF's parsers read a body of any size as a stream. And Django reads a chunked
+    body, which has no length, as an empty one.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -103,7 +103,7 @@ class RequestLimits:
 
 
 class Addresses(CommonMiddleware):
-    """Django's CommonMiddleware, which alone would answer programs with HTML, and redirect writes."""
+    """Django's CommonMiddleware, except that programs get JSON instead of HTML, and writes are not redirected."""
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         is_probe = request.path_info.startswith(f"/{health.ADDRESS}")

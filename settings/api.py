@@ -19,15 +19,15 @@ def _or_off(rate: str) -> str | None:
     return None if rate == "off" else rate
 
 
-# A client behind a proxy is identified by the address that so many trusted proxies report; 0 trusts none of them,
-# because a client that can choose its address also chooses whose limit it spends.
+# How many trusted proxies report the address by which clients are counted; 0 trusts none, because a client that can
+# choose its address can spend another client's limit.
 NUM_PROXIES = env.int("NUM_PROXIES", 0)
 
 # The largest request body, in bytes. Task titles and descriptions are text: a mebibyte is a long book chapter.
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
-# Whether a change or deletion of a task has to name the state that it means, by If-Match.
+# Whether a change or deletion of a task needs an If-Match with the task's ETag.
 REQUIRE_IF_MATCH = env.bool("REQUIRE_IF_MATCH", False)
 
 # How long a create with an Idempotency-Key is remembered, in hours.

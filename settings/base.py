@@ -1,4 +1,4 @@
-"""What every environment shares: applications, middleware, database, languages, static files."""
+"""Settings of every environment: applications, middleware, database, languages, static files."""
 
 from typing import Any
 
@@ -79,8 +79,8 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# One writer at a time: a transaction that takes the write lock at its start waits its turn, where one that asks for
-# it halfway would fail at once with "database is locked".
+# SQLite has one writer at a time. A transaction that takes the write lock at its start waits for it; one that needs it
+# halfway would fail at once with "database is locked".
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 30,  # seconds
@@ -89,26 +89,26 @@ SQLITE_OPTIONS = {
 
 # A client that vanishes must not keep its row locks. One that is silent in the middle of a transaction keeps them for
 # half a minute longer than an actor may run; one whose machine is gone, for half a minute; one that was killed, for
-# five seconds: PostgreSQL by itself would notice only at the end of its statement.
+# five seconds, where PostgreSQL would by default notice only at the end of its statement.
 POSTGRESQL_SESSION = {
     "idle_in_transaction_session_timeout": f"{OUTBOX_TIME_LIMIT_MS + 30_000}ms",
     "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "15s",
     "tcp_keepalives_interval": "5s",
     "tcp_keepalives_count": 3,
-    # A statement is parsed once a connection and planned for each execution: a plan for any limit or owner is a good
-    # one for few.
+    # A statement is parsed once a connection and planned at each execution: a plan for every limit and owner would be
+    # good for few of them.
     "plan_cache_mode": "force_custom_plan",
 }
-# A server that cannot be reached must not hang a request, least of all a health probe; one that vanishes is noticed
-# within half a minute.
+# A server that cannot be reached must not block a request, least of all a health probe; a client notices within half a
+# minute that it has vanished.
 POSTGRESQL_OPTIONS = {
     "connect_timeout": 5,  # seconds, as are the next two
     "keepalives_idle": 15,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # milliseconds
-    "server_side_binding": True,  # so that PostgreSQL sees one statement with parameters, and can keep it:
+    "server_side_binding": True,  # PostgreSQL then gets one statement with parameters, which it can keep:
     "prepare_threshold": 5,
     "options": " ".join(f"-c {name}={value}" for name, value in POSTGRESQL_SESSION.items()),
 }

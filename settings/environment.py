@@ -1,6 +1,6 @@
-"""The environment: the process's variables, and beneath them those of an `.env` file in the project's root.
+"""The environment: the process's variables and, where one is not set, those of `.env` in the project's root.
 
-Every settings module reads through `env`, so a variable of the wrong type is an error that names it, never a guess.
+Every settings module reads through `env`: a variable of the wrong type is an error that names it.
 """
 
 import os
@@ -12,7 +12,7 @@ from environs import Env
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Into the process's own environment, so that the programs it starts and the libraries it uses see the same.
+# Loaded into the process's environment, which the programs that it starts and the libraries that it uses read too.
 load_dotenv(os.environ.get("ENV_FILE") or ROOT / ".env")
 env = Env()
 

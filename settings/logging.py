@@ -1,4 +1,4 @@
-"""Log lines: to the terminal and, whole lines from any number of processes, to one file."""
+"""Logging: to the terminal and to one file, in whole lines, from any number of processes."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from environs import validate
 
 from settings.environment import ROOT, env
 
-# The language of the activity's log lines. It does not depend on the client's.
+# The language of log lines about tasks, for all clients.
 LOG_LANGUAGE = env.str("LOG_LANGUAGE", "uz", validate=validate.OneOf(["uz", "en", "ru"]))
-# An empty LOG_FILE writes none: in a container the terminal is the log.
+# Empty for no file: in a container the terminal is the log.
 LOG_FILE = env.str("LOG_FILE", str(ROOT / "debug.log"))
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
 # Whether each request is a line of the log; those for static files and health probes never are.
@@ -33,10 +33,10 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["lines"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # A client's error is only a line of the access log. ERROR means an error of the service.
+        # An error of a client is in the access log only; an ERROR is an error of the service.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"filters": ["without_traceback"]},
-        # gunicorn gives its loggers handlers and formats of its own; here they are like all others.
+        # gunicorn would give these loggers handlers and formats of its own.
         "gunicorn.error": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         "gunicorn.access": {
             "handlers": [],
@@ -44,7 +44,7 @@ LOGGING: dict[str, Any] = {
             "filters": ["quiet_addresses"],
             "propagate": True,
         },
-        # pika logs every step of a connection; what matters of that is logged by the code that uses pika.
+        # pika logs every step of a connection; the outbox logs those that matter.
         "pika": {"level": "CRITICAL"},
         "httpx": {"level": "WARNING"},
     },

@@ -1,4 +1,4 @@
-"""RabbitMQ and Dramatiq: the broker and its middleware, where actors are looked for, the outbox's own settings."""
+"""RabbitMQ and Dramatiq: the broker and its middleware, the modules of actors, the outbox's settings."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ RABBITMQ_URL = env.str("RABBITMQ_URL", "", validate=_is_amqp_url) or "amqp://gue
 
 # An application's actors live in its module of this name: `actors/activity.py`.
 DRAMATIQ_AUTODISCOVER_MODULES = ["activity"]
-# Housekeeping of a table which only django_dramatiq's AdminMiddleware fills, and that is not used here.
+# Its actor cleans a table that only django_dramatiq's AdminMiddleware fills, which is not used here.
 DRAMATIQ_IGNORED_MODULES = ["django_dramatiq.tasks"]
 
-# Of actors; each may set its own as an option.
+# Defaults of actors; each actor may set its own as an option.
 OUTBOX_TIME_LIMIT_MS = env.int("TIME_LIMIT_MS", 60_000)
 OUTBOX_MAX_RETRIES = env.int("MAX_RETRIES", 20)
 OUTBOX_MIN_BACKOFF_MS = env.int("MIN_BACKOFF_MS", 1_000)
@@ -28,7 +28,7 @@ OUTBOX_MAX_BACKOFF_MS = env.int("MAX_BACKOFF_MS", 600_000)
 
 # The whole list, in the order in which `before` hooks run; `after` hooks run from its end to its start. TimeLimit
 # is last so that its deadline is lifted before the others' `after` hooks; database connections are checked around all.
-# Pipelines and callbacks are missing on purpose: follow-ups are part of the effect, and the outbox sends them.
+# Pipelines and Callbacks are left out on purpose: follow-ups are part of the effect, and the outbox sends them.
 DRAMATIQ_MIDDLEWARE = [
     "actors.parent_watch.EndWithMaster",
     "django_dramatiq.middleware.DbConnectionsMiddleware",
@@ -40,10 +40,10 @@ DRAMATIQ_MIDDLEWARE = [
     "actors.outbox.worker.interrupts.LiftableTimeLimit",
 ]
 
-# What RabbitMQ's management UI calls this service.
+# The name of this service in RabbitMQ's management UI.
 OUTBOX_APPLICATION = "vazifa"
 
-# A relay in every web and worker process; without it, `manage.py relay` has to run.
+# Whether every web and worker process runs a relay; if not, `manage.py relay` has to run.
 OUTBOX_RELAY_THREAD = env.bool("OUTBOX_RELAY_THREAD", True)
 
 # The kind of RabbitMQ's queues: final from the first deploy on, because RabbitMQ changes no existing queue.
@@ -52,10 +52,10 @@ OUTBOX_QUEUE_TYPE = env.str("QUEUE_TYPE", "quorum", validate=validate.OneOf(["qu
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 # Seconds. How often upkeep looks for messages that RabbitMQ has lost or dead-lettered.
 OUTBOX_UPKEEP_SECONDS = env.float("UPKEEP_SECONDS", 5.0, validate=_POSITIVE)
-# Seconds between two sightings of an empty queue after which its unsettled messages are taken for lost; None is a
-# minute more than a message may be in a worker unacknowledged (`actors.outbox.worker.limits`).
+# Seconds between two sightings of an empty queue after which its unsettled messages count as lost; None for a minute
+# more than a message may be in a worker unacknowledged (`actors.outbox.worker.limits`).
 OUTBOX_REPAIR_AFTER_SECONDS = env.float("REPAIR_AFTER_SECONDS", None, validate=_POSITIVE)
-# Seconds. RabbitMQ's `consumer_timeout`: after so long it takes back a delivery that was not acknowledged.
+# RabbitMQ's `consumer_timeout`, in seconds: after it RabbitMQ takes back a delivery that was not acknowledged.
 OUTBOX_CONSUMER_TIMEOUT_SECONDS = env.int("CONSUMER_TIMEOUT_SECONDS", 1_800, validate=_POSITIVE)
 
 DRAMATIQ_BROKER: dict[str, Any] = {

@@ -1,10 +1,10 @@
-"""Production: refuses to start with less than it needs, and passes `check --deploy` in silence."""
+"""Production: refuses to start if a required variable is missing, and passes `check --deploy` without a warning."""
 
 from settings.environment import VAR, env, require
 
 require("SECRET_KEY", "DATABASE_URL", "RABBITMQ_URL", "ALLOWED_HOSTS")
 
-from settings.base import *  # noqa: E402 – so that one error names everything that is missing
+from settings.base import *  # noqa: E402 – after `require`, whose one error names everything that is missing
 
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
@@ -17,7 +17,7 @@ STORAGES = {
 STATIC_ROOT = env.path("STATIC_ROOT", VAR / "static")
 
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", True)
-# This header can be trusted only behind a proxy that always sets (or strips) it.
+# The header can be trusted only behind a proxy that always sets (or strips) it.
 if env.bool("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 31_536_000)

@@ -1,4 +1,4 @@
-"""Tests: no file of the developer's own is read, nothing leaves the process unless a test asks for it."""
+"""Tests: no `.env` is read, and nothing leaves the process unless a test asks for it."""
 
 import os
 
@@ -19,11 +19,11 @@ DRAMATIQ_BROKER = {
 
 LOGGING["handlers"]["lines"]["filename"] = ""
 
-# A test that is about throttles sets rates of its own.
+# Tests of throttles set rates of their own.
 REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] = {"anon": None, "user": None}
 
 # Tests step a relay themselves.
 OUTBOX_RELAY_THREAD = False
 
-# A test of the cache of users sets its own.
+# Tests of the cache of users set their own.
 USER_CACHE_SECONDS = 0

@@ -26,7 +26,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import Token
 
-# Of each kind, in a process. With more tokens than this in use, most requests have their signature verified anew.
+# Tokens and users, each, in a process. With more tokens in use, most requests have their signature verified again.
 MAX_REMEMBERED = 2_000
 
 
@@ -38,7 +38,7 @@ class KnownUsers:
         self._known: dict[Any, tuple[Any, float]] = {}
 
     def find(self, user_id: Any, read: Callable[[], Any]) -> Any:
-        """Return a user, from memory or by `read`; each caller gets an object of its own."""
+        """Return a user, from memory or by `read`; each caller gets a separate copy."""
         # `forget` replaces the dictionary: a thread that has read a user before the change stores it in the old one.
         known = self._known
         user, until = known.get(user_id, (None, -math.inf))
@@ -50,7 +50,7 @@ class KnownUsers:
         return copy(user)
 
     def forget(self) -> None:
-        """Have every user read again."""
+        """Forget all users: each is read again when next asked for."""
         self._known = {}
 
     def on_change(self, using: str, **_signal: Any) -> None:
@@ -65,7 +65,7 @@ for changed in (post_save, post_delete):
 
 
 class TokenAuthentication(JWTAuthentication):
-    """simplejwt's authentication, which verifies a token's signature once, and reads a user every few seconds."""
+    """simplejwt's authentication, except that a signature is verified once and a user is read every few seconds."""
 
     def get_validated_token(self, raw_token: bytes) -> Token:
         """Return the token.
@@ -99,13 +99,13 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         try:
             return super().validate(attrs)
-        except ObjectDoesNotExist:  # for which simplejwt alone would answer 500
+        except ObjectDoesNotExist:  # simplejwt alone would let it become a 500
             refusal = str(self.error_messages["no_active_account"])
             raise simplejwt_exceptions.AuthenticationFailed(refusal, "no_active_account") from None
 
 
 def gone(request: Request) -> AuthenticationFailed | None:
-    """Return the error to answer with if the request's user was deleted after the last read of them, else None."""
+    """Return the error to answer with if the request's user was deleted since they were last read, else None."""
     user = request.user
     if not user.is_authenticated or get_user_model().objects.filter(pk=user.pk).exists():
         return None

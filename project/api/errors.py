@@ -34,7 +34,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     if isinstance(error, Http404):
         error = NotFound()  # Django's own text names the model, in English
     if isinstance(error, UnreadablePostError):
-        error = ParseError()  # the client broke off its request: not an error of the service
+        error = ParseError()  # the client aborted its request: not an error of the service
     if isinstance(error, (InterfaceError, OperationalError)):
         logger.error("database unavailable", exc_info=error)
         error = DatabaseUnavailable()
@@ -48,7 +48,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
-    """Answer a request that Django itself refuses: for an unknown host, or with more fields than any form has."""
+    """Answer a request that Django itself refuses: for an unknown host, or with too many form fields."""
     return JsonResponse({"detail": ParseError.default_detail}, status=400)
 
 

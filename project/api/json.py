@@ -1,4 +1,4 @@
-"""JSON in and out: DRF's parser, made safe, and what DRF's renderer writes, by orjson, which is many times as fast."""
+"""JSON: DRF's parser, made safe, and a renderer that writes the bytes of DRF's by orjson, many times as fast."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -10,7 +10,7 @@ from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.utils.encoders import JSONEncoder
 
-# Old JavaScript takes these for line ends, even in a string; DRF always escapes them.
+# Old JavaScript reads these as line ends, even in a string; DRF always escapes them.
 LINE_ENDS = {"\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -18,7 +18,7 @@ _default = JSONEncoder().default
 
 
 class SafeJSONParser(JSONParser):
-    """Nesting too deep to parse is bad input too, though Python does not raise a ValueError for it."""
+    """Also refuses JSON that is nested too deeply, for which Python raises no ValueError."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -30,7 +30,7 @@ class SafeJSONParser(JSONParser):
 
 
 class FastJSONRenderer(JSONRenderer):
-    """Leaves data that orjson refuses, and an indent, to DRF."""
+    """Renders by orjson; data that orjson refuses, and indented JSON, by DRF."""
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None

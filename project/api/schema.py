@@ -1,4 +1,4 @@
-"""What the OpenAPI schema says beyond what drf-spectacular finds out by itself."""
+"""Adds to the OpenAPI schema what drf-spectacular cannot derive from the code."""
 
 from typing import Any
 
@@ -30,21 +30,21 @@ OF_CREATION = {
     "409": "A request with this Idempotency-Key is still being carried out.",
     "422": "This Idempotency-Key was used for another request.",
 }
-UNMET = {"412": "The task is not in the state that the request means; nothing was changed."}
+UNMET = {"412": "A condition is not met: the task has another ETag. Nothing was changed."}
 OF_CHANGE = {
     **UNMET,
     "403": "Another user's task, or a browser's session without its CSRF token.",
-    "428": "The request has to say by If-Match which state it means, where that is demanded.",
+    "428": "If-Match is missing, and this service requires it.",
 }
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 HEADERS = {"409": RETRY_AFTER, "429": RETRY_AFTER, "503": RETRY_AFTER}
-ETAG = {"ETag": {"description": "Of the state that is known already.", "schema": {"type": "string"}}}
-NOT_MODIFIED = {"description": "The task is as the client knows it.", "headers": ETAG}
+ETAG = {"ETag": {"description": "The task's ETag, which the client sent.", "schema": {"type": "string"}}}
+NOT_MODIFIED = {"description": "The task is unchanged.", "headers": ETAG}
 
 LIST, TASK, BULK, STREAM = "/tasks/", "/tasks/{id}/", "/tasks/bulk/", "/activity/stream/"
 
 
-class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]  # drf-spectacular finds it by being made
+class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]  # drf-spectacular registers it by its class
     """Documents `TokenAuthentication` as simplejwt's own: to a client it is the same."""
 
     target_class = "project.api.authentication.TokenAuthentication"

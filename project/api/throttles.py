@@ -1,7 +1,7 @@
 """How many requests a client may make.
 
-Guarantee: while the cache is unavailable there are no limits, but the service goes on: each request is let through
-uncounted, and a warning is logged.
+Guarantee: while the cache is unavailable, the service goes on without limits: each request is let through uncounted,
+and a warning is logged.
 """
 
 import logging
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class LenientThrottle(throttling.SimpleRateThrottle):
-    """Throttle that lets a request through while the cache that would count it is unavailable."""
+    """Lets a request through while the cache that would count it is unavailable."""
 
     def allow_request(self, request: Request, view: Any) -> bool:
         try:
@@ -33,5 +33,5 @@ class UserRateThrottle(LenientThrottle, throttling.UserRateThrottle):
     """Counts signed-in users, by user."""
 
     def get_cache_key(self, request: Request, view: Any) -> str | None:
-        # DRF's own counts unsigned clients too, by address: a limit for users would then keep people from signing in.
+        # DRF's own counts clients without a user too, by address: the limit for users would then limit their logins.
         return super().get_cache_key(request, view) if request.user.is_authenticated else None

@@ -1,7 +1,7 @@
-"""gunicorn's threaded worker; a client that does not hang up delays no other, and repeated requests keep their thread.
+"""gunicorn's threaded worker, with connections closed, and next requests waited for, in the threads of requests.
 
-Guarantee: the main thread, which accepts connections and hands out requests, never waits for a client.
-`gunicorn.conf.py` limits how long the thread of a request does.
+Guarantee: the main thread, which accepts connections and hands out requests, never waits for a client: one that does
+not hang up delays no other. `gunicorn.conf.py` limits how long the thread of a request waits.
 
 Written against gunicorn 27.0.1, of which it uses more than is documented: a pool's threads call `ThreadWorker.handle`
 for each request that is due on a `TConn`, and return whether the connection stays; if not, the main thread calls its
@@ -25,9 +25,9 @@ class Worker(ThreadWorker):
     gunicorn closes connections in its main thread, and waits up to two seconds for the other end: four clients that had
     asked for `Connection: close` and did not hang up stopped a process for eight seconds.
 
-    A thread also waits a moment (`LINGER_MS`) for the next request on the connection that it has answered, unless
-    requests wait for a thread or half of the threads linger already. A client that sends one request after another is
-    then served without the way through the main thread, which is a fifth of a request's cost.
+    A thread also waits up to `LINGER_MS` for the next request on the connection that it has answered, unless requests
+    wait for a thread or half of the threads linger already. A client that sends one request after another is then
+    served without passing through the main thread, which costs a fifth of a request.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,7 +1,7 @@
 """The web server's log: a short line for each request if the access log is on, and no work at all if it is off.
 
-Its lines have the form of all others (`settings/logging.py`). gunicorn's own access log would take apart the request
-and its environment before it checks whether the line is written: a fifth to a third of what a request costs.
+Its lines have the format of all others (`settings/logging.py`). gunicorn's own access log parses the request and its
+environment before it checks whether the line is written, which costs a fifth to a third of a request.
 """
 
 import logging
@@ -16,7 +16,7 @@ REQUEST_ID = "x-request-id"
 
 
 class WebLogger(Logger):
-    """gunicorn's logger, with two kinds of line in a form of their own."""
+    """gunicorn's logger, with another access line and another line for a silent client."""
 
     def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: timedelta) -> None:
         if not self.access_log.isEnabledFor(logging.INFO):

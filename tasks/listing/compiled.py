@@ -59,7 +59,7 @@ def _rows(tasks: QuerySet[Task], start: int, stop: int) -> list[tuple[Any, ...]]
 
 
 def _compiled(tasks: QuerySet[Task]) -> tuple[str | None, tuple[Any, ...]]:
-    """Return a queryset's statement, made on first use, and its parameters; None unless all conditions are equalities."""
+    """Return a queryset's statement, compiled once, and its parameters; None unless all conditions are equalities."""
     query = tasks.query
     conditions = equalities_of(query)
     if conditions is None or not all(map(_compares_a_value, conditions)):
