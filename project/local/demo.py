@@ -1,6 +1,6 @@
-"""The lesson's exercises, walked over real HTTP against a running stack; each step says what it saw.
+"""The lesson's exercises, walked over real HTTP against a running stack; each step returns what it saw.
 
-`manage.py demo` prints the walk; the tests of the lesson take the same steps one by one. Requests of the API are the
+`manage.py demo` prints the walk; the lesson's tests take the same steps one by one. The requests to the API are the
 commands of docs/uz/dars-14.md (`lesson_page`).
 """
 
@@ -38,7 +38,7 @@ class Walk:
         self.browser = httpx.Client(base_url=stack.url, timeout=REQUEST_TIMEOUT_SECONDS, follow_redirects=True)
 
     def steps(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """Yield each step's title, and the function that takes it and says what was seen; a step needs those before."""
+        """Yield each step's title, and the function that takes it and says what it saw; a step needs those before."""
         yield "Get a token", self.get_token
         yield "Create a task: a worker logs it", self.create
         yield "Update it: the signal logs it", self.update
@@ -51,7 +51,7 @@ class Walk:
     def get_token(self) -> str:
         self.token = self._run("token", then='echo "$TOKEN"').strip()
         if self.token.count(".") != JWT_DOTS:
-            raise StepFailed(f"no token came, but {self.token!r}; is curl installed?")
+            raise StepFailed(f"the answer has no token: {self.token!r}; is curl installed?")
         self.client.headers["Authorization"] = f"Bearer {self.token}"
         return f"an access token for {USERNAME}"
 
@@ -69,7 +69,7 @@ class Walk:
         history = _object(self._run("history", task_id=self.task["id"]))
         events = [f"{event['version']} {event['event']}" for event in history.get("results", ())]
         if events != ["2 task.updated", "1 task.created"]:
-            raise StepFailed(f"the history is another: {history}")
+            raise StepFailed(f"the history has other events: {history}")
         return ", ".join(events)
 
     def delete(self) -> str:
@@ -97,7 +97,7 @@ class Walk:
         return self.wait_for_line(CREATED.format(**self.late_task))
 
     def has_line(self, line: str) -> bool:
-        """Say whether a line of the log ends with `line`."""
+        """Return whether a line of the log ends with `line`."""
         return any(written.endswith(line) for written in self.log.read_text("utf-8").splitlines())
 
     def wait_for_line(self, line: str) -> str:
@@ -127,7 +127,7 @@ class Walk:
         return lesson_page.run(name, url=self.stack.url, token=self.token, task_id=task_id, then=then)
 
     def _submit(self, path: str, **fields: str) -> httpx.Response:
-        """Fill a form of the admin in, and send it with the values that it came with."""
+        """Fill in a form of the admin, and send it with the values that it already has."""
         inputs = re.findall(r'<input (?!type="submit")[^>]*>', self.browser.get(path).text)
         named = ((re.search(r'name="([^"]+)"', field), re.search(r'value="([^"]*)"', field)) for field in inputs)
         given = {name[1]: value[1] for name, value in named if name and value}

@@ -1,7 +1,7 @@
 """Installs pinned packages with pip and shows how far it is: `python -m project.local.install requirements/local.txt`.
 
 `make` runs it with the Python of a new virtual environment, where nothing is installed yet: standard library only.
-Guarantee: a package is counted once pip has reached it and once pip has unpacked it; the exit status is pip's.
+Guarantee: a package is counted when pip has reached it, and again when pip has unpacked it; the exit status is pip's.
 """
 
 import os
@@ -21,14 +21,14 @@ INTERRUPTED = 130
 CLEAR_LINE = "\x1b[K"
 
 PIN = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[^\s;]+)")
-# What pip writes. It names a pin by the pin's line in the file.
+# pip's lines. They name a pin by its line in the file.
 SKIPPED = re.compile(r"Ignoring .+: markers ")
 REACHED = re.compile(r"(?:Collecting|Processing) .*\(from -r .*\(line (?P<line>\d+)\)")
 UNPACKING = re.compile(r"Installing collected packages: (?P<names>.+)")
 
 
 def install(requirements: Path, *, pip: Sequence[str] = PIP, site_packages: Path = SITE_PACKAGES) -> int:
-    """Install what `requirements` pins, and show the steps; pip writes its warnings and errors itself.
+    """Install the packages that `requirements` pins, and show the steps; pip writes its own warnings and errors.
 
     Returns:
         pip's exit status.
@@ -47,7 +47,7 @@ def install(requirements: Path, *, pip: Sequence[str] = PIP, site_packages: Path
 
 
 def _steps(process: subprocess.Popen[str], requirements: str, site_packages: Path) -> Iterator[str]:
-    """Yield each step that pip takes, as its lines and site-packages show it."""
+    """Yield each step that pip takes, from its lines and from site-packages."""
     lines = enumerate(requirements.splitlines(), start=1)
     pins = {number: f"{pin['name']} {pin['version']}" for number, line in lines if (pin := PIN.match(line))}
     labels = {_key(pin): pin for pin in pins.values()}
@@ -67,7 +67,7 @@ def _steps(process: subprocess.Popen[str], requirements: str, site_packages: Pat
 
 
 def _unpacked(process: subprocess.Popen[str], site_packages: Path, present: set[str]) -> Iterator[str]:
-    """Yield each package that appears in site-packages until pip ends: meanwhile it writes next to nothing."""
+    """Yield each package that appears in site-packages until pip ends: pip itself writes nothing meanwhile."""
     ended = False
     while not ended:
         ended = process.poll() is not None
@@ -77,19 +77,19 @@ def _unpacked(process: subprocess.Popen[str], site_packages: Path, present: set[
 
 
 def _installed(site_packages: Path) -> set[str]:
-    # INSTALLER is among the last files that pip writes of a package.
+    # INSTALLER is among the last files of a package that pip writes.
     return {_key(file.parent.stem) for file in site_packages.glob("*.dist-info/INSTALLER")}
 
 
 def _key(package: str) -> str:
-    """Return what a pin, `django-filter 26.2`, has in common with its folder in site-packages, `django_filter-26.2`."""
+    """Return a key that a pin, `django-filter 26.2`, and its folder in site-packages, `django_filter-26.2`, share."""
     return re.sub(r"[-_. ]+", "-", package).lower()
 
 
 def _show(step: str) -> None:
-    """Show a step: on a terminal in place of the one before, elsewhere on a line of its own."""
+    """Show a step: on a terminal in place of the one before, elsewhere as a new line."""
     if sys.stdout.isatty():
-        # The next step, or what pip writes meanwhile, begins at the start of the line.
+        # The next step, or a line of pip's, then begins at the start of the line.
         step = f"{CLEAR_LINE}{step[: shutil.get_terminal_size().columns - 1]}\r"
     else:
         step += "\n"

@@ -1,6 +1,6 @@
-"""Runs the commands of docs/uz/dars-14.md as they stand there, against a running stack.
+"""Runs the commands of docs/uz/dars-14.md, unchanged, against a running stack.
 
-Guarantee: the demo runs what a reader of the page pastes; only the address and the task's id differ.
+Guarantee: the demo runs the commands that a reader of the page pastes; only the address and the task's id differ.
 """
 
 import os
@@ -19,7 +19,7 @@ BLOCK = re.compile(r"<!-- demo: (\w+) -->\n```bash\n(.*?)```", re.DOTALL)
 
 
 class StepFailed(Exception):
-    """Raised when a step of the lesson did not come out as it must; the message says what was seen instead."""
+    """Raised when a step of the lesson failed; the message says what was seen instead."""
 
 
 @cache
@@ -32,17 +32,17 @@ def run(name: str, *, url: str, token: str, task_id: int = 1, then: str = "") ->
     """Run a command in a shell and return what it prints.
 
     Args:
-        name: what the page calls it.
+        name: its name on the page.
         url: of the stack, in place of the page's address.
-        token: what the page has put into `$TOKEN` by then.
+        token: the value of `$TOKEN`, which an earlier command of the page has set.
         task_id: in place of the page's first task.
-        then: what the same shell runs afterwards.
+        then: another command, which the same shell runs afterwards.
 
     Raises:
         StepFailed: it exits with an error or does not end in time, or curl is missing.
     """
     script = commands()[name].replace(ADDRESS, url).replace(TASK, f"/tasks/{task_id}/") + then
-    # A curl configuration of the user's own is not read.
+    # The user's own configuration of curl is not read.
     environment = {**os.environ, "TOKEN": token, "no_proxy": LOOPBACK, "CURL_HOME": os.devnull}
     try:
         shell = subprocess.run(

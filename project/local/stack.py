@@ -36,7 +36,7 @@ class Stack(StartedWithin):
     """RabbitMQ, the web server and the workers, on loopback."""
 
     directory: Path
-    """Where the service's output is kept."""
+    """The folder for the service's output."""
 
     port: int
     """The web server's."""
@@ -73,10 +73,10 @@ class Stack(StartedWithin):
         return {**defaults, **os.environ, **self.variables, **own, "PYTHONUNBUFFERED": "1"}
 
     def start(self, report: Report = lambda line: None) -> None:
-        """Start everything, in order, each part once what it needs is ready.
+        """Start all programs in order, each once the ones that it needs are ready.
 
         Raises:
-            ServerFailedToStart: one line on what did not; nothing is left running.
+            ServerFailedToStart: a program did not start; the message is one line, and nothing is left running.
         """
         if not is_free(self.port):
             raise ServerFailedToStart(
@@ -90,7 +90,7 @@ class Stack(StartedWithin):
             raise
 
     def stop(self) -> None:
-        """Stop everything; the workers finish what they have begun."""
+        """Stop all programs; the workers finish the messages that they have begun."""
         self.supervisor.stop()
 
     def manage(self, *arguments: str) -> str:

@@ -1,8 +1,7 @@
 """Keeps programs running: one that ends is started again.
 
 Guarantee: when `stop()` returns, none of the programs is left. When the process that started them is killed, the kernel
-sends each of them its parent-death signal.
-Above: `stack`, which says what the programs are.
+sends each of them its parent-death signal. `stack` names the programs.
 """
 
 import threading
@@ -31,7 +30,7 @@ class Supervisor:
 
     @property
     def ends(self) -> int:
-        """How often a program has ended without having been stopped."""
+        """How many times a program has ended that was not stopped."""
         return sum(keeper.ends for keeper in self._keepers.values())
 
     def start_program(self, name: str) -> None:
@@ -52,13 +51,13 @@ class Supervisor:
             self.stop_program(name)
 
     def pid(self, name: str) -> int:
-        """Return the process id of a program, 0 while it is down."""
+        """Return the process id of a program; 0 while it does not run."""
         keeper = self._keepers.get(name)
         return keeper.pid() if keeper else 0
 
 
 class _Keeper(threading.Thread):
-    """Keeps one program running. The kernel ties it to this thread, which lives as long."""
+    """Keeps one program running. The kernel ties the program to this thread, which lives as long."""
 
     def __init__(self, program: Program, *, output: Path) -> None:
         super().__init__(name=f"keeper-{program.name}", daemon=True)
@@ -68,7 +67,7 @@ class _Keeper(threading.Thread):
         self._running: RunningProgram | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        """Held while the program is started, so that `stop()` finds it or prevents it."""
+        """Held while the program is started: `stop()` then finds it started, or prevents the start."""
 
     def run(self) -> None:
         while not self._stopping.is_set():

@@ -1,7 +1,7 @@
-"""Fetches Debian packages, with every dependency that is not installed, into a directory: no root, nothing installed.
+"""Fetches Debian packages, with dependencies that are not installed, into a directory, without root.
 
-apt-get only downloads, with its state, lists and cache in a scratch directory. It uses the system's sources and keys,
-so what it fetches is as trustworthy as what root would install.
+apt-get only downloads, with its state, lists and cache in a scratch directory; nothing is installed. It uses the
+system's sources and keys, so the packages are as trustworthy as those that root would install.
 Guarantee: either the whole unpacked tree appears under its final name or nothing does, however many processes fetch
 at once and whenever one is interrupted.
 """
@@ -31,7 +31,7 @@ NEEDED_MB = 250
 PLAN = re.compile(r"^(?P<upgraded>\d+) upgraded, (?P<new>\d+) newly installed")
 FETCHED_PACKAGE = re.compile(r"^Get:\d+ \S+ \S+ \S+ (?P<name>\S+) ")
 
-# For root, apt would download as the user _apt, who may not write into a private directory.
+# Run by root, apt would download as the user _apt, which may not write into a private directory.
 CONFIGURATION = """\
 APT::Sandbox::User "root";
 Dir::State "{work}/state";
@@ -57,7 +57,7 @@ class PackageTree:
     """Packages unpacked, with what they need, below one directory."""
 
     title: str
-    """What the packages are for; starts every reported line."""
+    """The name of the software; every reported line begins with it."""
 
     packages: Sequence[str]
 
@@ -65,13 +65,13 @@ class PackageTree:
     """The tree's final name."""
 
     finish: Callable[[Path], None] = lambda tree: None
-    """Called with the unpacked tree before it gets its final name."""
+    """Called with the unpacked tree before the tree gets its final name."""
 
     ways_out: str = ""
-    """What the user can do where the packages cannot be had; ends every error."""
+    """What users can do if the packages cannot be fetched; every error ends with it."""
 
     def fetch(self, report: Report) -> Path:
-        """Fetch and unpack the packages unless that was done before; return `path`.
+        """Fetch and unpack the packages, if `path` does not exist; return it.
 
         Raises:
             ServerUnavailable: apt or dpkg is missing, the archive cannot be reached or the disk is full.
@@ -79,7 +79,7 @@ class PackageTree:
         try:
             if not self.path.is_dir():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                # On a full disk apt waits for ever.
+                # On a full disk apt never ends.
                 require_disk_space(self.path.parent, needed_mb=NEEDED_MB)
                 with self._one_at_a_time(report):
                     # Another process may have fetched it while this one waited.
@@ -123,7 +123,7 @@ class PackageTree:
         configuration = work / "apt.conf"
         configuration.write_text(CONFIGURATION.format(work=work))
         report(f"{self.title}: reading the Debian package lists")
-        # A list that cannot be had only matters if a package is missed later.
+        # A list that cannot be read matters only if a package is missing later.
         with _apt_get(configuration, "update") as update:
             output = list(update.stdout or ())
         fetched = total = 0
@@ -173,7 +173,7 @@ def _apt_get(configuration: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def failure(output: Sequence[str]) -> str:
-    """Return apt's reason for a failure: what it could not fetch and why, or its last error, or its last line."""
+    """Return apt's reason for a failure: its first failed download, else its last error, else its last line."""
     lines = [line.strip() for line in output if line.strip()] or ["it gives no reason"]
     unreached = [line for line in lines if "Failed to fetch" in line]
     errors = [line for line in lines if line.startswith("E:")]
@@ -181,7 +181,7 @@ def failure(output: Sequence[str]) -> str:
 
 
 def host_tag() -> str:
-    """Name the release and architecture of this system, because an unpacked tree fits no other."""
+    """Return the name of this system's release and architecture: an unpacked tree fits no other."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -191,20 +191,20 @@ def host_tag() -> str:
 
 
 def library_directories(tree: Path) -> tuple[Path, ...]:
-    """Return the directories of an unpacked tree in which the dynamic linker must look for libraries."""
+    """Return the directories of an unpacked tree in which the dynamic linker has to look for libraries."""
     return () if tree == SYSTEM else (*tree.glob("usr/lib/*-linux-*"), *tree.glob("lib/*-linux-*"))
 
 
 def library_path(directories: Sequence[Path]) -> dict[str, str]:
-    """Return the variable that names `directories` to the dynamic linker; none if there are none."""
+    """Return the variable by which the dynamic linker finds `directories`; none without directories."""
     return {"LD_LIBRARY_PATH": ":".join(map(str, directories))} if directories else {}
 
 
 def require_disk_space(directory: Path, *, needed_mb: int) -> None:
-    """Refuse to work on a full disk.
+    """Check that a directory's disk is not full.
 
     Raises:
-        ServerError: fewer than `needed_mb` are free where `directory` is.
+        ServerError: fewer than `needed_mb` megabytes are free there.
     """
     free_mb = shutil.disk_usage(directory).free // 1024**2
     if free_mb < needed_mb:

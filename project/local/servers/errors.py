@@ -1,4 +1,4 @@
-"""What can go wrong with a private server. Every message is one line: what is wrong, and what to do about it."""
+"""Errors of private servers. Every message is one line: what is wrong, and what to do about it."""
 
 
 class ServerError(Exception):

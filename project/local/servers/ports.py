@@ -1,7 +1,7 @@
-"""Finds TCP ports on 127.0.0.1 for the private servers, and says which of them are served.
+"""Finds free TCP ports on 127.0.0.1 for the private servers, and checks which ports have a listener.
 
-A port given here was free a moment ago, lies below the range the kernel hands out to outgoing connections, and is
-given only once per process.
+A port from here was free a moment ago, lies below the range from which the kernel takes ports of outgoing connections,
+and is returned only once per process.
 """
 
 import http.client
@@ -21,7 +21,7 @@ _given: set[int] = set()
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on `port`; one that only lingers in TIME_WAIT is free.
+    """Return whether a server could listen on `port`; a port that only lingers in TIME_WAIT is free.
 
     Raises:
         ServerError: this user may not listen on it, whether it is free or not.
@@ -34,12 +34,12 @@ def is_free(port: int) -> bool:
             raise ServerError(f"Port {port}: permission denied. Choose one from {FIRST_OPEN_PORT} on.") from None
         except OSError:
             return False
-    # Where a listener on 0.0.0.0 does not prevent a bind to 127.0.0.1 (macOS), only a connection shows it.
+    # On macOS a listener on 0.0.0.0 does not prevent a bind to 127.0.0.1: only a connection shows it.
     return not listens(LOOPBACK, port)
 
 
 def listens(host: str, port: int) -> bool:
-    """Say whether a connection to `port` of `host` is accepted."""
+    """Return whether a connection to `port` of `host` is accepted."""
     try:
         with socket.create_connection((host, port), timeout=2):
             return True
@@ -48,7 +48,7 @@ def listens(host: str, port: int) -> bool:
 
 
 def answers_http(port: int, path: str = "/") -> bool:
-    """Say whether an HTTP server on 127.0.0.1 answers, be it with an error."""
+    """Return whether an HTTP server on 127.0.0.1 answers, with any status."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", path)
@@ -61,10 +61,10 @@ def answers_http(port: int, path: str = "/") -> bool:
 
 
 def free_port() -> int:
-    """Return a free port that this process has not been given before.
+    """Return a free port that was not returned before in this process.
 
     The kernel's own choice (bind to port 0) is avoided on purpose: while a server restarts, a client that keeps
-    reconnecting to such a port can be given that very port as its own end, connect to itself, and block the server.
+    reconnecting to such a port can get the same port as its own end, connect to itself, and block the server.
 
     Raises:
         ServerError: no port is free.

@@ -1,4 +1,4 @@
-"""A private PostgreSQL server, on loopback and without a password, for tests and measurements.
+"""A private PostgreSQL server, on loopback and without a password, for tests and benchmarks.
 
 PostgreSQL refuses root, so root runs it as an account without privileges, with its data outside root's directories.
 """
@@ -30,7 +30,7 @@ SUPERUSER = "postgres"
 MAINTENANCE_DATABASE = "postgres"
 MAX_CONNECTIONS = 200
 ACCOUNTS_FOR_ROOT = ("postgres", "nobody")
-# Upper and lower case of Cyrillic letters need a locale that knows them.
+# A locale that knows upper and lower case of Cyrillic letters.
 LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 TRAVERSABLE = 0o711
 OWNER_ONLY = 0o700
@@ -49,7 +49,7 @@ class PrivatePostgresql(PrivateServer):
     port: int = field(default_factory=free_port)
 
     durable: bool = True
-    """Whether what is committed survives a crash of the machine; tests are faster without."""
+    """Whether commits survive a crash of the machine; tests are faster without."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +104,7 @@ class PrivatePostgresql(PrivateServer):
         return (self.log,)
 
     def is_ready(self) -> bool:
-        """Say whether the server accepts connections."""
+        """Return whether the server accepts connections."""
         try:
             psycopg.connect(self.url(), connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -112,7 +112,7 @@ class PrivatePostgresql(PrivateServer):
         return True
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop the server; `immediate` is the crash from which it recovers at the next start."""
+        """Stop the server; `immediate` is a crash, from which it recovers at the next start."""
         self._end(lambda server: server.stop(with_signal=STOP_SIGNALS[mode]))
 
     def __exit__(self, *error: object) -> None:
@@ -154,7 +154,7 @@ class PrivatePostgresql(PrivateServer):
         return {
             "listen_addresses": LOOPBACK,
             "port": self.port,
-            # A socket's path must be short, a test's directory is not.
+            # A socket's path has to be short; that of a test's directory is not.
             "unix_socket_directories": "",
             "max_connections": MAX_CONNECTIONS,
             **({} if self.durable else FAST_BUT_NOT_DURABLE),

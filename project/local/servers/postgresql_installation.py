@@ -1,6 +1,6 @@
 """Finds PostgreSQL on this machine, or fetches it without root.
 
-An installed one comes first, then Debian's packages unpacked in a cache directory. `postgresql` runs a server from an
+An installed one is preferred to Debian's packages, unpacked in a cache directory. `postgresql` runs a server from an
 `Installation`.
 """
 
@@ -28,11 +28,11 @@ class Installation:
     """The directory that holds `initdb` and `postgres`."""
 
     shared_libraries: tuple[Path, ...] = ()
-    """Directories of libraries the dynamic linker does not know."""
+    """Directories of libraries that the dynamic linker does not know."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment its programs run in."""
+        """The whole environment of its programs."""
         return {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", **debian.library_path(self.shared_libraries)}
 
 

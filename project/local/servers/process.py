@@ -1,4 +1,4 @@
-"""Runs one program in a session of its own, and ends it with everything that it started.
+"""Runs one program in a separate session, and ends it with all processes that it started.
 
 Guarantee: a stopped program leaves no process behind; its descendants are found by their session or their parents,
 never by their name. `server` and `supervision` build on this.
@@ -27,7 +27,7 @@ KILL_TIMEOUT_SECONDS = 5.0
 
 
 class StartedWithin:
-    """A context manager for what can be started and stopped: it runs within the block, however that ends."""
+    """A context manager that starts on entering the block and stops when it is left, also by an error."""
 
     start: Callable[..., None]
     stop: Callable[..., None]
@@ -57,20 +57,20 @@ class Program:
     """The file for its output; if None, the caller that starts it chooses one."""
 
     is_ready: Callable[[], bool] = lambda: True
-    """Says whether a program that needs this one may be started."""
+    """Returns whether a program that needs this one may be started."""
 
     account: pwd.struct_passwd | None = None
     """The account that root runs the program as; if None, it runs as the user who starts it."""
 
     stop_timeout_seconds: float = 10.0
-    """How long the program may take to stop by itself before it is killed."""
+    """How long the program may take to stop before it is killed."""
 
     parent_death_signal: signal.Signals = signal.SIGKILL
     """The signal that the kernel sends the program when the process that started it is killed."""
 
 
 class RunningProgram:
-    """A started `Program`. Its process id is the program's own: no shell or wrapper stands in between."""
+    """A started `Program`. The process id is the program's: no shell or wrapper is in between."""
 
     def __init__(self, program: Program, *, log: Path, thread_stays: bool = False) -> None:
         """Start `program`, appending its output to `log`.
@@ -107,7 +107,7 @@ class RunningProgram:
         """Ask the program to stop; after its timeout kill it. No process of its session is left."""
         family = self._family()
         self.send_signal(with_signal)
-        # A frozen program acts on no other signal than SIGKILL until it is thawed.
+        # A program that is suspended (SIGSTOP) acts on SIGKILL only, until SIGCONT.
         self.send_signal(signal.SIGCONT)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(self.program.stop_timeout_seconds)
@@ -127,7 +127,7 @@ class RunningProgram:
         wait_until(lambda: not any(map(_is_alive, survivors)), timeout_seconds=KILL_TIMEOUT_SECONDS)
 
     def _family(self) -> set[psutil.Process]:
-        """Return the program's descendants, and the members of its session that have outlived it."""
+        """Return the program's descendants, and the other members of its session."""
         family = set()
         with suppress(psutil.NoSuchProcess):
             family.update(psutil.Process(self.pid).children(recursive=True))
@@ -139,7 +139,7 @@ class RunningProgram:
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_seconds: float) -> bool:
-    """Poll `condition` until it holds or the time is over; return whether it held."""
+    """Poll `condition` until it is true or the time is over; return whether it was true."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() >= deadline:
@@ -177,7 +177,7 @@ def _spawn(program: Program, log: Path, *, is_tied: bool) -> subprocess.Popen[by
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # A lock that the starter has made inheritable is held until the last program has ended.
+                # A lock that this process has made inheritable is then held until the last program has ended.
                 close_fds=False,
                 **run_as(program.account),
             )
@@ -186,7 +186,7 @@ def _spawn(program: Program, log: Path, *, is_tied: bool) -> subprocess.Popen[by
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    # An orphan that has ended stays a zombie where process 1 does not reap; it holds nothing any more.
+    # An orphan that has ended stays a zombie if process 1 does not reap it; it has no files or ports any more.
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

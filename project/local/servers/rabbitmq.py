@@ -1,4 +1,4 @@
-"""A private RabbitMQ node: its data, ports, cookie and epmd are shared with no other node.
+"""A private RabbitMQ node, which shares data, ports, cookie and epmd with no other node.
 
 Its queues survive a restart from the same directory, even on other ports; everything listens on loopback only.
 `rabbitmq_installation` finds its programs.
@@ -82,7 +82,7 @@ class PrivateRabbitmq(PrivateServer):
         self.files.write(configuration=configuration + extra, plugins=self.plugins)
 
     def programs(self) -> list[Program]:
-        """Return epmd and the node, which registers with epmd as it boots and ends where there is none."""
+        """Return epmd and the node, which registers with epmd as it boots and would end without it."""
         epmd = Program(
             name="epmd",
             command=(str(self.installation.epmd), "-port", str(self.epmd_port), "-address", LOOPBACK),
@@ -99,8 +99,8 @@ class PrivateRabbitmq(PrivateServer):
             working_directory=self.directory,
             log=self.files.console_log,
             is_ready=self.is_ready,
-            # Its queues are safely closed within a fraction of a second; the rest is an event handler of the management
-            # plugin that waits, 5 s at a time, for processes that have ended before it (seen in 3.10.8).
+            # The node closes its queues safely within a fraction of a second. After that an event handler of the
+            # management plugin waits, 5 s at a time, for processes that have ended before it (seen in 3.10.8).
             stop_timeout_seconds=4,
         )
         return [epmd, node]
@@ -112,15 +112,15 @@ class PrivateRabbitmq(PrivateServer):
         return (self.files.console_log, self.files.log)
 
     def is_ready(self) -> bool:
-        """Say whether the node answers on its AMQP port and, with the management plugin, on that port too."""
+        """Return whether the node answers on its AMQP port and, with the management plugin, on that port too."""
         return self._answers_amqp() and (not self._has_management or answers_http(self.management_port))
 
     def freeze(self) -> None:
-        """Suspend the node: its connections stay open and nothing answers on them."""
+        """Suspend the node: its connections stay open and get no answer."""
         self._running[-1].send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen node go on."""
+        """Resume a frozen node."""
         self._running[-1].send_signal(signal.SIGCONT)
 
     def rabbitmqctl(self, *arguments: str) -> str:
@@ -152,7 +152,7 @@ class PrivateRabbitmq(PrivateServer):
         return MANAGEMENT_PLUGIN in self.plugins
 
     def _answers_amqp(self) -> bool:
-        """Say whether the AMQP 0-9-1 header is answered with the start of a connection."""
+        """Return whether the node answers the AMQP 0-9-1 header with the start of a connection."""
         try:
             with socket.create_connection((LOOPBACK, self.amqp_port), PROBE_TIMEOUT_SECONDS) as connection:
                 connection.sendall(AMQP_HEADER)
@@ -165,7 +165,7 @@ class PrivateRabbitmq(PrivateServer):
             **self.installation.environment,
             "HOME": str(self.files.home),
             "LC_ALL": "C.UTF-8",
-            # The script then becomes the node instead of waiting for it: one process, an honest exit status.
+            # The script then becomes the node instead of waiting for it: one process, with the node's exit status.
             "detached": "1",
             "RABBITMQ_NODENAME": self.files.node_name,
             "RABBITMQ_CONF_ENV_FILE": str(self.files.script_settings),
@@ -181,6 +181,6 @@ class PrivateRabbitmq(PrivateServer):
             "ERL_EPMD_PORT": str(self.epmd_port),
             # Every Erlang that is started, the tools included, stays on loopback and starts no epmd of its own.
             "ERL_AFLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
-            # A dump of a failed start takes seconds and is of no use: the log says why.
+            # A crash dump of a failed start takes seconds and is not needed: the log has the reason.
             "ERL_CRASH_DUMP_SECONDS": "0",
         }

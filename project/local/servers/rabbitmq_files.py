@@ -1,6 +1,6 @@
-"""The files of a private RabbitMQ node: where each lies in its directory, and what is written before a start.
+"""The files of a private RabbitMQ node: their paths in its directory, and those written before a start.
 
-Writing is repeatable: the node's name and cookie are chosen once per directory, because its data belong to that name.
+Writing is repeatable: name and cookie are chosen once per directory, because the data belong to the node's name.
 """
 
 import secrets
@@ -19,7 +19,7 @@ class NodeFiles:
         self.logs = directory / "log"
         self.log = self.logs / "rabbitmq.log"
         self.console_log = self.logs / "console.log"
-        """What the node prints while its log is not yet configured."""
+        """The node's output before its log is configured."""
         self.configuration = directory / "rabbitmq.conf"
         self.enabled_plugins = directory / "enabled_plugins"
         self.script_settings = directory / "rabbitmq-env.conf"
@@ -31,12 +31,12 @@ class NodeFiles:
         return self._node_name.read_text().strip()
 
     def write(self, *, configuration: str, plugins: Sequence[str]) -> None:
-        """Create what is missing and bring the configuration up to date."""
+        """Create missing files and update the configuration."""
         for directory in (self.home, self.data, self.logs):
             directory.mkdir(parents=True, exist_ok=True)
         _write_once(self._node_name, f"vazifa-{secrets.token_hex(4)}@localhost\n")
         _write_once(self.home / ".erlang.cookie", secrets.token_hex(20))
-        # Without a file of its own the script would read the system's.
+        # Without this file the script would read the system's.
         self.script_settings.write_text("")
         self.enabled_plugins.write_text(f"[{','.join(plugins)}].\n")
         self.configuration.write_text(configuration)
@@ -44,6 +44,6 @@ class NodeFiles:
 
 def _write_once(path: Path, text: str) -> None:
     if not path.exists() or path.stat().st_size == 0:
-        # Erlang refuses a cookie that others may read, so the file must never have been wider open than this.
+        # Erlang refuses a cookie that other users may read, so the file has this mode from its creation on.
         path.touch(mode=OWNER_ONLY)
         path.write_text(text)

@@ -1,6 +1,6 @@
 """Finds RabbitMQ on this machine, or fetches it without root.
 
-An installed one comes first, then Debian's packages unpacked in a cache directory. `rabbitmq` runs a node from an
+An installed one is preferred to Debian's packages, unpacked in a cache directory. `rabbitmq` runs a node from an
 `Installation`, which has every program that a node needs.
 """
 
@@ -20,13 +20,13 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BREW_PATH = "/opt/homebrew/sbin:/opt/homebrew/bin:/opt/homebrew/opt/rabbitmq/sbin:/usr/local/opt/rabbitmq/sbin"
 PACKAGED_SCRIPTS = "usr/lib/rabbitmq/bin"
 PACKAGED_ERLANG = "usr/lib/erlang"
-# Debian's scripts of Erlang name their root outright; the rest of Erlang looks up everything from there.
+# Debian's scripts of Erlang contain the path of their root; the rest of Erlang looks everything up from there.
 FIXED_ROOT = "ROOTDIR=/usr/lib/erlang"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Installation:
-    """A RabbitMQ that can be started by its real script, with the Erlang it runs on."""
+    """A RabbitMQ that can be started by its real script, and the Erlang that it runs on."""
 
     server: Path
     """The real start script: Debian's wrapper in sbin would switch to another user."""
@@ -39,10 +39,10 @@ class Installation:
     epmd: Path
 
     erlang_libraries: Path | None = None
-    """Erlang applications outside Erlang's own root: some unpacked beside an installed Erlang."""
+    """The directory of Erlang applications outside Erlang's root, if they were unpacked beside an installed Erlang."""
 
     shared_libraries: tuple[Path, ...] = ()
-    """Directories of libraries the dynamic linker does not know."""
+    """Directories of libraries that the dynamic linker does not know."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,7 +79,7 @@ def find_installation(root: Path = debian.SYSTEM) -> Installation | None:
         directories += (Path(script).resolve().parent for script in on_path if script)
     for epmd in filter(Path.exists, [erlang / "bin/epmd", *sorted(erlang.glob("erts-*/bin/epmd"))]):
         for scripts in directories:
-            # The scripts read their neighbour rabbitmq-env; a wrapper has none beside it.
+            # The scripts read rabbitmq-env from their own directory; a wrapper's directory has none.
             needed = [scripts / name for name in ("rabbitmq-server", "rabbitmqctl", "rabbitmq-env")]
             if all(script.exists() for script in needed):
                 return Installation(
@@ -94,7 +94,7 @@ def find_installation(root: Path = debian.SYSTEM) -> Installation | None:
 
 
 def make_relocatable(tree: Path) -> None:
-    """Let the scripts of the Erlang in an unpacked tree, if it has one, find their root wherever it lies."""
+    """Make the scripts of an unpacked tree's Erlang, if it has one, find their root from their own path."""
     root = tree / PACKAGED_ERLANG
     for script in [*root.glob("bin/*"), *root.glob("erts-*/bin/*")]:
         if script.is_file() and not script.is_symlink() and script.read_bytes().startswith(b"#!/bin/sh"):

@@ -1,6 +1,6 @@
-"""How a private server is started, waited for and ended; `rabbitmq` and `postgresql` say what its programs are.
+"""Starts a private server, waits until it is ready and ends it; `rabbitmq` and `postgresql` define its programs.
 
-Guarantee: a start that fails is explained in one line, which quotes the log and names it.
+Guarantee: the error of a failed start is one line, which quotes the log and names it.
 """
 
 import re
@@ -22,7 +22,7 @@ MAX_QUOTE = 200
 
 @dataclass(kw_only=True)
 class PrivateServer(StartedWithin, ABC):
-    """A server on loopback whose data live in `directory` and survive a restart from there.
+    """A server on loopback, whose data are in `directory` and survive a restart.
 
     Guarantee: a server that failed to start, was stopped or was killed leaves no process behind.
     """
@@ -49,7 +49,7 @@ class PrivateServer(StartedWithin, ABC):
 
     @abstractmethod
     def logs(self) -> Sequence[Path]:
-        """Return the files that say why a start failed: first the output of the start itself, then others."""
+        """Return the logs that may say why a start failed: first the output of the start itself, then others."""
 
     @property
     def pid(self) -> int:
@@ -57,7 +57,7 @@ class PrivateServer(StartedWithin, ABC):
         return self._running[-1].pid
 
     def busy_port(self) -> int | None:
-        """Return the first of the server's ports that something listens on, if any."""
+        """Return the first of the server's ports that is in use, if any."""
         return next((port for port in self.ports() if not is_free(port)), None)
 
     def start(self, *, timeout_seconds: float = BOOT_TIMEOUT_SECONDS) -> None:
@@ -79,7 +79,7 @@ class PrivateServer(StartedWithin, ABC):
         still_running: Callable[[], bool],
         timeout_seconds: float = BOOT_TIMEOUT_SECONDS,
     ) -> None:
-        """Have `run` start each program, once the one before it is ready, and wait until the last is ready.
+        """Call `run` with each program, once the one before it is ready, and wait until the last is ready.
 
         Raises:
             ServerFailedToStart: a port is in use, a program has ended according to `still_running`, or the time is
@@ -87,7 +87,7 @@ class PrivateServer(StartedWithin, ABC):
         """
         if (port := self.busy_port()) is not None:
             raise ServerFailedToStart(
-                f"{self.title} cannot listen on {LOOPBACK}:{port}, the port is in use: stop what listens there."
+                f"{self.title} cannot listen on {LOOPBACK}:{port}, the port is in use: stop the program there."
             )
         self.logs()[0].unlink(missing_ok=True)
         self.prepare()
@@ -96,7 +96,7 @@ class PrivateServer(StartedWithin, ABC):
             self._wait_until_ready(program, still_running, timeout_seconds)
 
     def stop(self) -> None:
-        """Stop the server, with its data written."""
+        """Stop the server in order, with its data written."""
         self._end(RunningProgram.stop)
 
     def kill(self) -> None:
@@ -109,7 +109,7 @@ class PrivateServer(StartedWithin, ABC):
         self.start()
 
     def is_running(self) -> bool:
-        """Say whether the server that `start()` started still runs."""
+        """Return whether the server that `start()` started still runs."""
         return bool(self._running) and all(running.is_running() for running in self._running)
 
     def _run(self, program: Program) -> None:
@@ -136,7 +136,7 @@ def explain(problem: str, logs: Sequence[Path]) -> str:
 
 
 def most_telling(lines: Sequence[str]) -> str:
-    """Return the first line that reports an error, with the next one if it only announces it; else the last line."""
+    """Return the first line that reports an error, with the next one if the first ends in a colon; else the last."""
     found = [number for sign in TELLING_SIGNS for number, line in enumerate(lines) if sign in line]
     first = found[0] if found else len(lines) - 1
     quoted = 2 if lines[first].endswith((":", "{error,")) else 1

@@ -1,4 +1,4 @@
-"""`manage.py demo`: the lesson's exercises against a stack of its own, in a scratch directory."""
+"""`manage.py demo`: walks through the lesson's exercises against a separate stack, in a scratch directory."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""`manage.py prepare`: the database as `make run` wants it."""
+"""`manage.py prepare`: prepares the database for `make run`."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ LOOPBACK_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
 
 class Command(BaseCommand):
-    help = "Migrates the database and makes sure that the development user exists (development settings only)."
+    help = "Migrates the database and creates the development user, if missing (development settings only)."
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -26,7 +26,7 @@ try:
     from project.local.servers.process import wait_until
     from project.local.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
     from project.local.stack import Stack
-except ModuleNotFoundError as error:  # not needed where the service runs in production
+except ModuleNotFoundError as error:  # a package that production does not need
     MISSING_PACKAGE = error.name
 
 NEEDED_MB = 300
@@ -57,10 +57,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEBUG:
-            raise CommandError("up is for development; docs/operations.md says how to run in production.")
+            raise CommandError("up is for development; for production see docs/operations.md.")
         if MISSING_PACKAGE:
             raise CommandError(
-                f"up needs what is not installed: {MISSING_PACKAGE}. `make run` installs it; without make: "
+                f"up needs a package that is not installed: {MISSING_PACKAGE}. `make run` installs it; without make: "
                 f"{sys.executable} -m pip install --require-hashes -r requirements/local.txt"
             )
         try:
@@ -81,8 +81,8 @@ class Command(BaseCommand):
             self._show_banner(stack)
             _follow(stack.supervisor.output)
         except KeyboardInterrupt:
-            with suppress(OSError):  # the terminal may be what has gone
-                self._say("Stopping: what is in hand is finished first …")
+            with suppress(OSError):  # the terminal may be closed
+                self._say("Stopping: messages in work are finished first …")
             raise
         finally:
             stack.stop()
@@ -99,7 +99,7 @@ class Command(BaseCommand):
 
     def _show_banner(self, stack: "Stack") -> None:
         node = stack.rabbitmq
-        rabbitmq = f"{node.management_url}   guest / guest   {node.url}" if node else "the one at RABBITMQ_URL"
+        rabbitmq = f"{node.management_url}   guest / guest   {node.url}" if node else "at RABBITMQ_URL"
         log = settings.LOG_FILE or "none"
         self._say(BANNER.format(url=stack.url, username=USERNAME, password=PASSWORD, rabbitmq=rabbitmq, log=log))
 
@@ -116,10 +116,10 @@ def _port_number(text: str) -> int:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let a closed terminal and a plain `kill` end the command as Ctrl-C does; a shell may have Ctrl-C ignored."""
+    """End the command on a closed terminal and on `kill` as on Ctrl-C, even if a shell has made it ignore Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        # A second Ctrl-C must not interrupt what the first one began; stopping takes seconds at most.
+        # A second Ctrl-C must not interrupt the stop that the first one began; it takes seconds at most.
         for stop_signal in STOP_SIGNALS:
             signal.signal(stop_signal, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -134,7 +134,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
-    """Hold two locks: one is this process's, the other is held until the last of its programs has ended."""
+    """Hold two locks: this process holds one, all programs that it starts inherit and hold the other."""
     with (directory / "up.lock").open("w") as own, (directory / "programs.lock").open("w") as inherited:
         if not _is_locked(own):
             raise ServerError("Vazifa runs already in another terminal. Stop that one first.")
@@ -154,7 +154,7 @@ def _is_locked(file: TextIO) -> bool:
 
 
 def _follow(file: Path) -> NoReturn:
-    """Copy to the terminal what is appended to `file`."""
+    """Copy lines that are appended to `file` to the terminal."""
     with file.open(encoding="utf-8", errors="replace") as lines:
         while True:
             shutil.copyfileobj(lines, sys.stdout)

@@ -44,6 +44,6 @@ def test_without_the_local_requirements_it_is_one_clear_line(tmp_path: Path) -> 
         check=False,
     )
     assert command.returncode == 1
-    assert command.stderr.startswith("CommandError: up needs what is not installed: psutil.")
+    assert command.stderr.startswith("CommandError: up needs a package that is not installed: psutil.")
     assert "requirements/local.txt" in command.stderr
     assert len(command.stderr.splitlines()) == 1
