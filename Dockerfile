@@ -1,8 +1,8 @@
 # The service's image: one for web, worker and migrations, which differ in their command.
-# It holds the interpreter, a virtual environment and the code, and runs as a user who can write to none of them.
+# It has the interpreter, a virtual environment and the code, and runs as a user who can write to none of them.
 
 FROM python:3.11-slim AS base
-# The build runs in the environment of the service, so that static files are collected to where they are served from.
+# The build has the environment of the service: it collects static files into the folder from which they are served.
 # No LOG_FILE: in a container the terminal is the log.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -14,7 +14,7 @@ WORKDIR /app
 
 FROM base AS build
 COPY requirements/runtime.txt /tmp/runtime.txt
-# Wheels only: where one is missing the build says so at once, instead of asking for a compiler halfway.
+# Wheels only: if one is missing, the build fails at once, instead of needing a compiler halfway.
 RUN /usr/local/bin/python -m venv --without-pip /opt/venv \
     && /usr/local/bin/python -m pip --python /opt/venv/bin/python install \
        --no-cache-dir --only-binary=:all: --require-hashes --requirement /tmp/runtime.txt
@@ -24,8 +24,8 @@ COPY tasks tasks/
 COPY actors actors/
 COPY locale locale/
 COPY manage.py gunicorn.conf.py pyproject.toml ./
-# Production settings ask for these four; collecting files uses none of them, and no layer keeps them.
-# What was private to its owner in the working copy (umask 077) must be readable for the service's user here.
+# Production settings require these four; collecting files uses none of them, and no layer keeps them.
+# Files that only their owner may read in the working copy (umask 077) have to be readable for the service's user.
 RUN SECRET_KEY=unused DATABASE_URL=sqlite://:memory: RABBITMQ_URL=amqp://unused/ ALLOWED_HOSTS=unused \
     python manage.py collectstatic --noinput \
     && chmod -R u=rwX,go=rX /app
@@ -35,12 +35,12 @@ RUN groupadd --gid 10001 vazifa \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin vazifa
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
-# By number: an orchestrator can tell that it is not root without reading /etc/passwd.
+# By number: an orchestrator can see that it is not root without reading /etc/passwd.
 USER 10001:10001
 ENV BIND=0.0.0.0:8000
 EXPOSE 8000
-# Whether the process answers, not whether its database does: a restart cures only the former. The Host header is one
-# that ALLOWED_HOSTS lets through. Commands that serve no HTTP need a check of their own, or none.
+# Checks whether the process answers, not whether its database does: a restart cures only the former. The Host header is
+# one that ALLOWED_HOSTS accepts. Commands that serve no HTTP need another check, or none.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "\
 import http.client, os, sys; \
 host = os.environ['ALLOWED_HOSTS'].split(',')[0].strip().lstrip('.*') or 'localhost'; \

@@ -1,7 +1,6 @@
-# Each target is one line to the thing that does it; `make help` lists them. `make run` and `make test` are all a
-# newcomer needs.
+# Targets call the programs that do the work; `make help` lists them. Newcomers need only `make run` and `make test`.
 PYTHON ?= python3
-# The first Python makes .venv. Another version, named as `make PYTHON=…`, gets an environment beside it: .venv-3.13.
+# The first Python makes .venv. Another version, by `make PYTHON=…`, gets an environment beside it, such as .venv-3.13.
 VENV := .venv
 ifeq ($(origin PYTHON),command line)
 ifneq ($(wildcard .venv/bin/python),)
@@ -21,19 +20,19 @@ run: $(VENV)/local ## everything in this terminal: private RabbitMQ, database, d
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test: install ## what proves a change: unit tests, real servers, a browser, the main faults
+test: install ## what a change has to pass: unit tests, real servers, a browser, the main faults
 	$(BIN)/pytest -m "not heavy"
 
 test-heavy: install ## all other tests: every fault, and whole stacks that start and stop
 	$(BIN)/pytest -m heavy
 
-test-unit: install ## an answer in seconds: no server, no network
+test-unit: install ## unit tests, in seconds: no server, no network
 	$(BIN)/pytest -m "not integration and not browser and not heavy"
 
 chaos: install ## kill, freeze, cut and wipe everything for half an hour, and print what was lost
 	CHAOS=long $(BIN)/pytest tests/chaos -p no:randomly
 
-bench: $(VENV)/bench ## the figures of README, ours beside what else one could use, on servers of its own: ten minutes
+bench: $(VENV)/bench ## README's figures, beside alternatives, on private servers: ten minutes
 	$(BIN)/python -m bench
 
 bench-all: $(VENV)/bench ## the same and the rest: other peers, the relay, memory, and the curves of docs/scale
@@ -52,7 +51,7 @@ lint: install ## exactly what CI checks
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') DATABASE_URL=sqlite://:memory: RABBITMQ_URL=amqp://unused/ ALLOWED_HOSTS=unused \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING --settings settings.production
 
-format: install ## put the code into the form that lint demands
+format: install ## format the code as lint demands
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -66,16 +65,16 @@ requirements: install ## pin what pyproject.toml asks for, with hashes
 	$(PIP_COMPILE) --group dev --constraints requirements/local.txt --output-file requirements/development.txt
 	$(PIP_COMPILE) --group bench --constraints requirements/development.txt --output-file requirements/bench.txt
 
-clean: ## remove what `make run` keeps: database, RabbitMQ's data, logs, caches
+clean: ## remove the data of `make run`: database, RabbitMQ's data, logs, caches
 	@! command -v flock >/dev/null || [ ! -e var/up.lock ] || flock --nonblock var/up.lock true || \
 	  { echo "Vazifa is running. Stop it first: Ctrl-C in the terminal of make run"; exit 1; }
 	rm -rf var debug.log
 
-install: $(VENV)/development ## .venv with everything: what running needs, and what tests and checks it
+install: $(VENV)/development ## .venv with the packages for running, testing and checking the service
 
-install-local: $(VENV)/local ## .venv with what running needs
+install-local: $(VENV)/local ## .venv with the packages for running the service
 
-# Made anew only where its Python does not start: it is missing, was interrupted, or is a link to one that has gone.
+# Created again only if its Python does not start: it is missing, incomplete, or a link to a Python that was removed.
 $(VENV)/local: requirements/local.txt $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null 2>&1 || { \
 	  ! $(BIN)/python -c pass 2>/dev/null || \
@@ -86,19 +85,19 @@ $(VENV)/local: requirements/local.txt $(BIN)/python
 	    { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }; \
 	  echo "Making $(VENV) with $$($(PYTHON) --version) …"; \
 	  $(PYTHON) -m venv --clear $(VENV); }
-	@echo "Installing what running needs into $(VENV), once …"
+	@echo "Installing the packages for running the service into $(VENV), once …"
 	$(INSTALL) $<
 	@touch $@
 
-# Missing, or a link to a Python that has gone: then what is installed for it is out of date.
+# If it is missing or a link to a Python that was removed, the packages that were installed for it are out of date.
 $(BIN)/python:
 
 $(VENV)/development: requirements/development.txt $(VENV)/local
-	@echo "Adding what tests and checks it to $(VENV), once …"
+	@echo "Adding the packages for tests and checks to $(VENV), once …"
 	$(INSTALL) $<
 	@touch $@
 
 $(VENV)/bench: requirements/bench.txt $(VENV)/development
-	@echo "Adding what is measured beside ours to $(VENV), once …"
+	@echo "Adding the packages for benchmarks to $(VENV), once …"
 	$(INSTALL) $<
 	@touch $@

@@ -28,8 +28,8 @@ case "$*" in
 esac
 """
 MADE = ["Making .venv with Python 3.11.0 …"]
-LOCAL = ["Installing what running needs into .venv, once …", "  from requirements/local.txt"]
-DEVELOPMENT = ["Adding what tests and checks it to .venv, once …", "  from requirements/development.txt"]
+LOCAL = ["Installing the packages for running the service into .venv, once …", "  from requirements/local.txt"]
+DEVELOPMENT = ["Adding the packages for tests and checks to .venv, once …", "  from requirements/development.txt"]
 
 
 class Project:
@@ -175,7 +175,7 @@ def test_another_python_gets_an_environment_beside_the_first(project: Project) -
 
     assert project.said("run", f"PYTHON={other}") == [
         "Making .venv-3.13 with Python 3.13.0 …",
-        "Installing what running needs into .venv-3.13, once …",
+        "Installing the packages for running the service into .venv-3.13, once …",
         "  from requirements/local.txt",
         ".venv-3.13/bin/python manage.py up",
     ]
