@@ -1,4 +1,4 @@
-"""What tests share: accounts, clients, and real servers that are started once and only when a test asks for them."""
+"""Shared fixtures: accounts, clients, and real servers that are started once, when a test first needs them."""
 
 import os
 import threading
@@ -34,12 +34,12 @@ from settings.base import POSTGRESQL_OPTIONS
 from settings.environment import VAR
 
 PASSWORD = "a-password-for-tests"
-# What migrating has written, which no test changes.
+# Rows that migrations have written, which no test changes.
 KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission"}
 
 
 def skip_or_fail(reason: str) -> NoReturn:
-    """Skip the test where people work, fail it in CI: there, a part that is not tested must not look tested."""
+    """Skip the test on a developer's machine, fail it in CI: what is not tested there must not look tested."""
     if os.environ.get("CI"):
         pytest.fail(f"CI must be able to run this: {reason}")
     pytest.skip(reason)
@@ -49,7 +49,7 @@ def skip_or_fail(reason: str) -> NoReturn:
 def threads_close_connections() -> Iterator[None]:
     """Let `close()` end a thread's own connection to the in-memory database: an open one is a warning in Python 3.13.
 
-    Django ignores it, because the database ends with its last connection. Here that is the main thread's.
+    Django ignores `close()`, because the database ends with its last connection. Here that is the main thread's.
     """
     ignore = SqliteDatabaseWrapper.close
 
@@ -64,16 +64,16 @@ def threads_close_connections() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_message_left() -> Iterator[None]:
-    """Forget the message that a test has worked on in this thread: Dramatiq does not, if it was skipped."""
+    """Forget the message that a test has processed in this thread: Dramatiq does not, if it was skipped."""
     yield
     CurrentMessage._MESSAGE.set(None)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_flush() -> Iterator[None]:
-    """Empty the tables after a test that commits, which is a tenth of its time in place of most of it.
+    """Empty the tables after a test that commits, in a tenth of the test's time instead of most of it.
 
-    Django truncates them, 80 ms on PostgreSQL, and writes content types and permissions anew, as long again.
+    Django truncates them, 80 ms on PostgreSQL, and writes content types and permissions again, as long.
     """
     with patch.object(flush.Command, "handle", _delete_rows):
         yield
@@ -85,7 +85,7 @@ def _delete_rows(command: flush.Command, *, database: str, **options: Any) -> No
         tables = set(connection.introspection.table_names(cursor)) - KEPT_TABLES
         statements = [f"DELETE FROM {connection.ops.quote_name(table)}" for table in tables]  # noqa: S608 – our own
         if connection.vendor == "postgresql":
-            # Without triggers: none refuses, none counts, and no order of the tables matters.
+            # Without triggers: none refuses or counts, and the tables' order does not matter.
             statements.insert(0, "SET LOCAL session_replication_role = replica")
         for statement in statements:
             cursor.execute(statement)
@@ -93,7 +93,7 @@ def _delete_rows(command: flush.Command, *, database: str, **options: Any) -> No
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgresql]:
-    """A PostgreSQL server of the test run's own."""
+    """A private PostgreSQL server of the test run."""
     try:
         installation = find_postgresql(VAR / "cache", print)
     except ServerUnavailable as error:
@@ -107,12 +107,12 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePost
 
 @pytest.fixture(scope="session")
 def rabbitmq_installation() -> Installation:
-    """What to run; RABBITMQ_TREE names unpacked packages of another version to test with."""
+    """The RabbitMQ to run; RABBITMQ_TREE names unpacked packages of another version to test with."""
     try:
         if tree := os.environ.get("RABBITMQ_TREE"):
             found = find_installed_rabbitmq(Path(tree))
             assert found, f"{tree} has no RabbitMQ"
-            # Its libraries are not this system's: its programs have been told where theirs are.
+            # Its libraries are not this system's: its programs contain the paths of theirs.
             return replace(found, shared_libraries=())
         return find_rabbitmq(VAR / "cache", print)
     except ServerUnavailable as error:
@@ -123,7 +123,7 @@ def rabbitmq_installation() -> Installation:
 def rabbitmq(
     rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PrivateRabbitmq]:
-    """A RabbitMQ node of the test run's own."""
+    """A private RabbitMQ node of the test run."""
     with PrivateRabbitmq(installation=rabbitmq_installation, directory=tmp_path_factory.mktemp("rabbitmq")) as node:
         yield node
 
@@ -162,7 +162,7 @@ def stack(
 def database(
     request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[str]:
-    """Run the test on SQLite and once more on PostgreSQL; the value is which of them it is."""
+    """Run the test on SQLite and again on PostgreSQL; the value is the database's name."""
     if request.param == "postgresql":
         server: PrivatePostgresql = request.getfixturevalue("postgresql")
         with django_db_blocker.unblock():
@@ -182,7 +182,7 @@ def _on_postgresql(server: PrivatePostgresql) -> Iterator[str]:
     del connections["default"]
     ContentType.objects.clear_cache()  # it remembers the ids of the other database
     call_command("migrate", verbosity=0)
-    # Statements are kept from their first use on: no test uses one often enough otherwise.
+    # Statements are prepared at their first use: no test uses one as often as the service requires.
     connections["default"].settings_dict["OPTIONS"]["prepare_threshold"] = 0
     connections["default"].close()
     yield "postgresql"
@@ -226,7 +226,7 @@ def client2(user2: User, client_of: Callable[[User], APIClient]) -> APIClient:
 
 @pytest.fixture
 def sent(db: None) -> Callable[[], list[tuple[Any, ...]]]:
-    """What was sent to the actors, as their arguments, in order: RabbitMQ is not there, its messages are."""
+    """The arguments of the messages sent to the actors, in order; there is no RabbitMQ to publish them to."""
 
     def messages() -> list[tuple[Any, ...]]:
         bodies = OutboxMessage.objects.order_by("pk").values_list("body", flat=True)

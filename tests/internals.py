@@ -1,4 +1,4 @@
-"""Notices that a part of a library, on whose insides this service relies, is not what it was."""
+"""Detects that a private part of a library on which this service relies has changed."""
 
 import hashlib
 import inspect

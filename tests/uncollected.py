@@ -1,4 +1,4 @@
-"""What only the garbage collector frees."""
+"""Objects that only the garbage collector frees."""
 
 import gc
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected(kind: type) -> Iterator[list[object]]:
-    """Fill the list, at the end, with the instances of a kind that were given up meanwhile without being freed."""
+    """Fill the list, at the end, with the instances of a kind that became unreachable inside without being freed."""
     found: list[object] = []
-    gc.freeze()  # what is there already is not looked at, which would take most of a second
+    gc.freeze()  # existing objects are not examined, which would take most of a second
     gc.disable()
     try:
         yield found

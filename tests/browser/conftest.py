@@ -9,7 +9,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.conftest import skip_or_fail
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Nothing but the page under test is asked for: no update, no sync, no look at other hosts.
+# Chromium requests only the page under test: no update, no sync, no other host.
 ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
@@ -22,7 +22,7 @@ ARGUMENTS = [
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """An empty page; every request it makes to another host than 127.0.0.1 fails the test."""
+    """An empty page; a request of it to another host than 127.0.0.1 fails the test."""
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
         skip_or_fail("no Chromium is installed (Debian: apt-get install chromium)")

@@ -1,7 +1,7 @@
 """Actors that misbehave, one way each, run by the workers of the chaos stack beside the service's own.
 
-Their effects are rows of the table `chaos_effect`. What a run does that no rollback undoes is a line of a diary, a file
-to which every process appends: `<name> <begun|ended> <process id> <monotonic seconds>`.
+Their effects are rows of the table `chaos_effect`. What no rollback may undo is a line of a diary, a file to which
+every process appends: `<name> <begun|ended> <process id> <monotonic seconds>`.
 """
 
 import os
@@ -18,7 +18,7 @@ from actors.outbox.worker import execution_lease, poison
 
 POLL_SECONDS = 0.05
 
-# Shorter than the defaults, and with the same meaning: no test has to wait half a minute for a dead worker's lease.
+# Shorter than the defaults: no test has to wait half a minute for a dead worker's lease.
 execution_lease.LEASE_SECONDS = 4.0
 execution_lease.RENEW_SECONDS = 1.0
 poison.MIN_SUSPENSION_MS = 500
@@ -40,7 +40,7 @@ def runs_begun(name: str) -> int:
 
 @dramatiq.actor(queue_name="activity", min_backoff=100, max_backoff=200)
 def fail_times(name: str, times: int) -> None:
-    """Fail that many times, after the effect, and then succeed."""
+    """Fail as many times, each after the effect, and then succeed."""
     write_diary(name, "begun")
     write_effect(name)
     if runs_begun(name) <= times:
@@ -62,7 +62,7 @@ def fail_once_for_three_seconds(name: str) -> None:
 
 @dramatiq.actor(queue_name="activity")
 def kill_worker(name: str) -> None:
-    """Kill the process that runs this, as running out of memory does."""
+    """Kill the process that runs the actor, as a lack of memory does."""
     write_diary(name, "begun")
     write_effect(name)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -85,7 +85,7 @@ def exceed_time_limit(name: str) -> None:
 
 @dramatiq.actor(queue_name="activity")
 def settle_slowly(name: str, seconds: float) -> None:
-    """Take that long between the effect and its commit."""
+    """Wait as long between the effect and its commit."""
     write_effect(name)
     write_diary(name, "begun")
     time.sleep(seconds)
@@ -94,7 +94,7 @@ def settle_slowly(name: str, seconds: float) -> None:
 
 @dramatiq.actor(queue_name="activity", outside_effects=True)
 def post_letter(name: str, seconds: float) -> None:
-    """Take that long over something outside the database."""
+    """Wait as long over an effect outside the database."""
     write_diary(name, "begun")
     time.sleep(seconds)
     write_diary(name, "ended")
@@ -102,7 +102,7 @@ def post_letter(name: str, seconds: float) -> None:
 
 @dramatiq.actor(queue_name="activity")
 def take_step(name: str, seconds: float, *before: int) -> int:
-    """Be a step of a pipeline: write which one, pass it on."""
+    """Be a step of a pipeline: record its number, and pass it on."""
     step = before[-1] + 1 if before else 1
     write_effect(f"{name}/{step}")
     time.sleep(seconds)
@@ -110,7 +110,7 @@ def take_step(name: str, seconds: float, *before: int) -> int:
 
 
 def send_poison(count: int, *, every_seconds: float) -> None:
-    """Send what cannot be written, and fails with it the rows of the whole group: its title is too long."""
+    """Send a message whose row cannot be written, so the whole group's insert fails: its title is too long."""
     options: dict[str, Any] = {"max_retries": 1, "min_backoff": 100, "max_backoff": 200}
     for _ in range(count):
         log_task_creation.send_with_options(args=(0, "x" * 201, "user1"), **options)
@@ -118,7 +118,7 @@ def send_poison(count: int, *, every_seconds: float) -> None:
 
 
 def send_slow(prefix: str, count: int) -> None:
-    """Send that many messages that each take a second."""
+    """Send as many messages, each of which takes a second."""
     with transaction.atomic():
         for number in range(count):
             settle_slowly.send(f"{prefix}{number}", 1)

@@ -22,7 +22,7 @@ from tests.chaos.service import DATABASE, HEARTBEAT_SECONDS, ProxiedRabbitmq, Se
 from tests.conftest import skip_or_fail
 
 REPORT = pytest.StashKey[Report]()
-# What runs in every `make test`: one scenario for each main promise. The others are heavy.
+# Run by every `make test`: one scenario for each main promise. The others are heavy.
 IN_EVERY_RUN = frozenset(
     {
         "test_everything_is_killed_at_once_and_what_is_owed_is_delivered_without_a_new_request",
@@ -73,7 +73,7 @@ def length() -> Pass:
 
 @pytest.fixture(scope="session")
 def service(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The stack that all scenarios share, its servers included."""
+    """The stack and its servers, which all scenarios share."""
     try:
         postgresql_installation = find_postgresql(VAR / "cache", print)
     except ServerUnavailable as error:
@@ -86,7 +86,7 @@ def service(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPa
         extra_configuration=(f"heartbeat = {HEARTBEAT_SECONDS}",),
         proxy_port=0,
     )
-    # Durable: it is killed, and may not forget what it has committed.
+    # Durable: it is killed, and must not lose its commits.
     postgresql = PrivatePostgresql(installation=postgresql_installation, directory=directory / "postgresql")
     with (
         postgresql,

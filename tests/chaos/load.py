@@ -1,7 +1,7 @@
 """Clients that create, change and delete tasks over HTTP during a fault, and record the responses.
 
 Each create has an Idempotency-Key. One without a response is repeated once the fault is over: then each key has been
-answered with a task of its own, even if a response was lost after its commit.
+answered with one task, even if a response was lost after its commit.
 """
 
 import statistics
@@ -23,7 +23,7 @@ CLIENTS = 4
 TASK = {"title": "HTTP"}
 REQUEST_TIMEOUT_SECONDS = 30.0
 ANSWER_TIMEOUT_SECONDS = 60.0
-# The long pass asks for thousands: half a minute is not much.
+# The long pass creates thousands of tasks, for which half a minute is short.
 ENOUGH_TIMEOUT_SECONDS = 180.0
 
 
@@ -125,7 +125,7 @@ class Load:
         self._change(client, task)
 
     def _change(self, client: httpx.Client, task: int) -> None:
-        """Change one task in three and delete one in nine; only the database shows whether that was done."""
+        """Change one task in three and delete one in nine; only the database shows whether that succeeded."""
         with suppress(httpx.TransportError):
             if task % 3 == 0:
                 client.patch(f"tasks/{task}/", json={"completed": True})

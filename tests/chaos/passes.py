@@ -1,4 +1,4 @@
-"""How long a pass of the scenarios is: short in every run of the tests, long in `make chaos`."""
+"""The length of a pass of the scenarios: short in every run of the tests, long in `make chaos`."""
 
 import os
 from dataclasses import dataclass

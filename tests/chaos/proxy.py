@@ -19,7 +19,7 @@ POLL_SECONDS = 0.2
 
 
 class Proxy:
-    """Forwards every connection to `port` of the proxy's own to another port of this machine."""
+    """Forwards every connection to its `port` to another port of this machine."""
 
     def __init__(self, *, target_port: int) -> None:
         self.port = free_port()
@@ -47,11 +47,11 @@ class Proxy:
         self._listener.close()
 
     def black_hole(self) -> None:
-        """Swallow everything from now on; connections stay open."""
+        """Lose every byte from now on; connections stay open."""
         self._forwards.clear()
 
     def forward(self) -> None:
-        """Forward everything again, from now on and what was held back."""
+        """Forward everything again, also the bytes that were held back."""
         self._forwards.set()
 
     def _accept(self) -> None:

@@ -1,4 +1,4 @@
-"""One scenario: its random numbers, its load, and what must hold once its fault is over."""
+"""One scenario: its random numbers, its load, and the assertions after its fault."""
 
 import random
 import re
@@ -107,7 +107,7 @@ class Scenario:
         assert in_time, f"the outbox is not empty: {self.service.states()}"
 
     def wait_until_published(self, count: int) -> None:
-        """Wait until at least that many messages are published, and no message is in any other state."""
+        """Wait until at least as many messages are published, and none is in another state."""
 
         def all_are() -> bool:
             states = self.service.states()
@@ -117,7 +117,7 @@ class Scenario:
         assert in_time, f"not all of {count} are published: {self.service.states()}"
 
     def wait_until_queued(self, count: int) -> None:
-        """Wait until RabbitMQ counts at least that many messages for the workers; its counts lag."""
+        """Wait until RabbitMQ counts at least as many messages for the workers; its counts lag."""
         in_time = wait_until(
             lambda: (self.service.ready("activity").messages or 0) >= count, timeout_seconds=QUEUES_TIMEOUT_SECONDS
         )
@@ -135,7 +135,7 @@ class Scenario:
         )
 
     def wait_for_dead(self, count: int) -> list[tuple[Any, ...]]:
-        """Wait until that many messages have died; return actor, reason and traceback of all the dead."""
+        """Wait until as many messages are dead letters; return actor, reason and traceback of each."""
         statement = "SELECT count(*) FROM outbox_outboxmessage WHERE state = 'dead'"
         in_time = wait_until(
             lambda: self.service.count(statement) >= count, timeout_seconds=self.length.recovery_timeout_seconds
@@ -144,11 +144,11 @@ class Scenario:
         return self.dead_letters()
 
     def dead_letters(self) -> list[tuple[Any, ...]]:
-        """Return actor, reason and traceback of all the dead."""
+        """Return actor, reason and traceback of each dead letter."""
         return self.service.query("SELECT actor, reason, traceback FROM outbox_outboxmessage WHERE state = 'dead'")
 
     def discard_dead(self) -> None:
-        """Discard the dead letters, which the scenario has made on purpose and checked."""
+        """Discard the dead letters that the scenario has made on purpose and checked."""
         self.service.stack.manage("deadletters", "discard", *self._dead(), "--why", self.name)
 
     def replay_dead(self) -> None:

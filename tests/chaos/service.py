@@ -1,4 +1,4 @@
-"""The service that is broken on purpose, and the means to break it; its servers are its own, shared with no other test.
+"""The service that is broken on purpose, and the means to break it; no other test shares its servers.
 
 The supervisor restarts a program that dies, as in production; only PostgreSQL is started by the test.
 """
@@ -28,14 +28,14 @@ from tests.chaos.proxy import Proxy
 
 DATABASE = "chaos"
 HEARTBEAT_SECONDS = 2
-# A peer that is silent for so long is given up: two heartbeats, and what it takes to notice.
+# After so long a silent peer is given up: two heartbeats, and the time to notice.
 SILENCE_SECONDS = 2 * HEARTBEAT_SECONDS + 0.5
 BACK_TIMEOUT_SECONDS = 90.0
 
 
 @dataclass(kw_only=True)
 class ProxiedRabbitmq(PrivateRabbitmq):
-    """A node that its clients reach through a proxy, and the test directly."""
+    """A node that its clients reach through a proxy, and tests directly."""
 
     proxy_port: int
 
@@ -84,11 +84,11 @@ class Service:
             return cursor.fetchall() if cursor.description else []
 
     def count(self, statement: LiteralString, *parameters: Any) -> int:
-        """Return the number that a statement asks for."""
+        """Return the number that a statement selects."""
         return int(self.query(statement, *parameters)[0][0])
 
     def states(self) -> dict[str, int]:
-        """Return how many rows of the outbox are in which state."""
+        """Return how many rows of the outbox are in each state."""
         return dict(self.query("SELECT state, count(*) FROM outbox_outboxmessage GROUP BY state"))
 
     def published(self) -> int:
@@ -96,7 +96,7 @@ class Service:
         return self.states().get("published", 0)
 
     def send(self, *statements: str) -> None:
-        """Run statements with the misbehaving actors at hand, in a process of the service's."""
+        """Run statements that can use the misbehaving actors, in a process with the service's settings."""
         program = "\n".join(["from tests.chaos.actors import *", *statements])
         command = [*MANAGE, "shell", "-c", program]
         done = subprocess.run(
@@ -144,7 +144,7 @@ class Service:
 
     @contextmanager
     def frozen_node(self) -> Iterator[None]:
-        """Suspend RabbitMQ: its connections stay open and nothing answers on them."""
+        """Suspend RabbitMQ: its connections stay open and get no answer."""
         node = self.stack.supervisor.pid("rabbitmq")
         os.kill(node, signal.SIGSTOP)
         try:
@@ -163,7 +163,7 @@ class Service:
 
     @contextmanager
     def lost_answers_to_commits(self, chance: random.Random, *, share: float) -> Iterator[None]:
-        """Cut connections to PostgreSQL between a commit and its answer: the client cannot know that it was done."""
+        """Cut connections to PostgreSQL between a commit and its answer: the client cannot know that it committed."""
         self.postgresql_proxy.loses_answer_to = lambda request: b"COMMIT" in request and chance.random() < share
         try:
             yield
@@ -219,7 +219,7 @@ class Service:
         return {name: int(messages) for name, messages in map(str.split, listed.splitlines())}
 
     def heal(self) -> None:
-        """Start everything that the last scenario has left stopped or cut off."""
+        """Start every program, and restore every connection, that the last scenario has stopped or cut off."""
         self.rabbitmq_proxy.forward()
         if not self.postgresql.is_running():
             self.postgresql.start()
@@ -228,7 +228,7 @@ class Service:
         self.wait_for_node()
 
     def forget(self) -> None:
-        """Drop what a failed scenario left in the outbox and in the queues, which would fail the next one."""
+        """Delete a failed scenario's messages from the outbox and the queues: they would fail the next one."""
         if self.states():
             self.query("TRUNCATE outbox_outboxmessage")
             for queue in self.queues():

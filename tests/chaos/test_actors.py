@@ -1,4 +1,4 @@
-"""Actors fail, for a while or for ever, take their worker with them, or take too long."""
+"""Actors fail, a few times or always, kill their worker, or take too long."""
 
 from project.local.servers.process import wait_until
 from tests.chaos.scenario import Scenario
@@ -61,7 +61,7 @@ def test_a_slow_effect_outside_the_database_never_runs_twice_at_once(scenario: S
     with scenario.load() as load:
         scenario.service.send(*(f"post_letter.send({name!r}, 3)" for name in names))
         assert wait_until(lambda: all(map(scenario.service.runs, names)), timeout_seconds=60)
-        # Their messages are RabbitMQ's again, and delivered to other workers while they run.
+        # RabbitMQ gives their messages to other workers while they run.
         scenario.service.rabbitmq.rabbitmqctl("close_all_connections", "chaos")
         load.wait_for(10)
     scenario.assert_all_is_logged()

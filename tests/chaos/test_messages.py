@@ -1,4 +1,4 @@
-"""Messages that come several times, too late, or with poison beside them."""
+"""Messages that arrive several times, too late, or beside a poison message."""
 
 from tests.chaos.scenario import Scenario
 

@@ -37,7 +37,7 @@ def test_everything_is_killed_at_once_and_what_is_owed_is_delivered_without_a_ne
         load.wait_for(scenario.length.creates)
         scenario.service.kill_all_of("web", "worker", "rabbitmq")
         supervisor.stop_program("web")
-    # The web stays down: it is the workers' own relay that must carry what is left.
+    # The web stays down: the workers' relays have to publish the remaining messages.
     scenario.wait_until_nothing_is_owed()
     # Clients without a response repeat their request.
     supervisor.start_program("web")

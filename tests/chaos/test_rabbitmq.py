@@ -28,7 +28,7 @@ def test_rabbitmq_is_frozen(scenario: Scenario) -> None:
     with scenario.load() as load:
         load.wait_for(scenario.a_few())
         with scenario.service.frozen_node():
-            # Longer than it takes to notice: two heartbeats.
+            # Longer than two heartbeats, after which clients notice.
             load.go_on(seconds=scenario.length.fault_seconds + SILENCE_SECONDS, count=scenario.length.creates)
     assert load.refused == []
     scenario.assert_all_is_logged()

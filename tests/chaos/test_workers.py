@@ -1,4 +1,4 @@
-"""Workers are stopped, started and frozen in the middle: no healthy message is lost, doubled or dead for it."""
+"""Workers are stopped, started and frozen in the middle of a message: no healthy one is lost, doubled or dead."""
 
 import time
 
@@ -65,7 +65,7 @@ def test_workers_find_thousands_of_messages(scenario: Scenario) -> None:
 
 
 def begin_to_settle(scenario: Scenario, name: str) -> psutil.Process:
-    """Have a worker between an effect and its commit, and return its process."""
+    """Wait until a worker is between an effect and its commit, and return its process."""
     scenario.service.wait_for_consumers()
     scenario.service.send(f"settle_slowly.send({name!r}, 2)")
     assert wait_until(lambda: bool(scenario.service.runs(name)), timeout_seconds=30), scenario.service.states()

@@ -20,7 +20,7 @@ LINE = re.compile(r"(?P<time>[\d-]{10} [\d:]{8}),\d{3} (?P<level>[A-Z]+) (?P<nam
 
 
 class Web:
-    """A web server of the test's own, which runs within the context."""
+    """A private web server, which runs within the context."""
 
     def __init__(self, state: Path, *, application: str = "project.wsgi", **variables: str) -> None:
         self.log, self.terminal = state / "debug.log", state / "terminal"
@@ -67,7 +67,7 @@ class Web:
             return False
 
     def send(self, request: bytes) -> socket.socket:
-        """Send bytes over a connection of their own, and return it."""
+        """Send bytes over a new connection, and return it."""
         connection = socket.create_connection((LOOPBACK, self.port), timeout=TIMEOUT_SECONDS)
         connection.sendall(request)
         return connection

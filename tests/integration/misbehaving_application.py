@@ -1,4 +1,4 @@
-"""The service, and responses that a web server has to cope with: some that break off, and one without an end."""
+"""The service, with responses that test the web server: some that break off, and one without an end."""
 
 from collections.abc import Callable, Iterator
 from itertools import repeat

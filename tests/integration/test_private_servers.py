@@ -1,4 +1,4 @@
-"""Private servers are real ones: they start, keep their data, fail with a clear message, and leave nothing behind."""
+"""Private servers, real ones: they start, keep their data, fail with a clear message, and leave nothing behind."""
 
 import http.client
 import os
@@ -96,7 +96,7 @@ def publish(url: str, *, queue: str, kind: str, body: bytes) -> None:
 
 
 def holds(url: str, *, queue: str, body: bytes) -> bool:
-    """Say whether `body` is the first message of a queue, and leave it there."""
+    """Return whether `body` is the first message of a queue, and leave it there."""
     try:
         with pika.BlockingConnection(pika.URLParameters(url)) as connection:
             _method, _properties, found = connection.channel().basic_get(queue)

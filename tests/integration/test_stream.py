@@ -1,4 +1,4 @@
-"""The activity as its clients follow it: over real HTTP, from real workers, through broken connections."""
+"""Clients follow the activity over real HTTP, from real workers, through broken connections."""
 
 import json
 import random
@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 class Follower:
-    """A client that loses its connection every so often, and goes on where it was."""
+    """A client that loses its connection at intervals, and resumes where it was."""
 
     def __init__(self, client: httpx.Client, *, since: int, chance: random.Random) -> None:
         self.seen: list[int] = []

@@ -99,7 +99,7 @@ def _names(process: psutil.Process, state: Path) -> bool:
 
 @pytest.fixture
 def state(tmp_path: Path, rabbitmq: PrivateRabbitmq) -> Path:
-    """An empty state directory; what was fetched once is not fetched again. (`rabbitmq`: a node can be had here.)"""
+    """An empty state directory, with the cache of fetched packages. (`rabbitmq`: skips where no node can be run.)"""
     (VAR / "cache").mkdir(parents=True, exist_ok=True)
     (tmp_path / "cache").symlink_to(VAR / "cache")
     return tmp_path
@@ -124,7 +124,7 @@ def start_up(state: Path) -> Iterator[Callable[..., Up]]:
 
 
 def create_task(up: Up) -> str:
-    """Create a task as the banner tells to; return the line that the worker owes."""
+    """Create a task by the banner's commands; return the line that a worker has to log."""
     with httpx.Client(base_url=f"http://127.0.0.1:{up.port}") as client:
         token = client.post("/api/token/", json={"username": "user1", "password": "pass123"}).json()["access"]
         answer = client.post("/tasks/", json={"title": "Yangi vazifa"}, headers={"Authorization": f"Bearer {token}"})

@@ -1,4 +1,4 @@
-"""The web server's log: one format, one line for a request, and none for requests that would bury the others."""
+"""The web server's log: one format, one line for a request, and none for static files and health probes."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What unit tests share beside the fixtures of all tests."""
+"""Fixtures of the unit tests."""
 
 import socket
 from collections.abc import Iterator

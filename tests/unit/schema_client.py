@@ -1,4 +1,4 @@
-"""A client that holds every answer against the OpenAPI schema."""
+"""A client that compares every response with the OpenAPI schema."""
 
 import re
 from functools import cache
@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 @cache
 def openapi() -> dict[str, Any]:
-    """The schema, as clients download it."""
+    """The schema that clients download."""
     schema: dict[str, Any] = spectacular_settings.DEFAULT_GENERATOR_CLASS().get_schema(request=None, public=True)
     return schema
 

@@ -80,11 +80,11 @@ class Scene:
         assert wait_until(condition, timeout_seconds=DEADLINE_SECONDS)
 
     def wait_for_messages_in_memory(self, count: int) -> None:
-        """Wait until the worker has taken so many that none of its threads has begun."""
+        """Wait until the worker has taken as many messages that none of its threads has begun."""
         self.wait_for(lambda: self.worker.work_queue.qsize() == count)
 
     def wait_for_first_message(self) -> None:
-        """Wait until the queue is there: RabbitMQ refuses what is published while a quorum queue is being made."""
+        """Wait until the queue exists: RabbitMQ refuses messages while a quorum queue is being created."""
         self.actor.send(FIRST)
         self.wait_for(lambda: self.processed == [FIRST])
 
@@ -92,7 +92,7 @@ class Scene:
         return int(self.channel.queue_declare(self.queue, passive=True).method.message_count)
 
     def get(self, count: int) -> list[int]:
-        """Take messages past the worker."""
+        """Take messages that the worker then does not get."""
         bodies: list[bytes] = []
 
         def got_all() -> bool:
@@ -105,7 +105,7 @@ class Scene:
         return sorted(dramatiq.Message.decode(body).args[0] for body in bodies)
 
     def lose_connection(self) -> None:
-        """Ask for what RabbitMQ does not implement: it answers by closing the connection."""
+        """Use a method that RabbitMQ does not implement: it answers by closing the connection."""
         self.wait_for(lambda: self.consumer is not None and self.consumer.connection.is_open)
         lost = self.consumer
         lost.connection.add_callback_threadsafe(lambda: lost.channel.flow(active=False))
@@ -137,7 +137,7 @@ class Scene:
 def play(
     rabbitmq: PrivateRabbitmq, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Scene]]:
-    """Set a scene with a running worker; everything is closed and deleted afterwards."""
+    """Make a scene with a running worker; afterwards everything is closed and deleted."""
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.05)
     monkeypatch.setattr("dramatiq.worker.QUEUE_PREFETCH", PREFETCH)
     scenes: list[Scene] = []
@@ -179,7 +179,7 @@ def test_the_ack_of_a_lost_connections_message_removes_no_other(play: Callable[.
 
 
 def test_dramatiqs_own_consumer_removes_another_message(play: Callable[..., Scene]) -> None:
-    """If this fails, Dramatiq has mended it: docs/upstream may go, and most of `OutboxConsumer`."""
+    """If this fails, Dramatiq has fixed it: remove docs/upstream, and most of `OutboxConsumer`."""
     scene = play(_RabbitmqConsumer)
     scene.let_another_take_what_this_one_took_before()
     scene.stop_worker_after_its_current_message()

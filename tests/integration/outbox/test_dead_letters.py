@@ -45,7 +45,7 @@ class Scene:
         self.channel.queue_declare(self.queue, durable=True, arguments=arguments)
 
     def publish(self, body: bytes, properties: Any = None) -> None:
-        """Publish; RabbitMQ refuses what comes while a quorum queue is being made."""
+        """Publish again until it is confirmed: RabbitMQ refuses messages while a quorum queue is being created."""
 
         def is_taken() -> bool:
             try:
@@ -77,7 +77,7 @@ class Scene:
         self.channel.basic_reject(self.take(), requeue=False)
 
     def collect(self, count: int = 1) -> None:
-        """Collect until so many dead letters have come."""
+        """Collect until as many dead letters were collected."""
         collected = 0
 
         def came() -> bool:
@@ -190,7 +190,7 @@ def test_a_collector_killed_between_commit_and_acknowledgement_writes_once(
         pass
 
     class Cut:
-        """A channel of a collector that dies when it is about to acknowledge."""
+        """The channel of a collector that dies just before it acknowledges."""
 
         def __init__(self, channel: Any) -> None:
             self.channel, self.is_open = channel, True

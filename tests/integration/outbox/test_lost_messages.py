@@ -29,7 +29,7 @@ DEADLINE_SECONDS = 60.0
 
 @pytest.fixture(scope="module")
 def node(rabbitmq: PrivateRabbitmq, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitmq]:
-    """A node that these tests may break; each leaves it whole."""
+    """A node that these tests may break; each repairs it."""
     directory = tmp_path_factory.mktemp("upkeep")
     with PrivateRabbitmq(installation=rabbitmq.installation, directory=directory, plugins=()) as node:
         yield node
@@ -67,7 +67,7 @@ def line(rabbitmq: PrivateRabbitmq) -> Iterator[TimeLimitedConnection]:
 
 @pytest.fixture
 def upkeep(settings: Settings) -> Iterator[Callable[[PrivateRabbitmq], Upkeep]]:
-    """Make the upkeep of a node, with next to no margin before repair."""
+    """Make the upkeep of a node, with a tiny margin before repair."""
     settings.OUTBOX_REPAIR_AFTER_SECONDS = 0.01
     made: list[Upkeep] = []
 
@@ -85,7 +85,7 @@ def connect(node: PrivateRabbitmq) -> TimeLimitedConnection:
 
 
 def carry(node: PrivateRabbitmq) -> None:
-    """Publish all that is due."""
+    """Publish all due messages."""
     publisher = Publisher(
         ReconnectingConnection(parameters=pika.URLParameters(node.url), client_name="relay of a test")
     )

@@ -1,4 +1,4 @@
-"""The publisher over a real RabbitMQ that is full, frozen, killed, blocked, or not there at all."""
+"""The publisher over a real RabbitMQ that is full, frozen, killed, blocked, or absent."""
 
 import logging
 import socket
@@ -25,7 +25,7 @@ SOON_SECONDS = 60.0
 
 @pytest.fixture(scope="module")
 def node(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitmq]:
-    """A node that these tests may break; each leaves it whole."""
+    """A node that these tests may break; each repairs it."""
     node = PrivateRabbitmq(
         installation=rabbitmq_installation,
         directory=tmp_path_factory.mktemp("publisher"),
@@ -62,9 +62,9 @@ def publisher(node: PrivateRabbitmq, make: Callable[..., Publisher]) -> Publishe
 
 @pytest.fixture
 def queue(request: pytest.FixtureRequest) -> str:
-    """The name of a queue of the test's own, which does not exist yet.
+    """The name of a new queue for the test, which does not exist yet.
 
-    It is left behind. Deleting a queue with at-least-once dead-lettering just after its leader was elected ends
+    It is not deleted. Deleting a queue with at-least-once dead-lettering just after its leader was elected ends
     rabbit_fifo_dlx_sup for good (3.10.8): from then on the node answers each declaration with INTERNAL_ERROR.
     """
     return str(request.node.name)[:80]

@@ -50,7 +50,7 @@ def let_hold_lapse() -> None:
 
 
 def raise_database_away() -> NoReturn:
-    """Fail as when the database connection is lost in use; on SQLite, as when it was locked for too long."""
+    """Fail as when the database connection is lost in use; on SQLite, as when the database was locked for too long."""
     if connection.vendor == "sqlite":
         busy = sqlite3.OperationalError("database is locked")
         busy.sqlite_errorcode = sqlite3.SQLITE_BUSY

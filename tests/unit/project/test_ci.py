@@ -1,4 +1,4 @@
-"""What runs by itself, before a commit and after a push, runs what the Makefile and `.ci/run` say, and nothing else."""
+"""The pre-commit hook and CI run the commands of the Makefile and `.ci/run`, and no others."""
 
 import os
 import re

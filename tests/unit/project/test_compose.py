@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfile name only what exists, which a container engine would find out late.
+"""docker-compose.yml and the Dockerfile name only what exists: a container engine would notice an error late.
 
 No engine is needed: the files are parsed, and compared with the code.
 """

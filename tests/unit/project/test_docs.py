@@ -33,18 +33,18 @@ def prose_of(page: Path) -> str:
 
 
 def code_of(page: Path) -> list[str]:
-    """Return a page's code: its blocks, and what stands between backticks."""
+    """Return a page's code: its blocks, and the text between backticks."""
     return [*FENCE.findall(page.read_text("utf-8")), *SPAN.findall(prose_of(page))]
 
 
 def anchors_of(page: Path) -> set[str]:
-    """Return what GitHub makes of a page's headings."""
+    """Return the anchors that GitHub gives a page's headings."""
     headings = HEADING.findall(prose_of(page))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def exists(name: str) -> bool:
-    """Say whether a dotted name is a module, or something in one."""
+    """Return whether a dotted name is a module, or a name in one."""
     module, _, attribute = name.rpartition(".")
     if is_module(name):
         return True
@@ -52,7 +52,7 @@ def exists(name: str) -> bool:
 
 
 def is_module(name: str) -> bool:
-    """Say whether a dotted name is a module; it is not imported."""
+    """Return whether a dotted name is a module, without importing it."""
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError:

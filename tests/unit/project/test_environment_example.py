@@ -1,4 +1,4 @@
-"""`.env.example` lists all that can be set: complete, with the right defaults, and without effect when copied."""
+"""`.env.example` lists every variable with its default, and has no effect when copied."""
 
 import ast
 import json
@@ -19,7 +19,7 @@ READERS = [*sorted((ROOT / "settings").glob("*.py")), ROOT / "gunicorn.conf.py"]
 # Read by docker-compose.yml and by django_dramatiq's `rundramatiq`, not by the service's own code.
 READ_BY_OTHERS = {"POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "DRAMATIQ_NPROCS", "DRAMATIQ_NTHREADS", "PORT"}
 
-# What production refuses to start without.
+# Production refuses to start without these.
 REQUIRED = {"SECRET_KEY": "s", "DATABASE_URL": "sqlite:///d", "RABBITMQ_URL": "amqp://r/", "ALLOWED_HOSTS": "a"}
 
 DUMP_SETTINGS = """
@@ -60,7 +60,7 @@ def _names_read(node: ast.AST) -> Iterator[str]:
 
 
 def _settings(environment: str, *, env_file: str | Path) -> dict[str, object]:
-    # Only what is needed: a variable of the shell that runs the tests would hide what the file does.
+    # Only what is needed: a variable of the shell that runs the tests would hide the file's effect.
     variables = {"ENV_FILE": str(env_file), **(REQUIRED if environment == "production" else {})}
     printed = subprocess.run(
         [sys.executable, "-c", DUMP_SETTINGS, f"settings.{environment}"],

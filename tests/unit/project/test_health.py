@@ -1,4 +1,4 @@
-"""Health: alive as long as it answers, ready as long as the database does, for any host and scheme."""
+"""Health probes: alive while the process answers, ready while the database does, for any host and scheme."""
 
 import pytest
 from django.test import Client

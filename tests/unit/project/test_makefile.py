@@ -1,4 +1,4 @@
-"""What `make` installs for which target, says and refuses, with a Python that only pretends to install."""
+"""What `make` installs for each target, prints and refuses, with a fake Python that installs nothing."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""The code of docs/new-actor.md is run from the page, and does what the page says."""
+"""The code of docs/new-actor.md runs from the page, and does what the page says."""
 
 import inspect
 import re
@@ -18,7 +18,7 @@ TESTS = re.findall(r"^def (test_\w+)", "".join(BLOCKS), re.MULTILINE)
 
 @pytest.fixture
 def page(database: str) -> Iterator[dict[str, Any]]:
-    """What the page's code defines; its actors are declared for one test."""
+    """The names that the page's code defines; its actors are declared for one test."""
     broker = dramatiq.get_broker()
     actors, queues = dict(broker.actors), dict(broker.queues)
     namespace: dict[str, Any] = {"__name__": "new_actor"}

@@ -1,4 +1,4 @@
-"""What is pinned is what is imported: the service needs no more than runtime.txt, `make run` no more than local.txt."""
+"""The pinned packages are those imported: by the service from runtime.txt, by `make run` from local.txt."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Settings: development needs nothing, production names all missing variables at once, nothing is guessed."""
+"""Settings: development needs no variable, production names all missing ones at once, wrong values are errors."""
 
 import json
 import os
@@ -22,7 +22,7 @@ DEVELOPMENT = {"DJANGO_SETTINGS_MODULE": "settings.development"}
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with nothing in its environment but what is given."""
+    """Run Python with only the given environment."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         [sys.executable, *arguments],

@@ -1,4 +1,4 @@
-"""Which tests `make test` and `make test-heavy` run: each test one of the two, none neither."""
+"""Each test is run by either `make test` or `make test-heavy`."""
 
 import re
 import shlex

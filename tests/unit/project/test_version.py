@@ -1,4 +1,4 @@
-"""The version stands in pyproject.toml, and nowhere a second time."""
+"""The version is in pyproject.toml, and nowhere else."""
 
 import re
 import tomllib

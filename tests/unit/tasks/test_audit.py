@@ -1,4 +1,4 @@
-"""`activity verify` finds what is not logged, sends again what can be, and says what cannot."""
+"""`activity verify` finds missing events, sends those that can be restored, and names the others."""
 
 import threading
 from datetime import timedelta

@@ -123,7 +123,7 @@ BAD_CONTENT_TYPES = [
 
 
 def assert_refused(response: Any, status: int, field: str, gist: str) -> None:
-    """Assert that the answer is JSON, of this status, and says the gist of the matter about this field."""
+    """Assert that the response is JSON, with this status and with this text about this field."""
     assert response.status_code == status, response.content
     assert response["Content-Type"] == "application/json"
     said = response.json()[field]

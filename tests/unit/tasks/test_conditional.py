@@ -35,7 +35,7 @@ Crowd = Callable[[Callable[[int], Any]], list[Any]]
 
 @pytest.fixture
 def crowd(database: str) -> Crowd:
-    """Have something done by 8 at once, each over a connection of its own; return what each comes to."""
+    """Call `do` in 8 threads at once, each with its own connection; return the results."""
     if database == "sqlite":
         pytest.skip("an in-memory database has one connection")
     all_ready = threading.Barrier(CROWD, timeout=30)

@@ -1,4 +1,4 @@
-"""Tasks as a file: what the list shows under the same filters, all of it, a chunk in memory at a time."""
+"""Tasks as a file: all tasks that the list has under the same filters, with one chunk in memory at a time."""
 
 import csv
 import io
@@ -51,7 +51,7 @@ FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://
 
 @pytest.fixture
 def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows were fetched each time that any were, of all queries that are read in chunks."""
+    """The number of rows of each fetch, over all queries that are read in chunks."""
     sizes: list[int] = []
     iterate: Callable[..., Iterator[list[Any]]] = compiler.cursor_iter
 
@@ -86,7 +86,7 @@ def text_of(response: Any) -> str:
 
 
 def rows_of(response: Any) -> list[dict[str, str]]:
-    """Return what a program reads from csv, which must be as many columns in each row."""
+    """Return the rows that a program reads from csv; each must have the same number of columns."""
     names, *rows = csv.reader(io.StringIO(text_of(response), newline=""), strict=True)
     assert names == FIELDS
     return [dict(zip(names, row, strict=True)) for row in rows]

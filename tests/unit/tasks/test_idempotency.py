@@ -63,7 +63,7 @@ def made() -> tuple[int, int]:
 
 
 def age(**passed: float) -> None:
-    """Have all keys be so much older."""
+    """Make all keys older by this much."""
     for kept in IdempotencyKey.objects.all():
         IdempotencyKey.objects.filter(pk=kept.pk).update(created_at=kept.created_at - timedelta(**passed))
 
@@ -215,7 +215,7 @@ class TestRefusals:
             headers = {idempotency.HEADER: f"{depth}-deep"}
             return client1.post("/tasks/", text, content_type="application/json", headers=headers).status_code
 
-        # Somewhere in between, Python reads what it perhaps cannot write any more.
+        # Between the two depths Python may read JSON that it cannot write.
         assert (send(100), send(10_000)) == (201, 400)
         assert {send(depth) for depth in range(600, 1000, 10)} <= {201, 400}
 

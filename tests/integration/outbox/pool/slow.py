@@ -1,4 +1,4 @@
-"""An actor that lasts until the test lets it end."""
+"""An actor that runs until the test lets it end."""
 
 import os
 import time
@@ -11,7 +11,7 @@ POLL_SECONDS = 0.05
 
 @dramatiq.actor(queue_name="slow")
 def wait_for_gate(number: int) -> None:
-    """Note that it has begun, and wait for a file that ends it."""
+    """Record that it has begun, and wait for a file that ends it."""
     directory = Path(os.environ["POOL_DIRECTORY"])
     with (directory / "begun").open("a") as begun:
         begun.write(f"{number}\n")

@@ -32,7 +32,7 @@ def tail(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tail]:
 
 @pytest.fixture
 def on_its_own(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On SQLite no other thread reads: each connection has a database in memory of its own."""
+    """On SQLite no other thread can read: each connection has its own database in memory."""
     if database == "sqlite":
         monkeypatch.setattr(Tail, "_read", lambda self: setattr(self, "_thread", None))
 

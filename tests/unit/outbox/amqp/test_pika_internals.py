@@ -1,4 +1,4 @@
-"""pika's insides, on which `pika_internals` relies, are those that were read."""
+"""pika's private parts, on which `pika_internals` relies, are unchanged."""
 
 import pytest
 

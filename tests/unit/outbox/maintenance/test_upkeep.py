@@ -61,7 +61,7 @@ class Rabbitmq:
 
 @pytest.fixture(autouse=True)
 def only_queue(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    """Have only one queue to watch, and fakes to ask about it."""
+    """Have only one queue to watch, with fakes for its counts."""
     settings.OUTBOX_REPAIR_AFTER_SECONDS = 0.0
     monkeypatch.setattr(dramatiq.get_broker(), "get_declared_queues", lambda: {QUEUE})
     monkeypatch.setattr(upkeep, "count_ready", Line.look)
@@ -152,7 +152,7 @@ def test_a_refused_queue_is_logged_once_and_disturbs_no_other(
 
 @pytest.fixture
 def running(rabbitmq: Rabbitmq) -> UpkeepThread:
-    """A thread that does not run: the test steps it."""
+    """An upkeep thread that is not started: the test calls its steps."""
     return UpkeepThread(rabbitmq.connect, period_seconds=1)
 
 

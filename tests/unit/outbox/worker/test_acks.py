@@ -1,4 +1,4 @@
-"""Each delivery is answered as was said; several at once only if every earlier one on the channel is answered."""
+"""Each delivery gets its ack or nack; one ack covers several only if every earlier one on the channel is answered."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Dramatiq's insides, on which `dramatiq_internals` relies, are those that were read."""
+"""Dramatiq's private parts, on which `dramatiq_internals` relies, are unchanged."""
 
 import pytest
 

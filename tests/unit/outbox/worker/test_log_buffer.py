@@ -1,4 +1,4 @@
-"""Lines that may wait are all written, once, in their order, and none too late."""
+"""Buffered lines are all written, once, in their order, and before the batch is settled."""
 
 import logging
 import threading

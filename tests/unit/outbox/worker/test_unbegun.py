@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 Declare = Callable[..., dramatiq.Actor[Any, Any]]
 
-# Dramatiq cannot even call an actor with this.
+# Dramatiq cannot call an actor with this.
 HOPELESS = {"self": 1}
 
 

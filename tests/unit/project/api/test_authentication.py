@@ -1,4 +1,4 @@
-"""The cache of users: read once every few seconds, and never trusted for longer than that."""
+"""The cache of users: each is read once every few seconds, and never trusted for longer."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

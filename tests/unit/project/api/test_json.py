@@ -1,4 +1,4 @@
-"""JSON: what orjson writes is what DRF would have written, and what only DRF can write is DRF's."""
+"""JSON: orjson writes the bytes that DRF would, and DRF writes what orjson cannot."""
 
 import json
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""The OpenAPI schema and its pages: without a warning, with every error, and served without any other host."""
+"""The OpenAPI schema and its pages: no warning, every error described, and no request to another host."""
 
 import re
 from html.parser import HTMLParser

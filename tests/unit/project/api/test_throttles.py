@@ -1,4 +1,4 @@
-"""Throttles: so many requests and no more; and without a cache to count in, all of them."""
+"""Throttles: requests up to the limit; all of them while the cache that counts them is unavailable."""
 
 import json
 import logging
@@ -136,7 +136,7 @@ def test_another_address_has_a_limit_of_its_own(visitor: SchemaCheckingClient) -
 def test_what_is_refused_for_want_of_a_token_is_not_counted(
     visitor: SchemaCheckingClient, headers: dict[str, str]
 ) -> None:
-    # DRF asks for permission first and counts then; such a request has cost no query.
+    # DRF checks permissions first and counts then; such a request has cost no query.
     assert statuses(visitor, 12, **headers) == [401] * 12
     assert statuses(visitor, 1, "/") == [200]
 

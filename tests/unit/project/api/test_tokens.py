@@ -1,4 +1,4 @@
-"""Tokens: had for a password, refreshed, verified; and anything else that is sent as one opens nothing."""
+"""Tokens: issued for a password, refreshed, verified; anything else sent as a token is refused."""
 
 import base64
 import json

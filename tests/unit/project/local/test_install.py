@@ -1,4 +1,4 @@
-"""What an installation shows of itself, with a pip that only pretends, and what it leaves to pip."""
+"""What an installation shows, with a fake pip, and what pip shows itself."""
 
 import sys
 from collections.abc import Callable
@@ -20,7 +20,7 @@ tqdm==4.70.1 \\
     --hash=sha256:4
 """
 
-# What pip 23 and 24 write; `unpack` makes what they leave in site-packages, INSTALLER among the last of its files.
+# Lines of pip 23 and 24; `unpack` creates a package's files in site-packages, INSTALLER among the last.
 PIP = """\
 import sys
 from pathlib import Path
@@ -59,7 +59,7 @@ Install = Callable[[str], int]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Install:
-    """Install PINS, of which tqdm is already there, with a pip that does what it is given."""
+    """Install PINS, of which tqdm is already installed, with a fake pip that takes the given steps."""
     site_packages = tmp_path / "site-packages"
     present = site_packages / "tqdm-4.70.1.dist-info"
     present.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The commands of the lesson's page are run as they stand there, at another address."""
+"""The commands of the lesson's page are run unchanged, except for the address."""
 
 import os
 from pathlib import Path

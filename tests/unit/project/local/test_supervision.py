@@ -1,4 +1,4 @@
-"""A program that ends is started again, until it is stopped; then nothing of it is left."""
+"""A program that ends is started again, until it is stopped; then none of its processes is left."""
 
 import os
 import signal
@@ -146,7 +146,7 @@ time.sleep(60)
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
-        # Only once the program runs is it tied: until then it is `setpriv` on its way there.
+        # The program is tied only once it runs: until then the process is still `setpriv`.
         wait(lambda: psutil.Process(pid).name() == "sleep")
         starter.kill()
 

@@ -1,4 +1,4 @@
-"""API requests with a token skip sessions and messages, and never get a session's rights."""
+"""Requests with a session, a token or both: a token counts before a session, and a bad one is refused."""
 
 from typing import Any
 

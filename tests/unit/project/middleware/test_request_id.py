@@ -36,7 +36,7 @@ def origin() -> tuple[str, str, int | None]:
 
 
 def signed_in(user: User) -> APIClient:
-    """Return a client that got its token as any other does."""
+    """Return a client that got its token from the API."""
     client = APIClient()
     token = client.post("/api/token/", {"username": user.username, "password": PASSWORD}).json()["access"]
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")

@@ -47,7 +47,7 @@ def client() -> Iterator[tuple[socket.socket, Connection]]:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What gunicorn has served, each of which keeps its connection open; it takes what was sent."""
+    """The connections that gunicorn has served, all kept open; serving one reads the bytes that were sent."""
     served: list[Any] = []
 
     def serve(_worker: Worker, connection: Any) -> bool:

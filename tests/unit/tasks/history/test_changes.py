@@ -113,7 +113,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def lose_all_copies(self) -> None:
-        """RabbitMQ is wiped, and repair has everything published again."""
+        """Wipe RabbitMQ, and have repair publish everything again."""
         self.copies.clear()
         OutboxMessage.objects.filter(state=State.PUBLISHED).update(state=State.PENDING, published_at=None)
 

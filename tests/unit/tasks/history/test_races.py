@@ -31,7 +31,7 @@ def task(database: str, user1: User) -> Task:
 
 @pytest.fixture
 def meanwhile(task: Task) -> Iterator[Meanwhile]:
-    """Have something done in a transaction that ends once the test waits for it."""
+    """Call `do` in a transaction that ends once the test waits for it."""
     threads: list[threading.Thread] = []
 
     def start(do: Callable[[], Any]) -> None:

@@ -217,7 +217,7 @@ STEPS = st.lists(
 
 
 class Undo(Exception):
-    """Raised to have a change rolled back."""
+    """Raised to roll a change back."""
 
 
 @pytest.mark.parametrize("database", ON_POSTGRESQL, indirect=True)

@@ -23,7 +23,7 @@ def some_tasks(user1: User, user2: User) -> None:
 
 @pytest.fixture
 def titles(owner: APIClient) -> Titles:
-    """List with these parameters and return the titles."""
+    """List tasks with these parameters and return their titles."""
 
     def listed(**parameters: Any) -> list[str]:
         response = owner.get("/tasks/", parameters)

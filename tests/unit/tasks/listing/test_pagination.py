@@ -1,4 +1,4 @@
-"""Pages of tasks: five at a time or as many as asked for, each task on exactly one, and always as many queries."""
+"""Pages of tasks: of five or `page_size`, each task on exactly one, by a constant number of queries."""
 
 from collections.abc import Callable, Iterator
 
@@ -101,7 +101,7 @@ def test_each_task_is_on_exactly_one_page_although_all_are_of_one_moment(
     [("", "ASC"), ("created_at", "ASC"), ("-created_at", "DESC"), ("completed", "ASC"), ("-completed", "DESC")],
 )
 def test_the_database_is_asked_to_break_every_tie_by_id(owner: APIClient, task: Task, ordering: str, last: str) -> None:
-    # An index may happen to give this order unasked: that the tasks came in it proves nothing.
+    # An index may give this order by chance: that the tasks are in it proves nothing.
     with CaptureQueriesContext(connection) as queries:
         owner.get("/tasks/", {"ordering": ordering})
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL does for a list: an index has its order under every filter; and a search finds before it looks."""
+"""PostgreSQL's plans of lists: an index has the order under every filter, and a search uses its index first."""
 
 import re
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ ORDERINGS = [
 
 @pytest.fixture
 def without(database: str) -> Iterator[Any]:
-    """Have PostgreSQL do without what it would prefer while a table is small."""
+    """Keep PostgreSQL from the plans that it would prefer while a table is small."""
 
     def forbid(*ways: str) -> None:
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""apt's own words are turned into one line, and packages are unpacked as one tree or not at all."""
+"""apt's output becomes one line, and packages are unpacked as one tree or not at all."""
 
 import stat
 from pathlib import Path
@@ -32,7 +32,7 @@ DPKG = '#!/bin/sh\nbasename "$2" >>"$3/unpacked"\n'
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackageTree:
-    """A tree to fetch, where apt-get and dpkg only pretend."""
+    """A tree to fetch, with fake apt-get and dpkg."""
     for name, script in (("apt-get", APT_GET), ("dpkg", DPKG)):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)

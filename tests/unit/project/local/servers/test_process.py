@@ -1,4 +1,4 @@
-"""A program runs in a session of its own, in its own environment, and goes with everything it started."""
+"""A program runs in a separate session, in its own environment, and ends with all processes that it started."""
 
 import os
 import signal
@@ -163,7 +163,7 @@ time.sleep(60)
     with subprocess.Popen([sys.executable, "-c", starter], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        # Only once the program runs is it tied: until then it is `setpriv` on its way there.
+        # The program is tied only once it runs: until then the process is still `setpriv`.
         assert wait_until(lambda: psutil.Process(child).name() == "sleep", timeout_seconds=TIMEOUT_SECONDS)
         parent.kill()
 
