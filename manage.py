@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command-line utility; `settings.development` unless told otherwise."""
+"""Django's command-line utility; with `settings.development` by default."""
 
 import os
 import sys

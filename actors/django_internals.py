@@ -1,7 +1,7 @@
 """All that this service uses of Django beyond its documented interface. Written against Django 5.2.
 
 - `_for_write` has `QuerySet.db` name the database to write to, and `_result_cache` holds the rows that were read: a
-  query set with an `update` of its own sets both, as Django's does (`tasks.history.versioning`).
+  query set that overrides `update` sets both, as Django's does (`tasks.history.versioning`).
 - `Collector.delete` deletes by `_raw_delete` what it need not read: a table that refuses deletions refuses those too
   (`actors.models`).
 

@@ -186,7 +186,7 @@ class VersionedModel(models.Model):
         rows = self._rows(using)
         before = rows.locked(self.pk)
         lock_history(self.pk)
-        before = before or rows.locked(self.pk)  # another transaction may have created it anew meanwhile
+        before = before or rows.locked(self.pk)  # if another transaction has created it again meanwhile
         return None if before is None else PendingChange(before=before, after=None)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""`manage.py up`, as `make run` runs it: in a process of its own, stopped and broken from outside."""
+"""`manage.py up`, as `make run` runs it: in a separate process, stopped and broken from outside."""
 
 import os
 import re

@@ -466,7 +466,7 @@ def test_none_is_acknowledged_that_a_stopping_worker_could_not_settle(
     pool.work_once()
     assert [type(error) for error in pool.consumer.errors] == [LeaveForRedelivery] * 3
     assert (effects(), OutboxMessage.objects.filter(attempt=0).count()) == ([], 3)
-    # All together, one alone, and that once more; the others do not wait again for the database that it waited for.
+    # All together, one alone, and that one again; the others do not wait for the database again, as it did.
     assert tried[:3] == [3, 1, 1]
     assert len(tried) <= 4
 
