@@ -21,18 +21,18 @@ def lines_may_wait() -> bool:
 
 @contextmanager
 def buffered_lines() -> Iterator[None]:
-    """Buffer the lines that this thread logs inside the block until its end."""
+    """Buffer the lines that this thread logs inside the block, until its end or `flush_lines`."""
     _thread.lines_may_wait = True
     try:
         yield
     finally:
-        # First: a line that a handler logs while it writes is written at once.
-        _thread.lines_may_wait = False
         flush_lines()
 
 
 def flush_lines() -> None:
-    """Write the buffered lines, including those of other threads."""
+    """Write the buffered lines, including those of other threads; this thread buffers no further ones."""
+    # First: a line that a handler logs while it writes is written at once.
+    _thread.lines_may_wait = False
     for handler in logging.getLogger().handlers:
         if isinstance(handler, MemoryHandler):
             handler.flush()

@@ -246,6 +246,29 @@ def test_what_they_log_is_written_before_any_of_them_is_settled(
     assert (seen, effects()) == (["", "", "", "a\nb\nc\n"], ["a", "b", "c"])
 
 
+def test_what_one_logs_that_is_settled_under_its_lease_is_written_before(
+    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, seen = StringIO(), []
+    lines = LineHandler("", terminal)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [lines])
+
+    def log(name: str) -> Group:
+        lines.handle(logging.makeLogRecord({"msg": name, "levelno": logging.INFO}))
+        return named(name)
+
+    def settle(completions: Sequence[Completion]) -> None:
+        seen.append(terminal.getvalue())
+        settle_together(completions)
+
+    monkeypatch.setattr(group_commit, "settle_together", settle)
+    send_all(quick(log), "a", "begun")
+    OutboxMessage.objects.filter(pk=OutboxMessage.objects.latest("pk").pk).update(starts=1)
+    pool.take_all()
+    pool.work_once()
+    assert (seen, effects()) == (["a\n", "a\nbegun\n"], ["a", "begun"])
+
+
 def test_what_ran_before_a_failure_is_settled_before_the_failure_is_written(
     pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
