@@ -6,10 +6,13 @@ sends each of them its parent-death signal. `stack` names the programs.
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from project.local.servers.errors import ServerFailedToStart
-from project.local.servers.process import Program, RunningProgram
+from project.local.servers.process import Program, RunningProgram, kill_all
 
 RESTART_PAUSE_SECONDS = 1.0
 
@@ -65,6 +68,8 @@ class _Keeper(threading.Thread):
         self._program = program
         self._output = output
         self._running: RunningProgram | None = None
+        self._orphans: set[psutil.Process] = set()
+        """What the program had started and left behind when it ended by itself."""
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         """Held while the program is started: `stop()` then finds it started, or prevents the start."""
@@ -74,7 +79,8 @@ class _Keeper(threading.Thread):
             end = self._run_once()
             if not self._stopping.is_set():
                 self.ends += 1
-                with self._output.open("a", encoding="utf-8") as output:
+                # On a full disk the program is started again all the same.
+                with suppress(OSError), self._output.open("a", encoding="utf-8") as output:
                     output.write(f"{end}, started again\n")
             self._stopping.wait(RESTART_PAUSE_SECONDS)
 
@@ -85,6 +91,7 @@ class _Keeper(threading.Thread):
             self._running.stop()
         if self.is_alive():
             self.join()
+        kill_all(self._orphans)
 
     def pid(self) -> int:
         running = self._running
@@ -100,4 +107,6 @@ class _Keeper(threading.Thread):
                 self._running = RunningProgram(self._program, log=log, thread_stays=True)
         except ServerFailedToStart as error:
             return str(error)
-        return f"exited: {self._program.name} with status {self._running.wait()}"
+        status = self._running.wait()
+        self._orphans = {each for each in self._orphans | self._running.family() if each.is_running()}
+        return f"exited: {self._program.name} with status {status}"

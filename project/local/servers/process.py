@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -105,7 +105,7 @@ class RunningProgram:
 
     def stop(self, *, with_signal: signal.Signals = signal.SIGTERM) -> None:
         """Ask the program to stop; after its timeout kill it. No process of its session is left."""
-        family = self._family()
+        family = self.family()
         self.send_signal(with_signal)
         # A program that is suspended (SIGSTOP) acts on SIGKILL only, until SIGCONT.
         self.send_signal(signal.SIGCONT)
@@ -115,18 +115,14 @@ class RunningProgram:
 
     def kill(self) -> None:
         """Kill the program and its children with SIGKILL and wait until all are gone."""
-        self._end(self._family())
+        self._end(self.family())
 
     def _end(self, family: set[psutil.Process]) -> None:
         self._process.kill()
-        survivors = family | self._family()
-        for member in survivors:
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
+        kill_all(family | self.family())
         self._process.wait(KILL_TIMEOUT_SECONDS)
-        wait_until(lambda: not any(map(_is_alive, survivors)), timeout_seconds=KILL_TIMEOUT_SECONDS)
 
-    def _family(self) -> set[psutil.Process]:
+    def family(self) -> set[psutil.Process]:
         """Return the program's descendants, and the other members of its session."""
         family = set()
         with suppress(psutil.NoSuchProcess):
@@ -136,6 +132,14 @@ class RunningProgram:
                 if os.getsid(pid) == self.pid != pid:
                     family.add(psutil.Process(pid))
         return family
+
+
+def kill_all(processes: Collection[psutil.Process]) -> None:
+    """Kill processes and wait until they are gone."""
+    for each in processes:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    wait_until(lambda: not any(map(_is_alive, processes)), timeout_seconds=KILL_TIMEOUT_SECONDS)
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_seconds: float) -> bool:

@@ -111,6 +111,33 @@ def test_stopping_ends_what_a_program_has_started(supervise: Supervise, tmp_path
     assert supervisor.ends == 0
 
 
+def test_stopping_ends_what_a_program_had_started_that_was_killed(supervise: Supervise) -> None:
+    supervisor = supervise("sleep 60 & echo $!; wait")
+    wait(lambda: supervisor.output.read_text().endswith("\n"))
+    orphan = int(supervisor.output.read_text())
+    os.kill(supervisor.pid("web"), signal.SIGKILL)
+    wait(lambda: supervisor.output.read_text().count("\n") == 3)
+    assert not is_gone(orphan)
+    supervisor.stop()
+
+    assert is_gone(orphan)
+
+
+def test_a_full_disk_keeps_no_program_down(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    program = Program(
+        name="web",
+        command=("/bin/sh", "-c", "echo >>ends"),
+        environment={"PATH": os.defpath},
+        working_directory=tmp_path,
+    )
+    supervisor = Supervisor([program], output=Path("/dev/full"))
+    supervisor.start_program("web")
+    wait(lambda: (tmp_path / "ends").exists() and (tmp_path / "ends").read_text() == "\n\n")
+    supervisor.stop()
+
+
 def test_a_program_may_have_a_log_of_its_own(supervise: Supervise, tmp_path: Path) -> None:
     log = tmp_path / "web.log"
     supervisor = supervise("echo hello; exec sleep 60", log=log)
