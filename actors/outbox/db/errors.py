@@ -1,8 +1,6 @@
 """Distinguishes an unavailable database (retry after a pause) from a failed statement."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connection, connections
 
@@ -63,19 +61,9 @@ def trust_connection() -> None:
     connections[DEFAULT_DB_ALIAS].health_check_done = True  # type: ignore[attr-defined]  # the stubs do not know it
 
 
-@contextmanager
-def locks_may_be_taken() -> Iterator[None]:
-    """Convert the database's error for a lock that was not available in time to `RowIsLocked`.
-
-    Raises:
-        RowIsLocked: a statement in the block waited for a row lock until its `lock_timeout`.
-    """
-    try:
-        yield
-    except OperationalError as error:
-        if _sqlstate(error) == LOCK_NOT_AVAILABLE:
-            raise RowIsLocked(*error.args) from error
-        raise
+def lock_was_not_available(error: OperationalError) -> bool:
+    """Return whether a statement waited for a row lock until its `lock_timeout`."""
+    return _sqlstate(error) == LOCK_NOT_AVAILABLE
 
 
 def _sqlstate(error: BaseException) -> str | None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection
+from django.db import OperationalError, connection
 from psycopg.types.datetime import TimestamptzLoader
 
-from actors.outbox.db.errors import locks_may_be_taken
+from actors.outbox.db.errors import RowIsLocked, lock_was_not_available
 
 
 def skips_locked() -> bool:
@@ -28,15 +28,15 @@ def lock_timeout(milliseconds: int) -> Iterator[None]:
     if not skips_locked():  # a write transaction locks the whole database
         yield
         return
-    _set_lock_timeout(milliseconds)
-    with locks_may_be_taken():
-        yield
-    _set_lock_timeout("DEFAULT")
-
-
-def _set_lock_timeout(value: int | str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout TO {value}")
+        cursor.execute(f"SET LOCAL lock_timeout TO {milliseconds}")
+        try:
+            yield
+        except OperationalError as error:
+            if lock_was_not_available(error):
+                raise RowIsLocked(*error.args) from error
+            raise
+        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
 
 
 def read_times_fast(cursor: Any) -> None:

@@ -11,7 +11,8 @@ from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import ShutdownNotifications, SkipMessage, TimeLimit
 
 from actors.outbox.context import log_fields
-from actors.outbox.db.errors import locks_may_be_taken, trust_connection
+from actors.outbox.db.errors import trust_connection
+from actors.outbox.db.postgres import lock_timeout
 from actors.outbox.db.transactions import discard_stray_transaction
 from actors.outbox.envelope import AttemptRef
 from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet, State
@@ -106,7 +107,7 @@ class Delivery:
                 commit takes long, or another worker's, which may settle the row, or may be dead without PostgreSQL
                 having noticed. Only the end of the lock shows which.
         """
-        with lock_timeout():
+        with lock_timeout(LOCK_TIMEOUT_MS):
             return self._required(for_update(self.row()))
 
     def _required(self, rows: OutboxMessageQuerySet) -> OutboxMessage:
@@ -155,19 +156,3 @@ def read_together(messages: Iterable[MessageProxy]) -> dict[int, UnsettledRow]:
 def for_update(rows: OutboxMessageQuerySet) -> OutboxMessageQuerySet:
     """Lock the rows that are read; on SQLite a write transaction locks the whole database."""
     return rows.select_for_update() if connection.vendor == "postgresql" else rows
-
-
-@contextmanager
-def lock_timeout() -> Iterator[None]:
-    """Limit waits for a lock inside the block to `LOCK_TIMEOUT_MS`; an actor waits for its own locks as usual.
-
-    Raises:
-        RowIsLocked: a statement in the block waited for longer.
-    """
-    if connection.vendor != "postgresql":
-        yield
-        return
-    with locks_may_be_taken(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout TO {LOCK_TIMEOUT_MS}")
-        yield
-        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")

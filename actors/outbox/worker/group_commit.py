@@ -13,7 +13,7 @@ from django.db import models, transaction
 from dramatiq.middleware import SkipMessage
 
 from actors.outbox import store
-from actors.outbox.db.errors import RowIsLocked, database_is_unavailable, locks_may_be_taken
+from actors.outbox.db.errors import RowIsLocked, database_is_unavailable
 from actors.outbox.db.inserts import insert_rows
 from actors.outbox.db.transactions import discard_stray_transaction
 from actors.outbox.envelope import AttemptRef
@@ -101,8 +101,7 @@ def settle_together(group: Sequence[Completion]) -> None:
 
 
 def _lock_unsettled(group: Sequence[Completion]) -> list[Completion]:
-    with locks_may_be_taken():
-        attempts = store.lock([each.ref.row_id for each in group], timeout_ms=delivery.LOCK_TIMEOUT_MS)
+    attempts = store.lock([each.ref.row_id for each in group], timeout_ms=delivery.LOCK_TIMEOUT_MS)
     # By attempt: of two copies in one group only one counts, and an older attempt takes nothing from a newer one.
     completions = {each.ref: each for each in group}
     return [each for ref, each in completions.items() if attempts.get(ref.row_id) == ref.attempt]
