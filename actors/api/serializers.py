@@ -2,10 +2,16 @@
 
 from typing import Literal
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from actors.models import Activity
 from actors.outbox.models import State
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "array", "items": {}}})
+class ChangesField(serializers.ReadOnlyField):
+    """Shows what was logged, whatever it is: an operator may have edited the message, and the log cannot be changed."""
 
 
 class ActivitySerializer(serializers.ModelSerializer[Activity]):
@@ -15,7 +21,7 @@ class ActivitySerializer(serializers.ModelSerializer[Activity]):
     state = serializers.ChoiceField(
         State.choices, read_only=True, allow_null=True, help_text="The state of its message; null once it is logged."
     )
-    changes = serializers.DictField(child=serializers.ListField(), read_only=True, help_text="`{field: [old, new]}`")
+    changes = ChangesField(help_text="`{field: [old, new]}`")
 
     class Meta:
         model = Activity

@@ -95,6 +95,14 @@ def test_what_workers_log_of_any_user_s_tasks_is_read_newest_first(reader: Schem
     assert updated["occurred_at"] <= updated["logged_at"]
 
 
+@pytest.mark.parametrize("changes", [{"title": 1}, {"title": "Bir"}, {"title": None}, ["title"], "title", 1])
+def test_changes_that_an_operator_got_wrong_keep_no_event_from_being_read(
+    reader: SchemaCheckingClient, log: Log, changes: Any
+) -> None:
+    log(changes=changes)
+    assert [event["changes"] for event in reader.get(LIST).json()["results"]] == [changes]
+
+
 def test_a_browser_sees_a_page(reader: SchemaCheckingClient, log: Log) -> None:
     log(title="<b>")
     page = reader.get(LIST, HTTP_ACCEPT="text/html").content.decode()
