@@ -50,7 +50,7 @@ MIDDLEWARE = [
 ]
 
 # Health probes come over http.
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_REDIRECT_EXEMPT = [r"(^|/)health/(live|ready)/$"]  # the service may have a prefix (SCRIPT_NAME)
 
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"

@@ -47,8 +47,18 @@ def test_a_probe_is_answered_over_http_where_all_else_is_sent_to_https(path: str
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", PROBES)
-def test_a_probe_may_ask_for_the_head_only(path: str) -> None:
-    assert Client().head(path).status_code == 200
+def test_a_probe_is_answered_over_http_under_a_prefix_too(path: str, settings: object) -> None:
+    settings.SECURE_SSL_REDIRECT = True  # type: ignore[attr-defined]
+
+    assert Client(SCRIPT_NAME="/vazifa").get(path).status_code == 200
+    assert Client(SCRIPT_NAME="/vazifa").get("/tasks/").status_code == 301
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["head", "options", "post"])
+@pytest.mark.parametrize("path", PROBES)
+def test_a_probe_may_use_any_method(path: str, method: str) -> None:
+    assert getattr(Client(enforce_csrf_checks=True), method)(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/health/", "/health/ready/x/", "/health/live.json"])
