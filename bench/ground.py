@@ -16,7 +16,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, LiteralString, TypeVar
 
-import psutil
 import psycopg
 from psycopg import sql
 
@@ -139,7 +138,7 @@ class Ground:
         end: Callable[[RunningProgram], None] = RunningProgram.stop,
         **variables: str,
     ) -> Iterator[Running]:
-        log = self.directory / f"{site.name}-{name}.log"
+        log, output = (self.directory / f"{site.name}-{name}.{kind}" for kind in ("log", "output"))
         log.write_bytes(b"")
         if self.profiles and site.is_ours:
             self.profiles.mkdir(parents=True, exist_ok=True)
@@ -152,7 +151,6 @@ class Ground:
             environment=self.environment(site, LOG_FILE=str(log), **variables),
             working_directory=ROOT,
         )
-        output = log.with_suffix(".output")
         running = RunningProgram(program, log=output)
         try:
             yield Running(pid=running.pid, log=log)
@@ -222,9 +220,8 @@ class Ground:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return how long each of the servers has kept a core busy."""
-        postmaster = psutil.Process(self.database().info.backend_pid).ppid()
-        node = int(self.servers.rabbitmq.files.pid.read_text())
-        pids = {"PostgreSQL": postmaster, "RabbitMQ": node, "Redis": self.servers.redis_pid}
+        database, node = self.servers.postgresql.pid, self.servers.rabbitmq.pid
+        pids = {"PostgreSQL": database, "RabbitMQ": node, "Redis": self.servers.redis_pid}
         return {name: servers.cpu_seconds(pid) for name, pid in pids.items()}
 
 
