@@ -39,15 +39,18 @@ def test_queues_are_durable_quorum_queues_with_their_final_arguments(rabbitmq_qu
 def test_a_message_is_legible_json_in_the_management_ui(
     walk: Walk, stack: Stack, management: httpx.Client, rabbitmq_queues: dict[str, Any]
 ) -> None:
-    def peek() -> list[dict[str, Any]]:
+    peeked: list[dict[str, Any]] = []
+
+    def peek() -> bool:
         one = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
-        return list(management.post("queues/%2F/activity/get", json=one).json())
+        peeked[:] = management.post("queues/%2F/activity/get", json=one).json()
+        return bool(peeked)
 
     stack.supervisor.stop_program("worker")
     try:
         task = walk.client.post("tasks/", json={"title": "Yangi vazifa"}).json()
-        assert wait_until(lambda: bool(peek()), timeout_seconds=30)
-        [message] = peek()
+        assert wait_until(peek, timeout_seconds=30)
+        [message] = peeked
     finally:
         stack.supervisor.start_program("worker")
     walk.wait_for_line(CREATED.format(**task))
