@@ -121,7 +121,10 @@ DATABASES: dict[str, Any] = {
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    DATABASES["default"]["OPTIONS"] = {**POSTGRESQL_OPTIONS, **DATABASES["default"].get("OPTIONS", {})}
+    own = DATABASES["default"].get("OPTIONS", {})
+    # A schema of one's own in DATABASE_URL must not end the limits above: of two values for a name the later one holds.
+    session = f"{POSTGRESQL_OPTIONS['options']} {own.get('options', '')}".rstrip()
+    DATABASES["default"]["OPTIONS"] = {**POSTGRESQL_OPTIONS, **own, "options": session}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -84,6 +84,15 @@ def test_the_lessons_time_zone_is_the_default_and_the_environment_changes_it() -
     assert setting("TIME_ZONE", {**DEVELOPMENT, "TIME_ZONE": "Europe/Berlin"}) == "Europe/Berlin"
 
 
+def test_a_schema_of_ones_own_leaves_the_sessions_limits_as_they_are() -> None:
+    plain, own = (
+        setting("DATABASES['default']['OPTIONS']", DEVELOPMENT | {"DATABASE_URL": PRODUCTION["DATABASE_URL"] + query})
+        for query in ("", "?currentSchema=tasks&connect_timeout=9")
+    )
+    assert isinstance(plain, dict)
+    assert own == {**plain, "options": f"{plain['options']} -c search_path=tasks", "connect_timeout": 9}
+
+
 def test_variables_come_from_an_env_file_and_those_of_the_process_win(tmp_path_factory: pytest.TempPathFactory) -> None:
     env_file = tmp_path_factory.mktemp("env") / "file"
     env_file.write_text("TIME_ZONE=Europe/Berlin\nLOG_LANGUAGE=ru\n")
