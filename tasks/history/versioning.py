@@ -80,7 +80,9 @@ class VersionedQuerySet(models.QuerySet[M]):
         chosen = sorted(task.pk for task in tasks if task.pk is not None)
         for pk in chosen:
             lock_history(pk)
-        last = last_versions(chosen) if chosen else {}
+        last: dict[int, int] = {}
+        for chunk in _chunks(chosen):
+            last |= last_versions(chunk)
         for task in tasks:
             task.version = last.get(task.pk, 0) + 1
 

@@ -16,6 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from actors.outbox.models import OutboxMessage
 from project.local.servers.process import wait_until
+from tasks.history import versioning
 from tasks.models import Task
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -343,3 +344,10 @@ def someone_waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
         return bool(cursor.fetchone()[0])
+
+
+def test_more_tasks_with_ids_than_a_query_takes_parameters_are_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versioning, "lock_history", lambda task_id: None)  # a statement for each
+    tasks = [Task(pk=number) for number in range(1, 70_000)]
+    Task.objects.number_new(tasks)
+    assert {task.version for task in tasks} == {1}
