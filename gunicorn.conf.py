@@ -40,11 +40,14 @@ def when_ready(arbiter: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Start the relay with the process: one that replaces a killed process publishes without waiting for a request."""
+    from django.urls import reverse
+
     from actors.api.stream import process_tail
     from actors.outbox.background import background_threads
 
     # A process that is to end closes its streams; otherwise it would have to be killed.
     process_tail.is_stopping = lambda: not worker.alive
     background_threads.start()
+    reverse("root")  # imports all views
     # Modules and settings stay for good: the garbage collector need not examine them again and again.
     gc.freeze()

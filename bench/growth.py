@@ -18,7 +18,7 @@ WARM_UP = 5
 # A difference of a twentieth is looked for; single turns differ by half, and two web servers of the same code, as long
 # as they live, by another twentieth: many short turns, and new servers for each few of them.
 CREATES, TURNS = 250, 5
-PAIRS_OF_SERVERS = 5
+PAIRS_OF_SERVERS = 4
 WARM_UP_CREATES = 100
 
 SINCE = (datetime.now(UTC) - timedelta(seconds=500)).isoformat()

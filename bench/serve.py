@@ -11,7 +11,7 @@ from bench.servers import cpu_seconds
 from bench.sizes import CLIENTS
 
 # Many short ones, since what else a machine does comes and goes within seconds.
-ROUNDS = 8
+ROUNDS = 6
 UNITS = {"per_second": "a second", "p50_ms": "ms", "p99_ms": "ms", "web_ms": "ms of a core a request", "busy_ms": "ms"}
 
 

@@ -11,7 +11,7 @@ from actors.outbox.models import State
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "array", "items": {}}})
 class ChangesField(serializers.ReadOnlyField):
-    """Shows what was logged, whatever it is: an operator may have edited the message, and the log cannot be changed."""
+    """Shows a logged value of any form: an operator may have edited the message, and the log cannot be changed."""
 
 
 class ActivitySerializer(serializers.ModelSerializer[Activity]):

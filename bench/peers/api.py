@@ -30,7 +30,7 @@ class TaskPagination(PageNumberPagination):
 
 
 class TaskViewSet(viewsets.ModelViewSet[Task]):
-    # The lesson reads each task's owner by a query of its own; whoever looks at it once joins them.
+    # The lesson reads each task's owner by a separate query; a reader who looks into it joins them.
     queryset = Task.objects.select_related("owner")
     serializer_class = TaskSerializer
     permission_classes = (permissions.IsAuthenticated, IsOwnerOrReadOnly)

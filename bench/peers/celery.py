@@ -1,4 +1,4 @@
-"""Celery's application, for its workers and for whoever sends: `celery -A bench.peers.celery worker`."""
+"""Celery's application, for its workers and for the processes that send: `celery -A bench.peers.celery worker`."""
 
 import os
 

@@ -76,7 +76,7 @@ if PEER == "celery-redis":
     CELERY_RESULT_SERIALIZER = "json"
 
 if WRITES_ROW and not PEER.endswith("-reconnecting"):
-    # Celery's workers close each database connection before and after each task, whatever `CONN_MAX_AGE` is, unless
+    # Celery's workers close each database connection before and after each task, in spite of `CONN_MAX_AGE`, unless
     # they are given a number of tasks that may share one.
     CELERY_DB_REUSE_MAX = 10_000
 
