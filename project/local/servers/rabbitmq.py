@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from project.local.servers.errors import ServerCommandFailed
 from project.local.servers.ports import LOOPBACK, answers_http, free_port, is_free
-from project.local.servers.process import Program
+from project.local.servers.process import Program, wait_until
 from project.local.servers.rabbitmq_files import NodeFiles
 from project.local.servers.rabbitmq_installation import Installation, find_or_fetch
 from project.local.servers.server import PrivateServer
@@ -23,6 +23,7 @@ __all__ = ["Installation", "PrivateRabbitmq", "find_or_fetch"]
 MANAGEMENT_PLUGIN = "rabbitmq_management"
 COMMAND_TIMEOUT_SECONDS = 60.0
 PROBE_TIMEOUT_SECONDS = 2.0
+FREEZE_TIMEOUT_SECONDS = 10.0
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 METHOD_FRAME = b"\x01"
 
@@ -118,6 +119,9 @@ class PrivateRabbitmq(PrivateServer):
     def freeze(self) -> None:
         """Suspend the node: its connections stay open and get no answer."""
         self._running[-1].send_signal(signal.SIGSTOP)
+        # The kernel stops its threads one after another: one that still ran could answer.
+        threads = list(Path(f"/proc/{self.pid}/task").glob("*/stat"))
+        wait_until(lambda: all(_is_stopped(thread) for thread in threads), timeout_seconds=FREEZE_TIMEOUT_SECONDS)
 
     def thaw(self) -> None:
         """Resume a frozen node."""
@@ -184,3 +188,11 @@ class PrivateRabbitmq(PrivateServer):
             # A crash dump of a failed start takes seconds and is not needed: the log has the reason.
             "ERL_CRASH_DUMP_SECONDS": "0",
         }
+
+
+def _is_stopped(stat: Path) -> bool:
+    """Return whether a thread is stopped or gone, from the file that Linux has of it."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return True
