@@ -23,7 +23,7 @@ from bench import servers
 from bench.peers.site import LESSON, VHOSTS, make_row_alike, peer
 from bench.servers import Servers
 from bench.sites import DATABASE, OURS, Site, ours
-from project.local.servers.ports import LOOPBACK, free_port
+from project.local.servers.ports import LOOPBACK, free_port, listens
 from project.local.servers.process import Program, RunningProgram, wait_until
 from project.local.stack import ROOT
 
@@ -107,7 +107,7 @@ class Ground:
         port = free_port()
         with self._running(site, name, site.web, BIND=f"{LOOPBACK}:{port}") as running:
             # What is asked before the application is loaded waits for it.
-            if not wait_until(lambda: servers.listens(port), timeout_seconds=WEB_TIMEOUT_SECONDS):
+            if not wait_until(lambda: listens(LOOPBACK, port), timeout_seconds=WEB_TIMEOUT_SECONDS):
                 raise RuntimeError(f"the web server of {site.name} does not listen")
             yield Running(pid=running.pid, log=running.log, port=port)
 

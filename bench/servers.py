@@ -5,7 +5,6 @@ Guarantee: every server that is started here is stopped here, by its process id.
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import psutil
 
 from project.local.servers import debian, postgresql, rabbitmq
 from project.local.servers.errors import ServerFailedToStart
-from project.local.servers.ports import LOOPBACK, free_port
+from project.local.servers.ports import LOOPBACK, free_port, listens
 from project.local.servers.process import Program, RunningProgram, wait_until
 from settings.environment import VAR
 
@@ -60,7 +59,7 @@ def _private_redis(directory: Path, report: Callable[[str], None]) -> Iterator[t
     log = directory / "redis.log"
     running = RunningProgram(program, log=log)
     try:
-        if not wait_until(lambda: listens(port), timeout_seconds=REDIS_TIMEOUT_SECONDS):
+        if not wait_until(lambda: listens(LOOPBACK, port), timeout_seconds=REDIS_TIMEOUT_SECONDS):
             raise ServerFailedToStart(f"Redis does not answer: {log.read_text()}")
         yield url, running.pid
     finally:
@@ -76,12 +75,6 @@ def _find_redis(report: Callable[[str], None]) -> tuple[str, dict[str, str]]:
     tree = debian.PackageTree(title="Redis", packages=["redis-server"], path=path).fetch(report)
     libraries = debian.library_path(debian.library_directories(tree))
     return str(tree / "usr/bin/redis-server"), {**environment, **libraries}
-
-
-def listens(port: int) -> bool:
-    """Say whether a server takes connections."""
-    with socket.socket() as probe:
-        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def cpu_seconds(pid: int) -> float:

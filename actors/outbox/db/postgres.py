@@ -55,7 +55,7 @@ def disable_synchronous_commit() -> None:
     """
     connection.ensure_connection()
     session = connection.connection
-    if connection.vendor == "postgresql" and not getattr(session, "is_synchronous_commit_disabled", False):
+    if skips_locked() and not getattr(session, "is_synchronous_commit_disabled", False):
         with connection.cursor() as cursor:
             cursor.execute("SET synchronous_commit TO off")
         session.is_synchronous_commit_disabled = True

@@ -12,7 +12,7 @@ from dramatiq.middleware import ShutdownNotifications, SkipMessage, TimeLimit
 
 from actors.outbox.context import log_fields
 from actors.outbox.db.errors import trust_connection
-from actors.outbox.db.postgres import lock_timeout
+from actors.outbox.db.postgres import lock_timeout, skips_locked
 from actors.outbox.db.transactions import discard_stray_transaction
 from actors.outbox.envelope import AttemptRef
 from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet, State
@@ -155,4 +155,4 @@ def read_together(messages: Iterable[MessageProxy]) -> dict[int, UnsettledRow]:
 
 def for_update(rows: OutboxMessageQuerySet) -> OutboxMessageQuerySet:
     """Lock the rows that are read; on SQLite a write transaction locks the whole database."""
-    return rows.select_for_update() if connection.vendor == "postgresql" else rows
+    return rows.select_for_update() if skips_locked() else rows
