@@ -223,50 +223,56 @@ def test_one_that_raises_fails_alone(pool: Pool, quick: Declare) -> None:
     assert [type(error) for error in pool.consumer.errors] == [ValueError]
 
 
-def test_what_they_log_is_written_before_any_of_them_is_settled(
-    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    terminal, seen = StringIO(), []
-    lines = LineHandler("", terminal)
-    monkeypatch.setattr(logging.getLogger(), "handlers", [lines])
+class Terminal(StringIO):
+    """The terminal that log lines go to; `seen` has its text at each look."""
 
-    def log(name: str) -> Group:
-        lines.handle(logging.makeLogRecord({"msg": name, "levelno": logging.INFO}))
-        seen.append(terminal.getvalue())
+    def __init__(self) -> None:
+        super().__init__()
+        self.handler = LineHandler("", self)
+        self.seen: list[str] = []
+
+    def log(self, name: str) -> Group:
+        self.handler.handle(logging.makeLogRecord({"msg": name, "levelno": logging.INFO}))
         return named(name)
 
+    def look(self) -> None:
+        self.seen.append(self.getvalue())
+
+
+@pytest.fixture
+def terminal(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal that is looked at before each transaction that settles."""
+    terminal = Terminal()
+
     def settle(completions: Sequence[Completion]) -> None:
-        seen.append(terminal.getvalue())
+        terminal.look()
         settle_together(completions)
 
+    monkeypatch.setattr(logging.getLogger(), "handlers", [terminal.handler])
     monkeypatch.setattr(group_commit, "settle_together", settle)
+    return terminal
+
+
+def test_what_they_log_is_written_before_any_of_them_is_settled(pool: Pool, quick: Declare, terminal: Terminal) -> None:
+    def log(name: str) -> Group:
+        row = terminal.log(name)
+        terminal.look()
+        return row
+
     send_all(quick(log), "a", "b", "c")
     pool.take_all()
     pool.work_once()
-    assert (seen, effects()) == (["", "", "", "a\nb\nc\n"], ["a", "b", "c"])
+    assert (terminal.seen, effects()) == (["", "", "", "a\nb\nc\n"], ["a", "b", "c"])
 
 
 def test_what_one_logs_that_is_settled_under_its_lease_is_written_before(
-    pool: Pool, quick: Declare, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, quick: Declare, terminal: Terminal
 ) -> None:
-    terminal, seen = StringIO(), []
-    lines = LineHandler("", terminal)
-    monkeypatch.setattr(logging.getLogger(), "handlers", [lines])
-
-    def log(name: str) -> Group:
-        lines.handle(logging.makeLogRecord({"msg": name, "levelno": logging.INFO}))
-        return named(name)
-
-    def settle(completions: Sequence[Completion]) -> None:
-        seen.append(terminal.getvalue())
-        settle_together(completions)
-
-    monkeypatch.setattr(group_commit, "settle_together", settle)
-    send_all(quick(log), "a", "begun")
+    send_all(quick(terminal.log), "a", "begun")
     OutboxMessage.objects.filter(pk=OutboxMessage.objects.latest("pk").pk).update(starts=1)
     pool.take_all()
     pool.work_once()
-    assert (seen, effects()) == (["a\n", "a\nbegun\n"], ["a", "begun"])
+    assert (terminal.seen, effects()) == (["a\n", "a\nbegun\n"], ["a", "begun"])
 
 
 def test_what_ran_before_a_failure_is_settled_before_the_failure_is_written(

@@ -15,6 +15,7 @@ from project.local.servers import process
 from project.local.servers.process import Program, wait_until
 from project.local.stack import ROOT
 from project.local.supervision import Supervisor
+from tests.unit.project.local.servers.test_process import is_gone
 
 TIMEOUT_SECONDS = 20
 Supervise = Callable[..., Supervisor]
@@ -48,13 +49,6 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
 
 def wait(condition: Callable[[], object]) -> None:
     assert wait_until(lambda: bool(condition()), timeout_seconds=TIMEOUT_SECONDS)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_program_that_is_killed_is_started_again_and_its_end_is_reported(supervise: Supervise) -> None:
@@ -161,6 +155,7 @@ import time
 from pathlib import Path
 from project.local.servers.process import Program
 from project.local.supervision import Supervisor
+from tests.unit.project.local.servers.test_process import is_gone
 directory = Path({str(tmp_path)!r})
 sleep = Program(name="sleep", command=("sleep", "60"), environment={{}}, working_directory=directory)
 supervisor = Supervisor([sleep], output=directory / "output.log")
