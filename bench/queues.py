@@ -45,8 +45,8 @@ class Queue:
     @contextmanager
     def _open(self) -> Iterator[Any]:
         # Who uses the queue declares it, with arguments of its own.
-        declared = Declared(self.name, no_declare=True)  # type: ignore[no-untyped-call]
-        with Connection(self.url) as connection:  # type: ignore[no-untyped-call]
+        declared = Declared(self.name, no_declare=True)
+        with Connection(self.url) as connection:
             yield connection.SimpleQueue(declared, no_ack=True)
 
 
