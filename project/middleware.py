@@ -1,4 +1,4 @@
-"""The middleware around every view: the request's id and origin, its limits, HEAD, unknown addresses.
+"""The middleware around every view: the request's id and origin, its limits, HEAD, languages, unknown addresses.
 
 Guarantees: a request's id is in the response's `X-Request-ID`, in the log lines about the request, and in what workers
 log and write because of it (`actors.outbox.context`). A program is answered in JSON, in development too; no write is
@@ -12,9 +12,13 @@ from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
+from django.contrib.messages.middleware import MessageMiddleware
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponsePermanentRedirect, JsonResponse
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 from django.middleware.common import CommonMiddleware
+from django.middleware.locale import LocaleMiddleware
+from django.utils import translation
+from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.response import Response
@@ -119,6 +123,27 @@ class Addresses(CommonMiddleware):
         if response.status_code == 404 and is_html and "text/html" not in request.headers.get("Accept", ""):
             response = not_found(request, Http404())
         return super().process_response(request, response)
+
+
+class Languages(LocaleMiddleware):
+    """Django's LocaleMiddleware without its search for a language in the address: addresses have none."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        request.LANGUAGE_CODE = translation.get_language_from_request(request)
+        translation.activate(request.LANGUAGE_CODE)
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        patch_vary_headers(response, ("Accept-Language",))
+        response.headers.setdefault("Content-Language", translation.get_language())
+        return response
+
+
+class Messages(MessageMiddleware):
+    """Django's MessageMiddleware for browsers: requests with a token get no storage of messages."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        if "HTTP_AUTHORIZATION" not in request.META:
+            super().process_request(request)
 
 
 class ReleasedViews:

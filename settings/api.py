@@ -58,6 +58,7 @@ REST_FRAMEWORK: dict[str, Any] = {
         "project.api.json.FastJSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "project.api.negotiation.Negotiation",
     "DEFAULT_PARSER_CLASSES": [
         "project.api.json.SafeJSONParser",
         "rest_framework.parsers.FormParser",

@@ -14,7 +14,7 @@ from django.db.models import F, prefetch_related_objects
 from django.db.models.signals import post_save
 from django.utils import timezone
 
-from actors.django_internals import forget_results, use_database_to_write
+from actors.django_internals import QuickInsertQuerySet, forget_results, use_database_to_write
 from actors.outbox.broker import batch_enqueue
 from actors.timeline import last_versions
 from tasks.history.changes import PendingChange, tracked_fields
@@ -27,7 +27,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound="VersionedModel")
 
 
-class VersionedQuerySet(models.QuerySet[M]):
+class VersionedQuerySet(QuickInsertQuerySet[M]):
     """Sends `post_save` for every row that it writes; for deletions Django itself sends `pre_delete`."""
 
     def bulk_create(self, objs: Iterable[M], *args: Any, **options: Any) -> list[M]:

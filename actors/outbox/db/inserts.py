@@ -1,8 +1,7 @@
-"""Inserts the rows that actors return: on PostgreSQL by COPY, which costs client and server a fraction of an INSERT.
+"""Inserts rows at less cost than Django: those that actors return by COPY, and a single one by a kept statement.
 
-Guarantee: the rows are those that `bulk_create` makes, with the defaults of model and database, and so are the errors.
-Values that COPY cannot express, and models for which Django does more, such as those with foreign keys, are inserted by
-`bulk_create`.
+Guarantee: the rows are those that Django makes, with the defaults of model and database, and so are the errors. On
+SQLite, and for values and models that need more, Django's own methods insert.
 """
 
 import copy
@@ -29,6 +28,39 @@ def insert_rows(rows: Iterable[models.Model]) -> None:
         if not _copy(its_rows):
             # Copies: after a rollback the originals would have ids that are not in the database.
             type(its_rows[0])._default_manager.bulk_create([copy.copy(row) for row in its_rows])
+
+
+def insert_returning(row: models.Model, names: Sequence[str], *, using: str) -> tuple[Any, ...] | None:
+    """Insert one row on PostgreSQL.
+
+    Args:
+        row: an unsaved instance.
+        names: columns whose values are returned.
+        using: the alias of the database.
+
+    Returns:
+        The values that the database has stored in these columns; None, with nothing inserted, on SQLite and if a value
+        is an expression.
+
+    Raises:
+        DatabaseError: as with `save()`.
+    """
+    own = connections[using]
+    values = _values(row, own)
+    if own.vendor != "postgresql" or any(hasattr(value, "resolve_expression") for value in values.values()):
+        return None
+    with own.cursor() as cursor:
+        cursor.execute(_insert_statement(row._meta.db_table, tuple(values), tuple(names)), tuple(values.values()))
+        returned: tuple[Any, ...] = cursor.fetchone()
+    return returned
+
+
+@cache
+def _insert_statement(table: str, columns: Sequence[str], returned: Sequence[str]) -> str:
+    quote = connection.ops.quote_name
+    named, wanted = (", ".join(map(quote, names)) for names in (columns, returned))
+    placeholders = ", ".join(["%s"] * len(columns))
+    return f"INSERT INTO {quote(table)} ({named}) VALUES ({placeholders}) RETURNING {wanted}"  # noqa: S608 – quoted
 
 
 def _copy(rows: Sequence[models.Model]) -> bool:

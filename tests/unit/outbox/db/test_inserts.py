@@ -13,7 +13,7 @@ from django.db.models.expressions import Value
 from django.db.models.functions import Now, Upper
 
 from actors.models import Activity, Event
-from actors.outbox.db.inserts import insert_rows
+from actors.outbox.db.inserts import insert_returning, insert_rows
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -131,3 +131,19 @@ def test_what_does_not_fit_is_an_error_as_ever(row: Any, error: Any, database: s
         with pytest.raises(error), transaction.atomic():
             insert([row()])
     assert Activity.objects.count() == 1
+
+
+def test_one_row_is_inserted_and_what_the_database_stored_is_returned(database: str) -> None:
+    returned = insert_returning(activity(1, title=HARD_TEXT), ["id", "version"], using="default")
+    if database == "sqlite":
+        assert returned is None
+        assert not Activity.objects.exists()
+    else:
+        stored = Activity.objects.get()
+        assert returned == (stored.pk, stored.version)
+        assert stored.title == HARD_TEXT
+
+
+def test_a_single_row_with_an_expression_is_left_to_django() -> None:
+    assert insert_returning(activity(1, title=Upper(Value("loud"))), ["id"], using="default") is None
+    assert not Activity.objects.exists()
