@@ -1,4 +1,4 @@
-"""Features of PostgreSQL that SQLite lacks: row locks, fast reading of times, asynchronous commit.
+"""Features of PostgreSQL that SQLite lacks: row locks, fast reading of times.
 
 Each function documents what it does on SQLite; callers need not distinguish the databases.
 """
@@ -45,17 +45,3 @@ def read_times_fast(cursor: Any) -> None:
     Django's own loader is written in Python and takes longer than the rest of a row. Must not be called on SQLite.
     """
     cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
-
-
-def disable_synchronous_commit() -> None:
-    """Let commits of this thread's connection return before PostgreSQL flushes the WAL; does nothing on SQLite.
-
-    For a relay: if a crash of PostgreSQL loses claims or published marks, they are written again, and a message that
-    RabbitMQ then has twice is settled once. The rows that the relay reads were committed synchronously.
-    """
-    connection.ensure_connection()
-    session = connection.connection
-    if skips_locked() and not getattr(session, "is_synchronous_commit_disabled", False):
-        with connection.cursor() as cursor:
-            cursor.execute("SET synchronous_commit TO off")
-        session.is_synchronous_commit_disabled = True

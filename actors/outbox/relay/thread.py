@@ -16,7 +16,6 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from actors.outbox.amqp.client_names import process_name
 from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.publisher import Publisher
-from actors.outbox.db.postgres import disable_synchronous_commit
 from actors.outbox.relay.relay import Relay, ready_rows
 
 logger = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ class RelayThread(threading.Thread):
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._sweep(owns_connection=True)
+                self._sweep()
         finally:
             self.publisher.close()
             connection.close()
@@ -74,21 +73,15 @@ class RelayThread(threading.Thread):
         deadline = time.monotonic() + timeout_seconds
         try:
             while (left := ready_rows().count()) and time.monotonic() < deadline and not self._stopping.is_set():
-                self._sweep(owns_connection=False)
+                self._sweep()
             return left
         finally:
             self.publisher.close()
 
-    def _sweep(self, *, owns_connection: bool) -> None:
-        """Wait until rows may be due, and publish them.
-
-        Args:
-            owns_connection: whether the database connection is the relay's own: then its settings may be changed.
-        """
+    def _sweep(self) -> None:
+        """Wait until rows may be due, and publish them."""
         try:
             self.publisher.run(SWEEP_SECONDS)
-            if owns_connection:
-                disable_synchronous_commit()
             tried_before = self.relay.tried
             while not self._stopping.is_set() and self.relay.step():
                 pass

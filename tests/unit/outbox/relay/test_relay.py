@@ -8,18 +8,16 @@ from uuid import uuid4
 
 import dramatiq
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from actors.outbox import store
 from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
-from actors.outbox.db.postgres import disable_synchronous_commit
 from actors.outbox.envelope import AttemptRef
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.relay import relay
 from actors.outbox.relay.relay import MAX_WINDOW, Relay
 from actors.outbox.relay.thread import rest_after
-from tests.unit.outbox.race_steps import in_another_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -238,7 +236,7 @@ def test_a_relay_rests_longer_after_more_messages_up_to_a_limit(messages: int, s
     assert rest_after(messages) == pytest.approx(seconds)
 
 
-def test_synchronous_commit_is_off_on_the_connection_of_a_relay_and_on_no_other(database: str) -> None:
+def test_a_claim_and_a_mark_commit_without_waiting_and_leave_the_session_as_it_was(database: str, send: Send) -> None:
     if database == "sqlite":
         pytest.skip("SQLite has no such setting")
 
@@ -247,20 +245,13 @@ def test_synchronous_commit_is_off_on_the_connection_of_a_relay_and_on_no_other(
             cursor.execute("SHOW synchronous_commit")
             return str(cursor.fetchone()[0])
 
-    def alter_role(command: str) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER ROLE CURRENT_USER {command}")  # applies to connections made from now on
-
-    seen: list[str] = []
-
-    def relay_twice() -> None:
-        for _ in range(2):
-            disable_synchronous_commit()
+    row, token, seen = send(), uuid4(), []
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit TO on")
+    for step in (lambda: store.claim(token, 10), lambda: store.mark_published(token, [row.pk])):
+        with transaction.atomic():
+            step()
             seen.append(waits())
-            connection.close()  # as after an outage
-            seen.append(waits())
-
-    alter_role("SET synchronous_commit TO on")
-    in_another_thread(relay_twice).join()
-    alter_role("RESET synchronous_commit")
+        seen.append(waits())
+    connection.close()
     assert seen == ["off", "on", "off", "on"]
