@@ -90,12 +90,15 @@ SQLITE_OPTIONS = {
 
 # A client that vanishes must not keep its row locks. One that is silent in the middle of a transaction keeps them for
 # half a minute longer than an actor may run; one whose machine is gone, for half a minute; one that was killed, for
-# five seconds, where PostgreSQL would by default notice only at the end of its statement.
-POSTGRESQL_SESSION = {
-    "idle_in_transaction_session_timeout": f"{OUTBOX_TIME_LIMIT_MS + 30_000}ms",
-    "client_connection_check_interval": "5s",
-    "tcp_keepalives_idle": "15s",
-    "tcp_keepalives_interval": "5s",
+# five seconds, where PostgreSQL would by default notice only at the end of its statement. `actors.outbox.db.session`
+# sets these in each new session; units are PostgreSQL's own, milliseconds or (`tcp_…`) seconds.
+OUTBOX_POSTGRESQL_SESSION: dict[str, str | int] = {
+    # A stricter level fails with an error where this one waits for a lock and goes on.
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": OUTBOX_TIME_LIMIT_MS + 30_000,
+    "client_connection_check_interval": 5_000,
+    "tcp_keepalives_idle": 15,
+    "tcp_keepalives_interval": 5,
     "tcp_keepalives_count": 3,
     # A statement is parsed once a connection and planned at each execution: a plan for every limit and owner would be
     # good for few of them.
@@ -111,7 +114,6 @@ POSTGRESQL_OPTIONS = {
     "tcp_user_timeout": 30_000,  # milliseconds
     "server_side_binding": True,  # PostgreSQL then gets one statement with parameters, which it can keep:
     "prepare_threshold": 5,
-    "options": " ".join(f"-c {name}={value}" for name, value in POSTGRESQL_SESSION.items()),
 }
 
 DATABASES: dict[str, Any] = {
@@ -119,13 +121,15 @@ DATABASES: dict[str, Any] = {
         "DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}", conn_max_age=60, conn_health_checks=True
     ),
 }
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
-elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    own = DATABASES["default"].get("OPTIONS", {})
-    # A schema of one's own in DATABASE_URL must not end the limits above: of two values for a name the later one holds.
-    session = f"{POSTGRESQL_OPTIONS['options']} {own.get('options', '')}".rstrip()
-    DATABASES["default"]["OPTIONS"] = {**POSTGRESQL_OPTIONS, **own, "options": session}
+# What DATABASE_URL sets explicitly overrides these.
+DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
+    "django.db.backends.sqlite3": SQLITE_OPTIONS,
+    "django.db.backends.postgresql": POSTGRESQL_OPTIONS,
+}
+DATABASES["default"]["OPTIONS"] = {
+    **DATABASE_OPTIONS.get(DATABASES["default"]["ENGINE"], {}),
+    **DATABASES["default"].get("OPTIONS", {}),
+}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -193,6 +193,31 @@ def _on_postgresql(server: PrivatePostgresql) -> Iterator[str]:
 
 
 @pytest.fixture
+def postgresql_default(database: str) -> Iterator[Callable[[str, str], None]]:
+    """Change a setting of the tests' database and role on PostgreSQL, as operators do, and connect anew."""
+    if database != "postgresql":
+        pytest.skip("SQLite has no such defaults")
+    changed = []
+
+    def set_default(name: str, value: str) -> None:
+        changed.append(name)
+        _execute_anew(
+            f"ALTER DATABASE vazifa_test SET {name} TO '{value}'; ALTER ROLE postgres SET {name} TO '{value}'"
+        )
+
+    yield set_default
+    for name in changed:
+        _execute_anew(f"ALTER DATABASE vazifa_test RESET {name}; ALTER ROLE postgres RESET {name}")
+
+
+def _execute_anew(statements: str) -> None:
+    with connections["default"].cursor() as cursor:
+        for statement in statements.split(";"):
+            cursor.execute(statement)
+    connections["default"].close()
+
+
+@pytest.fixture
 def user1(db: None) -> User:
     return User.objects.create_user("user1", password=PASSWORD)
 

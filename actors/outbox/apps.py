@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.core.signals import request_started
+from django.db.backends.signals import connection_created
 from django.utils.translation import gettext_lazy as _
 
 
@@ -10,7 +11,9 @@ class OutboxConfig(AppConfig):
 
     def ready(self) -> None:
         from actors.outbox import background, checks, groups  # noqa: PLC0415 – the models are loaded only now
+        from actors.outbox.db import session  # noqa: PLC0415
 
+        connection_created.connect(session.configure, dispatch_uid="outbox-session")
         checks.register()
         groups.make_groups_atomic()
 

@@ -4,6 +4,7 @@ A setting is read at every use: tests can override it. Those of retries and of t
 Dramatiq creates its middleware.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -42,6 +43,9 @@ class _Settings:
 
     OUTBOX_TIME_LIMIT_MS: int = 60_000
     """How long an actor may run, unless it sets `time_limit`."""
+
+    OUTBOX_POSTGRESQL_SESSION: Mapping[str, str | int] = {"default_transaction_isolation": "read committed"}
+    """What is set in each new PostgreSQL session: names and values as in `pg_settings`."""
 
     def __getattribute__(self, name: str) -> Any:
         return getattr(settings, name, super().__getattribute__(name))

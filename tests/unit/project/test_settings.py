@@ -84,13 +84,23 @@ def test_the_lessons_time_zone_is_the_default_and_the_environment_changes_it() -
     assert setting("TIME_ZONE", {**DEVELOPMENT, "TIME_ZONE": "Europe/Berlin"}) == "Europe/Berlin"
 
 
-def test_a_schema_of_ones_own_leaves_the_sessions_limits_as_they_are() -> None:
+@pytest.mark.parametrize(
+    ("url", "query", "given"),
+    [
+        (
+            PRODUCTION["DATABASE_URL"],
+            "?currentSchema=tasks&connect_timeout=9",
+            {"options": "-c search_path=tasks", "connect_timeout": 9},
+        ),
+        ("sqlite:///vazifa.sqlite3", "?timeout=9", {"timeout": 9}),
+    ],
+)
+def test_an_option_of_database_url_replaces_that_option_only(url: str, query: str, given: dict[str, object]) -> None:
     plain, own = (
-        setting("DATABASES['default']['OPTIONS']", DEVELOPMENT | {"DATABASE_URL": PRODUCTION["DATABASE_URL"] + query})
-        for query in ("", "?currentSchema=tasks&connect_timeout=9")
+        setting("DATABASES['default']['OPTIONS']", DEVELOPMENT | {"DATABASE_URL": url + each}) for each in ("", query)
     )
     assert isinstance(plain, dict)
-    assert own == {**plain, "options": f"{plain['options']} -c search_path=tasks", "connect_timeout": 9}
+    assert own == plain | given != plain
 
 
 def test_variables_come_from_an_env_file_and_those_of_the_process_win(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -104,8 +114,10 @@ def test_variables_come_from_an_env_file_and_those_of_the_process_win(tmp_path_f
 @pytest.mark.integration
 def test_a_client_that_vanishes_does_not_keep_its_locks_for_ever(postgresql: PrivatePostgresql) -> None:
     code = "from django.db import connection; cursor = connection.cursor();"
-    for name in ("idle_in_transaction_session_timeout", "client_connection_check_interval", "tcp_keepalives_idle"):
+    names = ("idle_in_transaction_session_timeout", "client_connection_check_interval", "tcp_keepalives_idle")
+    for name in (*names, "search_path"):
         code += f"cursor.execute('SHOW {name}'); print(*cursor.fetchone());"
-    environment = {**DEVELOPMENT, "DATABASE_URL": postgresql.url(), "TIME_LIMIT_MS": "90000"}
+    url = f"{postgresql.url()}?currentSchema=tasks"
+    environment = {**DEVELOPMENT, "DATABASE_URL": url, "TIME_LIMIT_MS": "90000"}
     shown = run("manage.py", "shell", "--no-imports", "-c", code, **environment)
-    assert (shown.stdout.split(), shown.stderr) == (["2min", "5s", "15"], "")
+    assert (shown.stdout.split(), shown.stderr) == (["2min", "5s", "15", "tasks"], "")

@@ -18,7 +18,7 @@ from tasks.models import Task
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
 CROWD = 8
-MARKS_OF_EACH = 5
+MARKS_OF_EACH = 8
 STALE = '"1-0123456789abcdef"'
 WRITES = [
     pytest.param("put", {"title": "Boshqa"}, id="PUT"),
@@ -366,9 +366,12 @@ def test_no_mark_is_lost_by_many_who_write_only_what_they_have_seen(
     assert sent_versions(task) == list(range(1, written.version + 1))
 
 
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
 def test_many_concurrent_writes_are_sent_without_gap_or_repeat(
-    crowd: Crowd, client_of: ClientOf, user1: User, task: Task, address: str
+    crowd: Crowd, client_of: ClientOf, user1: User, task: Task, address: str, postgresql_default: Any, isolation: str
 ) -> None:
+    postgresql_default("default_transaction_isolation", isolation)
+
     def change_some(number: int) -> list[int]:
         client = client_of(user1)
         bodies: list[Body] = [
