@@ -47,7 +47,7 @@ def post_worker_init(worker: Any) -> None:
 
     # A process that is to end closes its streams; otherwise it would have to be killed.
     process_tail.is_stopping = lambda: not worker.alive
-    background_threads.start()
+    background_threads.boot()
     reverse("root")  # imports all views
     # Modules and settings stay for good: the garbage collector need not examine them again and again.
     gc.freeze()

@@ -14,6 +14,7 @@ from typing import Any
 
 from actors.outbox import wakeup
 from actors.outbox.conf import conf
+from actors.outbox.db import session
 from actors.outbox.maintenance.upkeep import UpkeepThread, make_upkeep_thread
 from actors.outbox.relay.thread import RelayThread
 
@@ -26,6 +27,11 @@ class BackgroundThreads:
 
     def __init__(self) -> None:
         self._reset()
+
+    def boot(self) -> None:
+        """Start the threads with their process, and report in another thread what the database does not guarantee."""
+        self.start()
+        threading.Thread(target=session.report, name="outbox-session", daemon=True).start()
 
     def start(self, **_signal: Any) -> None:
         """Start the threads that are not running, unless `OUTBOX_RELAY_THREAD` is False."""

@@ -3,17 +3,19 @@
 Django runs them before `rundramatiq`, `check`, `migrate` and most other commands. `apps` registers them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dramatiq
 from django.core import checks
+from django.db import DEFAULT_DB_ALIAS
 from django_dramatiq.middleware import AdminMiddleware
 from dramatiq import Broker
 from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries, TimeLimit
 
 from actors.outbox.broker import OutboxMixin
 from actors.outbox.conf import conf
+from actors.outbox.db import session
 from actors.outbox.discovery import import_actors
 from actors.outbox.middleware import OutboxMiddleware
 from actors.outbox.worker.limits import max_unacked_seconds
@@ -36,11 +38,17 @@ Problem = tuple[str, str, str]
 def register() -> None:
     """Register the checks with Django."""
     checks.register(check_broker)
+    checks.register(check_session, checks.Tags.database)
 
 
 def check_broker(**kwargs: Any) -> list[checks.CheckMessage]:
     """Check the broker, its middleware and its actors."""
     return [checks.Error(text, hint=hint, id=check_id) for check_id, text, hint in _problems(dramatiq.get_broker())]
+
+
+def check_session(*, databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Check what is in force in the default database's sessions; only if it is among `databases`."""
+    return list(session.problems()) if DEFAULT_DB_ALIAS in (databases or ()) else []
 
 
 def _problems(broker: Broker) -> Iterator[Problem]:

@@ -51,7 +51,7 @@ class OutboxMiddleware(Middleware):
         self.engine.install(worker)
 
     def after_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
-        self.background.start()
+        self.background.boot()
 
     def before_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
         self.engine.stop()

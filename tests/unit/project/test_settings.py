@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +103,15 @@ def test_an_option_of_database_url_replaces_that_option_only(url: str, query: st
     )
     assert isinstance(plain, dict)
     assert own == plain | given != plain
+
+
+def test_an_option_that_weakens_sqlite_is_reported(tmp_path: Path) -> None:
+    weak = "?transaction_mode=DEFERRED&init_command=PRAGMA foreign_keys=OFF; PRAGMA synchronous=OFF"
+    environment = {**DEVELOPMENT, "DATABASE_URL": f"sqlite:///{tmp_path / 'weak.sqlite3'}{weak}"}
+    check = run("manage.py", "check", "--database", "default", **environment)
+    named = re.findall(r"database's (\w+) is (\w+), not", check.stderr)
+    expected = {"transaction_mode": "DEFERRED", "journal_mode": "delete", "synchronous": "0", "foreign_keys": "0"}
+    assert dict(named) == expected
 
 
 def test_variables_come_from_an_env_file_and_those_of_the_process_win(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
+from actors.outbox.db import session
 from actors.outbox.maintenance.upkeep import make_upkeep_thread
 from actors.outbox.management import arguments
 from actors.outbox.models import OutboxMessage, State
@@ -22,6 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--timeout", type=arguments.seconds, default=60.0, help="seconds that --once may take (60)")
 
     def handle(self, *args: Any, once: bool, timeout: float, **options: Any) -> None:
+        session.report()
         thread = RelayThread()
         upkeep = make_upkeep_thread()
 
