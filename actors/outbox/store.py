@@ -19,6 +19,7 @@ from actors.outbox.db.postgres import lock_timeout, skips_locked
 from actors.outbox.models import OutboxMessage, State
 
 LEASE_SECONDS = 30
+CENTURY_SECONDS = 100 * 365 * 86_400.0
 
 
 class UnsettledRow(NamedTuple):
@@ -62,17 +63,19 @@ ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
 # Locks the waiting message with the key: it must not begin before this transaction's changes are visible. Other senders
 # with the same key do not wait for this lock.
 KEEP_WAITING = "SELECT id FROM outbox_outboxmessage WHERE dedupe_key = %(dedupe_key)s FOR KEY SHARE"
-# Locked rows are skipped. In a `WITH`, because PostgreSQL may evaluate a plain subquery more than once.
+# Locked rows are skipped. In a `WITH`, because PostgreSQL may evaluate a plain subquery more than once. The lower bound
+# passes over index entries of rows long published, which PostgreSQL cannot remove while a transaction may see them.
 CLAIM = """
 WITH ready AS (
     SELECT id FROM outbox_outboxmessage
-    WHERE state IN ('pending', 'scheduled') AND due_at <= {now} AND (lease_until IS NULL OR lease_until < {now})
+    WHERE state IN ('pending', 'scheduled') AND due_at BETWEEN {earliest} AND {now}
+          AND (lease_until IS NULL OR lease_until < {now})
     ORDER BY due_at, id LIMIT %s {skipping_locked}
 )
 UPDATE outbox_outboxmessage
 SET state = 'pending', lease_token = %s, lease_until = {lease_end}, claimed_at = {now}
 WHERE {without_waiting} id IN (SELECT id FROM ready)
-RETURNING id, message_id, queue, actor, body, attempt, subject, request_id
+RETURNING id, message_id, queue, actor, body, attempt, subject, request_id, {overdue_seconds}
 """
 CLAIMED = ("id", "message_id", "queue", "actor", "body", "attempt", "subject", "request_id")
 MARK_PUBLISHED = """
@@ -91,6 +94,8 @@ DELETE = "DELETE FROM outbox_outboxmessage WHERE id {in_list}"
 NUMBERED = "SELECT subject, sequence, state, actor FROM outbox_outboxmessage WHERE sequence IS NOT NULL"
 POSTGRESQL = {
     "now": "statement_timestamp()",
+    "earliest": "statement_timestamp() - %s * interval '1 second'",
+    "overdue_seconds": "extract(epoch FROM statement_timestamp() - due_at)::float8",
     "due_at": "statement_timestamp() + %(delay_ms)s * interval '1 millisecond'",
     "lease_end": f"statement_timestamp() + interval '{LEASE_SECONDS} seconds'",
     "in_list": "= ANY(%s)",
@@ -104,6 +109,8 @@ POSTGRESQL = {
 # digits that Django stores: with SQLite's own three, a row that fell due in this millisecond would wait for a sweep.
 SQLITE = {
     "now": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')",
+    "earliest": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', -%s || ' seconds')",
+    "overdue_seconds": "(julianday('now') - julianday(due_at)) * 86400",
     "due_at": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', (%(delay_ms)s / 1000.0) || ' seconds')",
     "lease_end": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', '+{LEASE_SECONDS} seconds')",
     "in_list": "IN (SELECT value FROM json_each(%s))",
@@ -142,20 +149,25 @@ def insert_many(rows: Sequence[dict[str, Any]]) -> None:
         cursor.executemany(_in_dialect(INSERT), rows)
 
 
-def claim(token: UUID, limit: int) -> list[OutboxMessage]:
+def claim(
+    token: UUID, limit: int, *, max_overdue_seconds: float = CENTURY_SECONDS
+) -> tuple[list[OutboxMessage], float]:
     """Lease up to `limit` rows that are due and that no relay has leased.
 
     Args:
         token: identifies the lease; it lasts `LEASE_SECONDS`.
         limit: how many rows at most.
+        max_overdue_seconds: rows that have been due for longer are passed over.
 
     Returns:
-        The rows, ordered by id, with the columns that `CLAIMED` names.
+        The rows, ordered by id, with the columns that `CLAIMED` names; and for how long the first of them has been due,
+        in seconds, 0 if there is none.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_in_dialect(CLAIM), [limit, token.hex])
+        cursor.execute(_in_dialect(CLAIM), [max_overdue_seconds, limit, token.hex])
         found = sorted(cursor.fetchall())
-    return [OutboxMessage.from_db(connection.alias, CLAIMED, values) for values in found]
+    rows = [OutboxMessage.from_db(connection.alias, CLAIMED, values[:-1]) for values in found]
+    return rows, max((values[-1] for values in found), default=0.0)
 
 
 def mark_published(token: UUID, ids: Collection[int]) -> int:

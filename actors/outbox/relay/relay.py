@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,7 +23,7 @@ from actors.outbox import envelope, store
 from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
 from actors.outbox.db.postgres import skips_locked
 from actors.outbox.models import AWAITING, OutboxMessage, State
-from actors.outbox.store import LEASE_SECONDS
+from actors.outbox.store import CENTURY_SECONDS, LEASE_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +31,22 @@ MAX_WINDOW = 1_000
 WINDOW_GROWTH = 4
 PUBLISH_TIMEOUT_SECONDS = 20.0
 POSTPONE_SECONDS = 1.0
+# While a transaction holds an old snapshot, PostgreSQL keeps the index entries of rows that were published since, and a
+# claim of all due rows reads them all. So such claims take a fiftieth of the time at most, after rests that double at
+# most: a database that was slow for a moment makes no long rest. Claims in between begin where the last one found its
+# oldest row, less a second for transactions that committed late.
+REST_PER_FULL_CLAIM = 50
+FIRST_REST_SECONDS = 1.0
+MAX_REST_SECONDS = 300.0
+LATE_COMMIT_SECONDS = 1.0
 
 
 @dataclass(kw_only=True)
 class Relay:
-    """A relay, with its state from one step to the next: how many rows it claims at once."""
+    """A relay, with its state from one step to the next: how many rows it claims at once, and how far back it looks.
+
+    Guarantee: the first claim is of all due rows, and another one follows after `MAX_REST_SECONDS` at most.
+    """
 
     publisher: Publisher
 
@@ -47,12 +59,21 @@ class Relay:
     tried: int = field(default=0, init=False)
     """How many messages the relay has tried to publish until now, with or without success."""
 
+    next_full_claim: float = field(default=0.0, init=False)
+    """When all due rows are to be claimed again, by the system's monotonic clock; 0.0 is now."""
+
+    _rest: float = field(default=0.0, init=False)
+    """How long claims of all due rows last rested, in seconds."""
+
+    _seen_until: float = field(default=0.0, init=False)
+    """The last claim found no row that fell due earlier, by the same clock."""
+
     def step(self) -> bool:
         """Publish one batch; return whether more rows may be due already."""
         if not self.publisher.is_ready() or _is_known_to_be_idle():
             return False
         token = uuid4()
-        rows = store.claim(token, self.window)
+        rows = self._claim(token)
         if not rows:
             return False
         self.tried += len(rows)
@@ -66,6 +87,20 @@ class Relay:
         self.suspects = len(rows) if outcome.channel_error else max(0, self.suspects - 1)
         self.window = min(self.window * WINDOW_GROWTH, MAX_WINDOW) if went_well and not self.suspects else 1
         return went_well and was_full
+
+    def _claim(self, token: UUID) -> list[OutboxMessage]:
+        """Claim rows: those that fell due since the oldest that was found last, or all when it is time for that."""
+        began = monotonic()
+        is_full = began >= self.next_full_claim
+        back = CENTURY_SECONDS if is_full else began - self._seen_until + LATE_COMMIT_SECONDS
+        rows, overdue_seconds = store.claim(token, self.window, max_overdue_seconds=back)
+        self._seen_until = began - overdue_seconds
+        if is_full:
+            ended = monotonic()
+            longest = min(max(2 * self._rest, FIRST_REST_SECONDS), MAX_REST_SECONDS)
+            self._rest = min((ended - began) * REST_PER_FULL_CLAIM, longest)
+            self.next_full_claim = ended + self._rest
+        return rows
 
     def _publish(self, token: UUID, rows: Sequence[OutboxMessage]) -> Outcome:
         """Publish claimed rows and write the outcome to them; return it."""

@@ -73,6 +73,7 @@ class RelayThread(threading.Thread):
         deadline = time.monotonic() + timeout_seconds
         try:
             while (left := ready_rows().count()) and time.monotonic() < deadline and not self._stopping.is_set():
+                self.relay.next_full_claim = 0.0  # what is left may have been due for long
                 self._sweep()
             return left
         finally:

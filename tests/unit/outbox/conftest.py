@@ -1,9 +1,11 @@
 """Fixtures of the outbox's unit tests: a worker in the test's own thread, actors and dead letters for one test."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import dramatiq
+import psycopg
 import pytest
 
 from actors.outbox.models import OutboxMessage
@@ -15,6 +17,18 @@ def inline_worker() -> Iterator[InlineWorker]:
     inline_worker = make_inline_worker()
     yield inline_worker
     inline_worker.start()
+
+
+@pytest.fixture
+def held_snapshot(database: str, request: pytest.FixtureRequest) -> Iterator[int]:
+    """Hold a snapshot of PostgreSQL for as long as the test lasts, as a backup does; the value is its session's pid."""
+    if database != "postgresql":
+        pytest.skip("SQLite keeps no index entries of deleted rows")
+    url = request.getfixturevalue("postgresql").url("vazifa_test")
+    with closing(psycopg.connect(url, application_name="backup")) as backup:
+        backup.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        backup.execute("SELECT 1 FROM outbox_outboxmessage")
+        yield backup.info.backend_pid
 
 
 @pytest.fixture

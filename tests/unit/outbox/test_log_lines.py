@@ -64,7 +64,7 @@ def test_a_death_in_the_relay_is_named(actor: Declare, lines: Lines) -> None:
     actor(fail, actor_name="send_mail").send_with_options(subject="task:7")
     OutboxMessage.objects.update(body=b"no message")
     token = uuid4()
-    rows = store.claim(token, 1)
+    rows, _overdue = store.claim(token, 1)
     relay.mark_dead(token, rows, relay.encode(rows)[1], reason="undecodable")
     [line] = lines()
     assert line.startswith(f"state=dead actor=send_mail subject=task:7 row={rows[0].pk} attempts=1 error='DecodeError")

@@ -1,10 +1,10 @@
 """A relay claims rows, publishes them and marks them published; after any failure the rows are claimed again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import dramatiq
 import pytest
@@ -18,6 +18,8 @@ from actors.outbox.models import OutboxMessage, State
 from actors.outbox.relay import relay
 from actors.outbox.relay.relay import MAX_WINDOW, Relay
 from actors.outbox.relay.thread import rest_after
+from tests.unit.outbox.index_reads import entries_read
+from tests.unit.outbox.race_steps import in_another_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -202,6 +204,86 @@ def test_rows_of_another_relay_are_left_alone_until_its_lease_ends(send: Send) -
     OutboxMessage.objects.update(lease_until=Now() - timedelta(seconds=1))
     Relay(publisher=publisher).step()
     assert len(publisher.sent) == 1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """The relays' clock, in seconds, which a test sets; claims of all rows take two seconds by it."""
+    times, claim = [1_000.0], store.claim
+
+    def claim_slowly(token: UUID, limit: int, *, max_overdue_seconds: float) -> tuple[list[OutboxMessage], float]:
+        times[0] += 2.0 * (max_overdue_seconds == store.CENTURY_SECONDS)
+        return claim(token, limit, max_overdue_seconds=max_overdue_seconds)
+
+    monkeypatch.setattr(store, "claim", claim_slowly)
+    monkeypatch.setattr(relay, "monotonic", lambda: times[0])
+    yield times
+    monkeypatch.undo()
+
+
+def make_overdue(row: OutboxMessage, **how_long: float) -> None:
+    """Have a row appear now that fell due long ago, as when its transaction or a lease has lasted."""
+    OutboxMessage.objects.filter(pk=row.pk).update(due_at=Now() - timedelta(**how_long))
+
+
+def test_the_first_claim_of_a_relay_finds_what_has_been_due_for_long(send: Send, clock: list[float]) -> None:
+    make_overdue(send(), days=400)
+    publisher = FakePublisher()
+    Relay(publisher=publisher).step()
+    assert len(publisher.sent) == 1
+
+
+@pytest.mark.parametrize(("full_claims", "rest"), [(1, 1.0), (2, 2.0), (4, 8.0), (20, relay.MAX_REST_SECONDS)])
+def test_what_appears_long_overdue_is_found_after_a_rest_that_doubles_up_to_a_limit(
+    send: Send, clock: list[float], full_claims: int, rest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "REST_PER_FULL_CLAIM", 1_000)
+    one = Relay(publisher=FakePublisher())
+    for _ in range(full_claims):
+        send()
+        clock[0] += relay.MAX_REST_SECONDS
+        one.step()
+    row = send()
+    make_overdue(row, minutes=10)
+    clock[0] += rest - 0.5
+    one.step()
+    assert OutboxMessage.objects.get(pk=row.pk).state == State.PENDING
+    clock[0] += 0.5
+    one.step()
+    assert OutboxMessage.objects.get(pk=row.pk).state == State.PUBLISHED
+
+
+def test_claims_of_all_rows_rest_fifty_times_as_long_as_the_last_one_took(send: Send, clock: list[float]) -> None:
+    send()
+    one = Relay(publisher=FakePublisher())
+    one._rest = relay.MAX_REST_SECONDS
+    one.step()
+    assert one.next_full_claim == clock[0] + 100.0
+
+
+def test_a_backlog_is_published_without_another_claim_of_all_rows(send: Send, clock: list[float]) -> None:
+    for minutes in (10, 30, 20):
+        make_overdue(send(), minutes=minutes)
+    one = Relay(publisher=FakePublisher())
+    while one.step():
+        pass
+    assert not relay.ready_rows().exists()
+    assert clock == [1_002.0]
+
+
+def test_claims_between_those_of_all_rows_read_no_index_entry_that_a_held_snapshot_keeps(
+    send: Send, clock: list[float], held_snapshot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "LATE_COMMIT_SECONDS", 0.0)
+    for _ in range(100):
+        send()
+    one = Relay(publisher=FakePublisher())
+    while one.step():
+        pass
+    one.step()
+    assert entries_read("outbox_awaiting", one.step) == 0
+    one.next_full_claim = 0.0
+    assert entries_read("outbox_awaiting", one.step) >= 100
 
 
 def test_marking_published_does_not_touch_a_row_that_a_fast_worker_has_rescheduled(send: Send) -> None:

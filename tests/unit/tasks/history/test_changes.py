@@ -99,7 +99,7 @@ class Histories(RuleBasedStateMachine):
     @rule(count=st.integers(1, 5))
     def carry(self, count: int) -> None:
         token = uuid4()
-        rows = store.claim(token, count)
+        rows, _overdue = store.claim(token, count)
         self.copies += [envelope.to_amqp(row).body for row in rows]
         store.mark_published(token, [row.pk for row in rows])
 
