@@ -15,6 +15,7 @@ from actors.outbox import wakeup
 from actors.outbox.maintenance import lost_messages
 from actors.outbox.maintenance.leadership import acquire_leadership, queues_published_to, queues_to_watch, resign
 from actors.outbox.models import OutboxMessage, State, WatchedQueue
+from tests.unit.outbox.index_reads import entries_read
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -251,5 +252,17 @@ def test_the_queues_of_actors_and_of_published_messages_are_watched(publish: Pub
     publish(queue="a second")
     publish(queue="never published", state=State.PENDING)
     assert list(queues_published_to()) == ["a second", "renamed since"]
+    assert list(queues_published_to(besides={"b", "Я", "renamed since"})) == ["a second"]
+    assert list(queues_published_to(besides={"a second", QUEUE})) == ["renamed since"]
     assert {"a second", "renamed since", QUEUE} <= set(queues_to_watch())
     assert set(queues_to_watch()) == set(WatchedQueue.objects.values_list("name", flat=True))
+
+
+def test_the_index_entries_of_an_actors_queue_are_not_read_to_find_other_queues(
+    publish: Publish, held_snapshot: int
+) -> None:
+    for _ in range(100):
+        publish()
+    OutboxMessage.objects.all().delete()
+    assert entries_read("outbox_published", lambda: list(queues_published_to())) >= 100
+    assert entries_read("outbox_published", queues_to_watch) == 0
