@@ -1,4 +1,4 @@
-"""Upkeep of the queues: repairs lost messages (`lost_messages`) and collects dead letters (`collector`).
+"""Upkeep: repairs lost messages (`lost_messages`), collects dead letters (`collector`), warns of a held horizon.
 
 Guarantee: upkeep goes on as long as any process with this thread runs. One process at a time leads for a queue
 (`leadership`), and only leaders have a connection to RabbitMQ for it. Outages are logged once and survived; every wait
@@ -26,6 +26,7 @@ from actors.outbox.conf import conf
 from actors.outbox.dead_letters.collector import collect
 from actors.outbox.maintenance import lost_messages
 from actors.outbox.maintenance.leadership import acquire_leadership, queues_to_watch, resign
+from actors.outbox.operations.horizon import HorizonLog
 from actors.outbox.worker.limits import repair_after_seconds
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Upkeep:
         self._connect = connect
         self._lease_seconds = lease_seconds
         self._refusals: dict[str, str] = {}
+        self._horizon_log = HorizonLog()
 
     def step(self) -> bool:
         """Do the upkeep of each queue that this process leads; return whether there was one.
@@ -57,10 +59,13 @@ class Upkeep:
             OperationalError, InterfaceError: the database cannot be reached.
         """
         leads = False
-        for queue in queues_to_watch():
+        queues = queues_to_watch()
+        for queue in queues:
             if acquire_leadership(queue, token=self.token, seconds=self._lease_seconds):
                 leads = True
                 self._look_after(queue)
+                if queue == queues[0]:  # of the leaders, one looks
+                    self._horizon_log.update()
         if not leads:
             self.disconnect()
         return leads

@@ -20,6 +20,7 @@ from actors.outbox.maintenance.upkeep import connect_to_broker
 from actors.outbox.management import arguments
 from actors.outbox.models import OutboxMessage
 from actors.outbox.operations.cancel import cancel, why_not
+from actors.outbox.operations.horizon import holders
 from actors.outbox.operations.stats import Rate, collect, measure_rate
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -31,7 +32,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         jobs = parser.add_subparsers(dest="job", required=True, metavar="status|repair|cancel")
 
-        status = jobs.add_parser("status", help="number and oldest age of messages by state, and their rate")
+        status = jobs.add_parser("status", help="messages by state, their ages and rate; what holds the horizon")
         status.add_argument(
             "--seconds", type=arguments.seconds, default=2.0, help="how long to measure the rate (2); 0: do not"
         )
@@ -50,7 +51,7 @@ class Command(BaseCommand):
         {"status": self._status, "repair": self._repair, "cancel": self._cancel}[job](options)
 
     def _status(self, options: dict[str, Any]) -> None:
-        stats = collect()
+        stats = {**collect(), "horizon": [holder._asdict() for holder in holders()]}
         rate = measure_rate(options["seconds"]) if options["seconds"] else None
         if options["json"]:
             moving = rate and {"created_per_second": rate.created, "settled_per_second": rate.settled}
@@ -116,6 +117,9 @@ def _describe(stats: dict[str, Any], rate: Rate | None) -> Iterable[str]:
         yield f"  dead     {count:>8}  {reason}"
     yield f"{'leased':<10} {stats['leased']:>8}  by a relay that publishes them"
     yield f"{'held':<10} {stats['held']:>8}  by a worker whose effect is outside the database"
+    for holder in stats["horizon"]:
+        held = "" if holder["seconds"] is None else f" for {duration(holder['seconds'])}"
+        yield f"{'horizon':<10} {holder['transactions']:>8}  transactions ago, held{held} by {holder['name']}"
     if rate is not None:
         yield f"{'rate':<10} {rate.created:>8.1f}  created a second, {rate.settled:.1f} settled a second"
 

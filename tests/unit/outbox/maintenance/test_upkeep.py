@@ -7,7 +7,7 @@ from typing import Any
 
 import dramatiq
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 from pytest_django import Settings
 
@@ -16,6 +16,7 @@ from actors.outbox.background import BackgroundThreads
 from actors.outbox.maintenance import upkeep
 from actors.outbox.maintenance.upkeep import Upkeep, UpkeepThread
 from actors.outbox.models import OutboxMessage, State, WatchedQueue
+from actors.outbox.operations import horizon
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -124,6 +125,22 @@ def test_a_process_that_lost_its_lease_closes_its_connection(rabbitmq: Rabbitmq)
     other.step()
     assert not frozen.step()
     assert [line.is_open for line in rabbitmq.lines] == [False, True]
+
+
+def test_a_held_horizon_is_logged_once_and_so_is_its_end(
+    one: Upkeep, held_snapshot: int, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
+) -> None:
+    monkeypatch.setattr(horizon, "MIN_HELD_SECONDS", 0)
+    for _ in range(3):
+        one.step()
+    [held] = logged()
+    assert held.startswith(f"horizon: held by session pid={held_snapshot} application_name='backup' user='postgres'")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [held_snapshot])
+    for _ in range(3):
+        one.step()
+    [_held, released] = logged()
+    assert released.startswith(f"horizon: released by session pid={held_snapshot} ")
 
 
 def test_a_lost_connection_is_made_again(one: Upkeep, rabbitmq: Rabbitmq) -> None:

@@ -1,7 +1,7 @@
 """`manage.py outbox`: what status shows, what repair and cancel do, and what they refuse."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -10,14 +10,17 @@ from uuid import uuid4
 import dramatiq
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.db.models.functions import Now
 
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.management.commands import outbox
 from actors.outbox.management.commands.outbox import duration
 from actors.outbox.models import OutboxMessage, State
+from actors.outbox.operations import horizon
 from actors.outbox.operations.cancel import DEAD, IN_HAND, IN_RABBITMQ
 from actors.outbox.operations.stats import measure_rate
+from tests.unit.outbox.race_steps import in_another_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -77,6 +80,38 @@ def test_status_as_json_says_the_same(send: Send) -> None:
     assert shown["states"]["dead"]["oldest_seconds"] >= 0
     assert shown["states"]["scheduled"]["oldest_seconds"] is None
     assert (shown["leased"], shown["held"], shown["dead"], shown["rate"]) == (1, 1, {"throws": 2}, None)
+
+
+def test_status_names_what_has_held_the_horizon(held_snapshot: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(run("status", "--json", "--seconds", 0))["horizon"] == []
+    monkeypatch.setattr(horizon, "MIN_HELD_SECONDS", 0)
+    name = f"session pid={held_snapshot} application_name='backup' user='postgres'"
+    [held] = json.loads(run("status", "--json", "--seconds", 0))["horizon"]
+    assert (held["name"], held["seconds"] >= 0, held["transactions"] >= 0) == (name, True, True)
+    assert f"transactions ago, held for 0 s by {name}" in run("status", "--seconds", 0)
+
+
+@pytest.fixture
+def onlooker(database: str) -> Iterator[None]:
+    """Query as a role without rights, which may not see the times of other roles' sessions."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE onlooker")
+        cursor.execute("SET ROLE onlooker")
+        yield
+        cursor.execute("RESET ROLE")
+        cursor.execute("DROP ROLE onlooker")
+
+
+def test_a_session_whose_times_are_not_shown_is_named_after_many_transactions(
+    held_snapshot: int, onlooker: None, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(horizon, "MIN_TRANSACTIONS", 5)
+    assert horizon.holders() == []
+    for _ in range(5):
+        in_another_thread(send).join()
+    [held] = horizon.holders()
+    assert held.name == f"session pid={held_snapshot} application_name='backup' user='postgres'"
+    assert (held.seconds, held.transactions >= 5) == (None, True)
 
 
 def test_the_rate_counts_what_came_and_what_went(send: Send) -> None:
