@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench import cost, create, curves, growth, latency, memory, outage, read, relay, results, work
+from bench import cost, create, curves, growth, held, latency, memory, outage, read, relay, results, work
 from bench.figures import Figure, table
 from bench.ground import Ground, prepared
 from project.local.servers.errors import ServerError
@@ -30,6 +30,8 @@ REST: Chapter = {
     "memory": memory.measure,
     "cost": cost.measure,
     "curves": curves.measure,
+    "held": held.measure,
+    "soak": held.soak,
 }
 SECTIONS = {**README, **REST}
 

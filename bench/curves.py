@@ -65,10 +65,7 @@ def _by_rows(ground: Ground) -> list[Figure]:
         for rows in ROW_STEPS:
             creates(rows, WARM_UP)
         pages = in_turns(ROW_STEPS, TURNS, first_pages)
-        curves = {
-            "creates": list(in_turns(ROW_STEPS, TURNS, creates).values()),
-            "first pages": list(pages.values()),
-        }
+        curves = {"creates": list(in_turns(ROW_STEPS, TURNS, creates).values()), "first pages": list(pages.values())}
     return _drawn("rows", "Creates and first pages, by how many tasks there are", "tasks", ROW_STEPS, curves)
 
 

@@ -17,14 +17,10 @@ class Figure:
     """One line of the table."""
 
     name: str
-
     rounds: Sequence[float]
     """What was measured, once a round; the figure is their median."""
-
     unit: str = "×"
-
     wanted: Wanted | None = None
-
     remark: str = ""
 
     @property

@@ -52,10 +52,8 @@ class Running:
     """A web server, a relay or a pool of workers that runs."""
 
     pid: int
-
     log: Path
     """The application's."""
-
     port: int = 0
 
 
@@ -64,12 +62,9 @@ class Ground:
     """Prepared databases and empty queues."""
 
     directory: Path
-
     servers: Servers
-
     profiles: Path | None = None
     """Where flame graphs of our processes are drawn, each in a file of its own, the last of a name staying."""
-
     _connections: dict[str, psycopg.Connection[Any]] = field(init=False, default_factory=dict)
 
     def prepare(self) -> None:
@@ -98,8 +93,8 @@ class Ground:
 
     def environment(self, site: Site, **variables: str) -> dict[str, str]:
         """Return the environment of a site's processes."""
-        own = {"LOG_FILE": str(self.directory / f"{site.name}.log"), "PYTHONUNBUFFERED": "1"}
-        return {**os.environ, **own, **site.variables, **variables}
+        log = str(self.directory / f"{site.name}.log")
+        return {**os.environ, "LOG_FILE": log, "PYTHONUNBUFFERED": "1", **site.variables, **variables}
 
     @contextmanager
     def web(self, site: Site, name: str = "web") -> Iterator[Running]:
@@ -195,6 +190,11 @@ class Ground:
     def unsettled(self) -> int:
         """Return how many of our messages have not had their effect yet."""
         return self.value("SELECT count(*) FROM outbox_outboxmessage")
+
+    def wait_until_settled(self, timeout_seconds: float) -> None:
+        """Wait until all of our messages have had their effect, or raise a RuntimeError."""
+        if not wait_until(lambda: self.unsettled() == 0, timeout_seconds=timeout_seconds):
+            raise RuntimeError(f"{self.unsettled()} messages are not settled")
 
     def last_id(self, site: Site, table: sql.Identifier) -> int:
         """Return the greatest id of a table, 0 if it is empty: it costs the database less than a count."""

@@ -67,9 +67,8 @@ def _read(name: str, path: str, webs: dict[str, Running]) -> Figure:
         raise RuntimeError(f"{path} shows {many} of many and {few} of few")
 
     def p50_ms(size: str, requests: int = REQUESTS) -> float:
-        return load.run(
-            webs[size].port, [load.get(paths[size])], total=requests, clients=1, max_seconds=MAX_SECONDS
-        ).p50_ms
+        ask, port = load.get(paths[size]), webs[size].port
+        return load.run(port, [ask], total=requests, clients=1, max_seconds=MAX_SECONDS).p50_ms
 
     for size in webs:
         p50_ms(size, WARM_UP)
@@ -89,10 +88,8 @@ def _resolve(web: Running, path: str) -> str:
 
 
 def _creates(ground: Ground, sites: dict[str, Site]) -> list[Figure]:
-    turns: dict[str, list[Served]] = {size: [] for size in sites}
-    for _ in range(PAIRS_OF_SERVERS):
-        for size, served in _with_new_servers(ground, sites).items():
-            turns[size] += served
+    pairs = [_with_new_servers(ground, sites) for _ in range(PAIRS_OF_SERVERS)]
+    turns = {size: [served for pair in pairs for served in pair[size]] for size in sites}
     rate = f"creates a second at {MANY:,} tasks, of those in an empty database"
     busy = "processor time of such a create, web server and PostgreSQL, of one in an empty database"
     return [

@@ -41,12 +41,9 @@ class Answers:
     """What came of a load. The times are the system's monotonic clock."""
 
     began: float
-
     ended: float
-
     clients_seconds: float
     """How long the clients have kept a core busy."""
-
     latencies: list[float]
     """Seconds."""
 

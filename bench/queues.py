@@ -19,7 +19,6 @@ class Queue:
     """A queue of messages about new tasks, in RabbitMQ or Redis."""
 
     url: str
-
     name: str
 
     def count(self) -> int:

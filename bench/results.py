@@ -51,10 +51,8 @@ def _interpreter() -> str:
     levels = re.findall(r"-O\w*", sysconfig.get_config_var("PY_CFLAGS") or "")
     options = re.findall(r"--enable-optimizations|--with-lto", sysconfig.get_config_var("CONFIG_ARGS") or "")
     build = " ".join([*levels[-1:], *options])
-    verdict = (
-        "" if "--enable-optimizations" in options else "; NOT optimised, which takes about a quarter more of a core"
-    )
-    return f"Python {platform.python_version()}, {platform.python_compiler()}, {build}{verdict}"
+    slow = "; NOT optimised, which takes about a quarter more of a core" * ("--enable-optimizations" not in options)
+    return f"Python {platform.python_version()}, {platform.python_compiler()}, {build}{slow}"
 
 
 def _versions(ground: Ground) -> str:

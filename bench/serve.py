@@ -21,7 +21,6 @@ class Served(load.Answers):
 
     web_ms: float
     """Of all processes and threads of the web server."""
-
     others_ms: dict[str, float]
     """Of PostgreSQL, RabbitMQ, Redis and the clients."""
 
@@ -45,14 +44,9 @@ def serve(  # noqa: PLR0913 – what a load is, and what is waited for
     ended = ground.wait_for_relay(published_in) if published_in else answers.ended
     others = {name: now - others_before[name] for name, now in ground.cpu_seconds().items()}
     others["clients"] = answers.clients_seconds
-    return Served(
-        began=answers.began,
-        ended=ended,
-        clients_seconds=answers.clients_seconds,
-        latencies=answers.latencies,
-        web_ms=(cpu_seconds(web.pid) - web_before) * 1000 / total,
-        others_ms={name: seconds * 1000 / total for name, seconds in others.items()},
-    )
+    web_ms = (cpu_seconds(web.pid) - web_before) * 1000 / total
+    others_ms = {name: seconds * 1000 / total for name, seconds in others.items()}
+    return Served(**{**vars(answers), "ended": ended}, web_ms=web_ms, others_ms=others_ms)
 
 
 def beside(

@@ -27,11 +27,8 @@ class Servers:
     """Servers that run, shared by our service and its peers."""
 
     postgresql: postgresql.PrivatePostgresql
-
     rabbitmq: rabbitmq.PrivateRabbitmq
-
     redis_url: str
-
     redis_pid: int
 
 

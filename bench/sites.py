@@ -24,18 +24,12 @@ class Site:
     """A service that can be run."""
 
     name: str
-
     database: str
-
     queue: Queue
-
     variables: Mapping[str, str]
-
     web: tuple[str, ...]
     """The command of its web server; `BIND` in its environment says where it listens."""
-
     worker: tuple[str, ...]
-
     manage: tuple[str, ...]
 
     @property

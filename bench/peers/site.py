@@ -1,6 +1,8 @@
 """A peer as a site of the bench: its database, queue, environment and commands; and what makes its row cost as ours."""
 
 import sys
+from dataclasses import replace
+from importlib.resources import files
 
 import psycopg
 
@@ -16,6 +18,8 @@ VHOSTS = ("celery", "plain")
 
 PYTHON = (sys.executable, "-m")
 DJANGO = (*PYTHON, "django")
+# It looks for jobs once a second, as our relay does; its default is five.
+PROCRASTINATE = (*PYTHON, "procrastinate", "--app", "bench.peers.procrastinate.app", "worker", "-p", "1")
 CELERY_WORKER = (*PYTHON, "celery", "-A", "bench.peers.celery", "worker", "--concurrency", str(CELERY_PROCESSES))
 
 COLUMNS = """
@@ -25,6 +29,10 @@ WHERE table_name = %s ORDER BY 1
 INDEXES = """
 SELECT replace(indexdef, 'public.actors_activity', 'peers_activity') FROM pg_indexes
 WHERE tablename = 'actors_activity' AND indexname NOT LIKE '%_pkey' ORDER BY 1
+"""
+
+ADD_JOBS = """
+INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'default', 'log' FROM generate_series(1, %s)
 """
 
 
@@ -49,6 +57,24 @@ def peer(servers: Servers, name: str) -> Site:
         worker=(*DJANGO, "rundramatiq", *DRAMATIQ_SIZE) if is_dramatiq else CELERY_WORKER,
         manage=DJANGO,
     )
+
+
+def procrastinate(servers: Servers) -> Site:
+    """Return the queue in PostgreSQL, without any jobs, in the peers' database."""
+    site = replace(peer(servers, "dramatiq"), name="procrastinate", worker=PROCRASTINATE)
+    with psycopg.connect(servers.postgresql.url(site.database), autocommit=True) as database:
+        database.execute((files("procrastinate") / "sql" / "schema.sql").read_text())
+    return site
+
+
+def work_off_jobs(database: psycopg.Connection, jobs: int) -> None:
+    """Leave behind what so many of procrastinate's jobs do, by plain SQL: they are added, begun, and deleted.
+
+    Its workers fetch one job at a time: under a held snapshot they would need an hour.
+    """
+    database.execute(ADD_JOBS, [jobs])
+    database.execute("UPDATE procrastinate_jobs SET status = 'doing'")
+    database.execute("DELETE FROM procrastinate_jobs")
 
 
 def make_row_alike(ours: psycopg.Connection, theirs: psycopg.Connection) -> None:
