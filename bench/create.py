@@ -44,12 +44,8 @@ def measure(ground: Ground, peers: Sequence[str] = (LESSON,), numbers: Sequence[
         for point in points:
             at(point, WARM_UP)
         rounds = in_turns(points, ROUNDS, at)
-    return [
-        figure
-        for name, number in points
-        if name != OURS
-        for figure in _figures(name, number, rounds[OURS, number], rounds[name, number])
-    ]
+    theirs = [point for point in points if point[0] != OURS]
+    return [figure for point in theirs for figure in _figures(*point, rounds[OURS, point[1]], rounds[point])]
 
 
 def create(  # noqa: PLR0913 – how the load differs from the usual one

@@ -57,9 +57,13 @@ def _claims_ms(ground: Ground, site: Site) -> list[float]:
     with ground.relay() if site.is_ours else ground.worker(site):
         time.sleep(CLAIMS_SECONDS)
     database.execute(sql.SQL(logging).format(sql.Identifier(site.database), -1))
-    claim = "WITH ready" if site.is_ours else "SELECT id, status, task_name"
-    logged = log.read_bytes()[read:].decode()
-    return [float(ms) for ms in re.findall(rf"duration: ([\d.]+) ms  execute [^:]*: \s*{claim}", logged)]
+    claim = "WITH chosen" if site.is_ours else "SELECT id, status, task_name"
+    claims = [0.0]
+    logged = re.findall(rf"duration: ([\d.]+) ms  (\w+) [^:]*: \s*{claim}", log.read_bytes()[read:].decode())
+    for ms, step in logged:
+        claims[-1] += float(ms)  # to parse it, to plan it, to execute it
+        claims += [0.0] * (step == "execute")
+    return claims[:-1]
 
 
 def soak(ground: Ground) -> list[Figure]:

@@ -64,9 +64,10 @@ ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
 # with the same key do not wait for this lock.
 KEEP_WAITING = "SELECT id FROM outbox_outboxmessage WHERE dedupe_key = %(dedupe_key)s FOR KEY SHARE"
 # Locked rows are skipped. In a `WITH`, because PostgreSQL may evaluate a plain subquery more than once. The lower bound
-# passes over index entries of rows long published, which PostgreSQL cannot remove while a transaction may see them.
+# passes over index entries of rows long published, which PostgreSQL cannot remove while a transaction may see them. Its
+# plans do not count them: by a join with `chosen`, or by the index of awaiting rows, it would read all of them.
 CLAIM = """
-WITH ready AS (
+WITH chosen AS (
     SELECT id FROM outbox_outboxmessage
     WHERE state IN ('pending', 'scheduled') AND due_at BETWEEN {earliest} AND {now}
           AND (lease_until IS NULL OR lease_until < {now})
@@ -74,18 +75,18 @@ WITH ready AS (
 )
 UPDATE outbox_outboxmessage
 SET state = 'pending', lease_token = %s, lease_until = {lease_end}, claimed_at = {now}
-WHERE {without_waiting} id IN (SELECT id FROM ready)
+WHERE {without_waiting} id {is_chosen}
 RETURNING id, message_id, queue, actor, body, attempt, subject, request_id, {overdue_seconds}
 """
 CLAIMED = ("id", "message_id", "queue", "actor", "body", "attempt", "subject", "request_id")
 MARK_PUBLISHED = """
-WITH mine AS (
+WITH chosen AS (
     SELECT id FROM outbox_outboxmessage
-    WHERE id {in_list} AND lease_token = %s AND state = 'pending' {skipping_locked}
+    WHERE id {in_list} AND lease_token = %s AND coalesce(state, '') = 'pending' {skipping_locked}
 )
 UPDATE outbox_outboxmessage
 SET state = 'published', published_at = {now}, lease_token = NULL, lease_until = NULL
-WHERE {without_waiting} id IN (SELECT id FROM mine)
+WHERE {without_waiting} id {is_chosen}
 """
 # Ordered by id, so two groups cannot deadlock.
 LOCK = "SELECT id, attempt FROM outbox_outboxmessage WHERE id {in_list} AND state <> 'dead' ORDER BY id {locking}"
@@ -99,6 +100,7 @@ POSTGRESQL = {
     "due_at": "statement_timestamp() + %(delay_ms)s * interval '1 millisecond'",
     "lease_end": f"statement_timestamp() + interval '{LEASE_SECONDS} seconds'",
     "in_list": "= ANY(%s)",
+    "is_chosen": "= ANY(ARRAY(SELECT id FROM chosen))",
     "locking": "FOR UPDATE",
     "skipping_locked": "FOR UPDATE SKIP LOCKED",
     # The commit of this transaction does not wait for the disk, and nothing is left in the session: a crash of
@@ -114,6 +116,7 @@ SQLITE = {
     "due_at": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', (%(delay_ms)s / 1000.0) || ' seconds')",
     "lease_end": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', '+{LEASE_SECONDS} seconds')",
     "in_list": "IN (SELECT value FROM json_each(%s))",
+    "is_chosen": "IN (SELECT id FROM chosen)",
     "locking": "",
     "skipping_locked": "",
     "without_waiting": "",

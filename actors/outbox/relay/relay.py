@@ -22,7 +22,7 @@ from dramatiq.errors import DecodeError
 from actors.outbox import envelope, store
 from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
 from actors.outbox.db.postgres import skips_locked
-from actors.outbox.models import AWAITING, OutboxMessage, State
+from actors.outbox.models import AWAITING, OutboxMessage
 from actors.outbox.store import CENTURY_SECONDS, LEASE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def mark_dead(token: UUID, rows: Sequence[OutboxMessage], errors: dict[int, str]
 
 def postpone(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     """Release the rows still leased, due `POSTPONE_SECONDS` from now: undeliverable rows must not block the others."""
-    _change_leased(token, rows, State.PENDING, due_at=Now() + timedelta(seconds=POSTPONE_SECONDS))
+    _change_leased(token, rows, due_at=Now() + timedelta(seconds=POSTPONE_SECONDS))
     release(token, rows)
 
 
@@ -161,13 +161,12 @@ def release(token: UUID, rows: Sequence[OutboxMessage]) -> None:
     _change_leased(token, rows, lease_token=None, lease_until=None)
 
 
-def _change_leased(token: UUID, rows: Sequence[OutboxMessage], *states: State, **changes: Any) -> None:
+def _change_leased(token: UUID, rows: Sequence[OutboxMessage], **changes: Any) -> None:
     with transaction.atomic():
         # By id, because the token has no index: by the token alone every step would scan the table. Rows locked by a
         # worker, perhaps for as long as its actor may run, are skipped: their lease expires.
         leased = OutboxMessage.objects.filter(pk__in=[row.pk for row in rows], lease_token=token)
-        wanted = leased.filter(state__in=states) if states else leased
-        mine = list(wanted.select_for_update(skip_locked=True).values_list("pk", flat=True))
+        mine = list(leased.select_for_update(skip_locked=True).values_list("pk", flat=True))
         OutboxMessage.objects.filter(pk__in=mine).update(**changes)
 
 

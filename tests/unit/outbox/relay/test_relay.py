@@ -1,5 +1,6 @@
 """A relay claims rows, publishes them and marks them published; after any failure the rows are claimed again."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -284,6 +285,25 @@ def test_claims_between_those_of_all_rows_read_no_index_entry_that_a_held_snapsh
     assert entries_read("outbox_awaiting", one.step) == 0
     one.next_full_claim = 0.0
     assert entries_read("outbox_awaiting", one.step) >= 100
+
+
+@pytest.mark.parametrize("index", ["outbox_outboxmessage_pkey", "outbox_awaiting"])
+def test_no_step_reads_the_dead_rows_of_a_table_that_was_analyzed_when_it_had_no_others(
+    send: Send, held_snapshot: int, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "LATE_COMMIT_SECONDS", 0.0)
+    one = Relay(publisher=FakePublisher())
+    for _ in range(100):
+        send()
+    OutboxMessage.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE outbox_outboxmessage")
+    one.step()
+    one.next_full_claim = math.inf
+    assert entries_read(index, one.step) == 0
+    send()
+    assert entries_read(index, one.step) < 10
+    assert OutboxMessage.objects.get().state == State.PUBLISHED
 
 
 def test_marking_published_does_not_touch_a_row_that_a_fast_worker_has_rescheduled(send: Send) -> None:
