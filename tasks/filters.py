@@ -19,7 +19,7 @@ from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from actors.outbox.admin.read_only import MAX_SEARCH_LENGTH
+from actors.outbox.db.search import MAX_SEARCH_LENGTH, MAX_WORDS, words_of
 from actors.rest.filters import IdFilter
 from tasks.models import Task
 
@@ -71,17 +71,22 @@ class FilterBackend(DjangoFilterBackend):
 
 
 class BoundedSearchFilter(SearchFilter):
-    """Refuses a search longer than `MAX_SEARCH_LENGTH` characters: a database refuses a query of thousands of words."""
+    """Refuses a search without a word, and one of more than `MAX_SEARCH_LENGTH` characters or `MAX_WORDS` words."""
 
     def get_search_terms(self, request: Request) -> list[str]:
         text = request.query_params.get(self.search_param, "")
         if not text:
             return []
         try:
-            CharField(max_length=MAX_SEARCH_LENGTH, allow_blank=True).run_validation(text)
+            words = words_of(CharField(max_length=MAX_SEARCH_LENGTH, allow_blank=True).run_validation(text))
         except ValidationError as error:
             raise ValidationError({self.search_param: error.detail}) from None
-        return super().get_search_terms(request)
+        if not words:
+            raise ValidationError({self.search_param: [_("Enter a word: quotation marks and commas are none.")]})
+        if len(words) > MAX_WORDS:
+            message = _("Enter at most %(most)d different words.") % {"most": MAX_WORDS}
+            raise ValidationError({self.search_param: [message]})
+        return words
 
 
 class StableOrderingFilter(OrderingFilter):

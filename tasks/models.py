@@ -35,7 +35,7 @@ class Task(VersionedModel):
         verbose_name = _("task")
         verbose_name_plural = _("tasks")
         ordering = ("created_at", "id")
-        # One for each order of a list under each filter. Migration 0007 adds the search's, on PostgreSQL only.
+        # One for each order of a list under each filter. Migration 0010 adds the search's, on PostgreSQL only.
         indexes = (
             models.Index(fields=("created_at", "id"), name="task_by_age"),
             models.Index(fields=("completed", "id"), name="task_by_completion"),

@@ -57,7 +57,7 @@ class TaskViewSet(ConditionalRequests):
     pagination_class = TaskPagination
     filter_backends = (FilterBackend, BoundedSearchFilter, StableOrderingFilter)
     filterset_class = TaskFilter
-    search_fields = ("title", "description")
+    search_fields = ("title__finds", "description__finds")
     ordering_fields = ("created_at", "completed")
     ordering = ("created_at",)
 

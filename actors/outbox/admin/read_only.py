@@ -11,9 +11,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import truncatechars
 from django.utils.html import format_html
 
+from actors.outbox.db.search import MAX_SEARCH_LENGTH, MAX_WORDS, words_of
 from actors.outbox.dead_letters import payload
 
-MAX_SEARCH_LENGTH = 200  # characters: the longest title
 MAX_SHOWN = 100_000
 MAX_CHOICES = 50
 
@@ -21,12 +21,20 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class BoundedSearchAdmin(admin.ModelAdmin[Row]):
-    """Searches for at most `MAX_SEARCH_LENGTH` characters: a database refuses a query of thousands of words."""
+    """Searches by `finds`, for at most `MAX_SEARCH_LENGTH` characters and `MAX_WORDS` words."""
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        fields = map(str, super().get_search_fields(request))
+        return [field if field.startswith("=") else f"{field}__finds" for field in fields]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Row], search_term: str
     ) -> tuple[QuerySet[Row], bool]:
-        return super().get_search_results(request, queryset, search_term[:MAX_SEARCH_LENGTH])
+        words = words_of(search_term[:MAX_SEARCH_LENGTH])[:MAX_WORDS]
+        if search_term and not words:
+            return queryset.none(), False
+        quoted = ('"{}"'.format(word.replace("\\", r"\\")) for word in words)  # Django splits it once more
+        return super().get_search_results(request, queryset, " ".join(quoted))
 
 
 class ReadOnlyAdmin(BoundedSearchAdmin[Row]):

@@ -75,7 +75,15 @@ def test_the_list_is_filtered_by_time(browser: Client) -> None:
 @pytest.mark.usefixtures("two_tasks")
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("kit", {"Kitob"}), ("bozor", {"Non olish"}), ("user2", {"Kitob"}), ("nothing", set()), ("'\"%", set())],
+    [
+        ("kit", {"Kitob"}),
+        ("bozor", {"Non olish"}),
+        ("user2", {"Kitob"}),
+        ("nothing", set()),
+        ("'\"%", set()),
+        ("'", set()),
+        *((text, {"Kitob"}) for text in ("KIT", '"kitob"', "ki tob", "USER2 kit", "'kitob'")),
+    ],
 )
 def test_the_list_is_searched(browser: Client, text: str, found: set[str]) -> None:
     assert listed(browser, q=text) == found

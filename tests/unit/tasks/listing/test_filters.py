@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
+from actors.outbox.db.search import APOSTROPHES, MAX_WORDS
 from tasks.models import Task
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -101,9 +102,33 @@ class TestSearch:
     def test_search_looks_into_title_and_description(self, titles: Titles, text: str, found: list[str]) -> None:
         assert titles(search=text) == found
 
-    def test_cyrillic_in_another_case_is_found_by_postgresql_only(self, titles: Titles, database: str) -> None:
-        # SQLite's LIKE folds the case of ASCII letters and of no others.
-        assert titles(search="хлеб") == (["Купить ХЛЕБ"] if database == "postgresql" else [])
+    @pytest.mark.parametrize("text", ["хлеб", "ХЛЕБ", "ўткан", "ЎТКАН", "куПИть Кунлар"])
+    def test_cyrillic_is_found_in_any_case(self, titles: Titles, text: str) -> None:
+        assert titles(search=text) == ["Купить ХЛЕБ"]
+
+    @pytest.mark.parametrize("typed", APOSTROPHES)
+    def test_all_apostrophes_are_alike(self, titles: Titles, user1: User, typed: str) -> None:
+        Task.objects.create(title="O‘QUV", description=f"Ta{typed}til, maktabda", owner=user1)
+
+        for apostrophe in "'ʻʼ‘’`":
+            assert titles(search=f"o{apostrophe}q ta{apostrophe}til") == ["O‘QUV"]
+            assert titles(search=f"o{apostrophe}q") == ["Kitob o'qish", "O‘QUV"]
+            assert titles(search=f"ta{apostrophe}t") == ["O‘QUV"]
+
+    @pytest.mark.parametrize("text", ["'", '"', ",", " ", "\"\" , ''", "ʻ", "’,‘", "\t"])
+    @pytest.mark.parametrize("path", ["/tasks/", "/tasks/export/", "/tasks/?pagination=cursor"])
+    def test_a_search_without_a_word_is_refused(self, owner: APIClient, path: str, text: str) -> None:
+        response = owner.get(path, {"search": text})
+
+        assert response.status_code == 400
+        assert response.json() == {"search": ["Enter a word: quotation marks and commas are none."]}
+
+    def test_words_are_few(self, owner: APIClient) -> None:
+        words = [f"{number:x}" for number in range(MAX_WORDS + 1)]
+
+        assert owner.get("/tasks/", {"search": " ".join(words[1:] + words[1:])}).status_code == 200
+        response = owner.get("/tasks/", {"search": " ".join(words)})
+        assert (response.status_code, response.json()) == (400, {"search": ["Enter at most 30 different words."]})
 
     def test_a_whole_title_can_be_searched_for(self, titles: Titles, user1: User) -> None:
         title = "so'z " * 39 + "oxiri"

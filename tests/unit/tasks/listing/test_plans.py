@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from actors.models import Activity
+from actors.outbox.db.search import fold
 from tasks.models import Task
 
 ON_POSTGRESQL = [pytest.param("postgresql", marks=pytest.mark.integration)]
@@ -80,7 +81,7 @@ def test_no_list_is_sorted_or_read_whole(
         address = owner.get(address).json()["next"]
 
 
-@pytest.mark.parametrize("text", ["bozor", "bozor sut", "БОЗОР", "100%", "qoʻngʻiroq"])
+@pytest.mark.parametrize("text", ["bozor", "bozor sut", "БОЗОР", "100%", "qo'ngʻiroq"])
 def test_a_search_looks_into_an_index(owner: APIClient, user1: User, without: Any, text: str) -> None:
     Task.objects.create(title=text, owner=user1)
     without("seqscan", "indexscan")
@@ -89,7 +90,7 @@ def test_a_search_looks_into_an_index(owner: APIClient, user1: User, without: An
 
     assert plans
     for plan in plans:
-        assert "task_by_text" in plan, plan
+        assert "task_by_words" in plan, plan
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_the_log_is_read_in_the_order_of_an_index(owner: APIClient, without: Any
 
 
 # What makes a search differ from a comparison: wildcards, escapes, cases, letters that are no letters, short words.
-TEXTS = st.text(alphabet="ab B%_\\'\"ЎўЯяʻ‘,1ıİßi", max_size=6)
+TEXTS = st.text(alphabet="ab B%_\\'\"ЎўЯяʻ‘,1ıİßiςσΣ[^*?", max_size=6)
 
 
 @given(titles=st.lists(TEXTS.filter(str.strip), min_size=1, max_size=8), wanted=TEXTS)
@@ -136,15 +137,12 @@ def test_an_index_finds_what_looking_at_every_task_finds(
 ) -> None:
     with transaction.atomic():
         Task.objects.bulk_create(Task(title=title, description=title[::-1], owner=user1) for title in titles)
-        found = Task.objects.filter(title__icontains=wanted) | Task.objects.filter(description__icontains=wanted)
+        found = Task.objects.filter(title__finds=wanted) | Task.objects.filter(description__finds=wanted)
         by_looking = read_without(without, "bitmapscan", found)
         by_index = read_without(without, "seqscan", found)
-        # What SQLite folds, ASCII, both fold; of the rest PostgreSQL knows the cases.
-        by_text = {title for title in titles if any(wanted.upper() in text.upper() for text in (title, title[::-1]))}
         transaction.set_rollback(True)
     assert by_index == by_looking
-    if wanted.isascii() and all(title.isascii() for title in titles):
-        assert set(by_index) == by_text
+    assert by_index == [title for title in titles if fold(wanted) in fold(title) or fold(wanted) in fold(title[::-1])]
 
 
 def read_without(without: Any, way: str, tasks: QuerySet[Task]) -> list[str]:
