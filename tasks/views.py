@@ -1,9 +1,10 @@
 """The REST API of tasks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from django.core.exceptions import ValidationError as FormValidationError
 from django.http import StreamingHttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
@@ -19,7 +20,7 @@ from rest_framework.serializers import BaseSerializer
 from actors.api.views import TaskActivityView
 from tasks import export, idempotency
 from tasks.conditional import ConditionalRequests
-from tasks.filters import BoundedSearchFilter, FilterBackend, StableOrderingFilter, TaskFilter
+from tasks.filters import BoundedSearchFilter, FilterBackend, StableOrderingFilter, StrictBooleanField, TaskFilter
 from tasks.listing.pagination import TaskPagination, chosen_pagination
 from tasks.models import Task
 from tasks.permissions import IsOwnerOrReadOnly
@@ -32,6 +33,9 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
     description="Makes the request safe to repeat: the same key and body get the stored response, and create nothing.",
+)
+BOM = OpenApiParameter(
+    "bom", OpenApiTypes.BOOL, description="Whether csv begins with a byte order mark, by which Excel recognizes UTF-8."
 )
 IF_MATCH = OpenApiParameter(
     "If-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The task's ETag; if it changed, a 412."
@@ -98,7 +102,7 @@ class TaskViewSet(ConditionalRequests):
 
     @extend_schema(
         filters=True,
-        parameters=[OpenApiParameter("format", OpenApiTypes.STR, enum=["csv", "jsonl"])],
+        parameters=[OpenApiParameter("format", OpenApiTypes.STR, enum=["csv", "jsonl"]), BOM],
         responses={(200, "text/csv"): OpenApiTypes.STR, (200, "application/x-ndjson"): OpenApiTypes.STR},
     )
     @action(
@@ -109,10 +113,11 @@ class TaskViewSet(ConditionalRequests):
     )
     def export(self, request: Request) -> StreamingHttpResponse:
         """All tasks that the filters leave, as a file."""
-        tasks = self.filter_queryset(self.get_queryset()).iterator(chunk_size=export.CHUNK)
-        serializer = TaskSerializer()
-        rows: Iterator[dict[str, Any]] = map(serializer.to_representation, tasks)
-        return export.stream(rows, request.accepted_renderer, list(serializer.fields))
+        try:
+            bom = StrictBooleanField(required=False).clean(request.query_params.get("bom"))
+        except FormValidationError as error:
+            raise ValidationError({"bom": error.messages}) from None
+        return export.stream(self.filter_queryset(self.get_queryset()), request.accepted_renderer, bom=bool(bom))
 
 
 class TaskHistoryView(TaskActivityView):
