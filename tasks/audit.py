@@ -47,14 +47,14 @@ WITH known AS (
     SELECT id, version, created_at < %(horizon)s AS is_old, updated_at < %(horizon)s AS is_quiet
     FROM tasks_task WHERE id BETWEEN %(first)s AND %(last)s
 ), judged AS (
-    SELECT coalesce(task.id, task_id) AS id, coalesce(logged, 0) AS logged, coalesce(waiting, 0) AS waiting,
+    SELECT coalesce(id, task_id) AS id, coalesce(logged, 0) AS logged, coalesce(waiting, 0) AS waiting,
            coalesce(dead, 0) AS dead,
            CASE WHEN task_id IS NULL THEN coalesce(NOT is_quiet, TRUE)
                 ELSE versions <> highest - lowest + 1 OR logged <> logged_versions OR dead > 0
                      OR lowest <> 1 AND NOT coalesce(is_old, %(is_pruned)s)
                      OR highest <> coalesce(version, deleted_at) OR deleted_at = coalesce(version, 0)
            END AS is_suspect
-    FROM task FULL JOIN history ON task_id = task.id
+    FROM {joined}
 )
 SELECT 0, count(*), coalesce(sum(logged), 0), coalesce(sum(waiting), 0), coalesce(sum(dead), 0) FROM judged
 UNION ALL
@@ -72,6 +72,14 @@ TASK_ID = {
     "postgresql": "CASE WHEN subject ~ '^task:[0-9]{1,18}$' THEN substr(subject, 6)::bigint END",
     "sqlite": "CASE WHEN subject GLOB 'task:[0-9]*' AND substr(subject, 6) NOT GLOB '*[^0-9]*' "
     "AND length(subject) < 24 THEN CAST(substr(subject, 6) AS integer) END",
+}
+
+
+# SQLite has FULL JOIN from 3.39 on.
+JOINED = {
+    "postgresql": "task FULL JOIN history ON task_id = id",
+    "sqlite": "(SELECT task.*, history.* FROM task LEFT JOIN history ON task_id = id UNION ALL "
+    "SELECT task.*, history.* FROM history LEFT JOIN task ON id = task_id WHERE id IS NULL) AS joined",
 }
 
 
@@ -147,7 +155,8 @@ def judge(first: int, last: int, totals: Totals) -> list[int]:
 
 def _fetch(statement: str, **values: Any) -> Any:
     with connection.cursor() as cursor:
-        cursor.execute(statement.format(owed=OWED.format(task_id=TASK_ID[connection.vendor])), values)
+        owed = OWED.format(task_id=TASK_ID[connection.vendor])
+        cursor.execute(statement.format(owed=owed, joined=JOINED[connection.vendor]), values)
         return cursor.fetchall()
 
 

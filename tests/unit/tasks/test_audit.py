@@ -1,5 +1,6 @@
 """`activity verify` finds missing events, sends those that can be restored, and names the others."""
 
+import re
 import threading
 from datetime import timedelta
 from io import StringIO
@@ -18,6 +19,7 @@ from actors.outbox.dead_letters import decisions
 from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import OutboxMessage
 from actors.retention import prune
+from tasks import audit
 from tasks.models import Task
 from tests.unit.outbox.inline_worker import InlineWorker, make_inline_worker
 from tests.unit.outbox.race_steps import in_another_thread
@@ -254,3 +256,7 @@ def test_what_is_not_logged_yet_is_not_left_behind_by_pruning(task: Task, inline
     inline_worker.deliver(OutboxMessage.objects.get(sequence=2))
     assert prune(timezone.now() + timedelta(seconds=1)) == 0
     assert COMPLETE in verify()
+
+
+def test_sqlite_before_3_39_can_judge() -> None:
+    assert not re.search("(FULL|RIGHT)( OUTER)? JOIN", audit.JUDGE + audit.JOINED["sqlite"])
