@@ -1,15 +1,15 @@
 """Counts tasks on PostgreSQL at a cost that does not grow with their number, from a ledger that triggers keep.
 
-Guarantee: a count equals `COUNT(*)` in the same transaction, however the tasks were changed: triggers write to the
-ledger in the transaction of the change (`migrations/0005_ledger_of_counts.py`). The ledger knows owners and whether a
-task is completed; for any other condition, and on SQLite, rows are counted.
+Guarantee: a count equals `COUNT(*)` in the same transaction, however the tasks were changed or restored: triggers
+write to the ledger in the transaction of the change (`migrations/0005_ledger_of_counts.py`). The ledger knows owners
+and whether a task is completed; for any other condition, and on SQLite, rows are counted.
 """
 
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.core.paginator import Paginator
-from django.db import connections
+from django.db import connection, connections, transaction
 from django.db.models import QuerySet
 from django.db.models.expressions import Col
 from django.db.models.lookups import Exact
@@ -28,6 +28,30 @@ SELECT coalesce(sum(change), 0)::bigint FROM (
     UNION ALL SELECT completed, owner_id, change FROM tasks_count_change
 ) AS tasks_task WHERE {conditions}
 """
+
+COUNTED_AGAIN = """
+SELECT owner_id::bigint, completed, count(*)::bigint AS n FROM tasks_task
+GROUP BY GROUPING SETS ((owner_id, completed), (completed))
+"""
+# Every group of the ledger and of the tasks, both by one statement, and so of one state.
+WRONG = f"""
+WITH kept AS (
+    SELECT owner_id, completed, sum(change)::bigint AS n FROM (
+        SELECT owner_id, completed, change FROM tasks_count
+        UNION ALL SELECT owner_id, completed, change FROM tasks_count_change
+        UNION ALL SELECT NULL, completed, change FROM tasks_count_change
+    ) AS ledger GROUP BY 1, 2 HAVING sum(change) <> 0
+), there AS ({COUNTED_AGAIN})
+(TABLE kept EXCEPT TABLE there) UNION ALL (TABLE there EXCEPT TABLE kept)
+"""  # noqa: S608 – a constant
+RECOUNT = (
+    "LOCK TABLE tasks_task IN SHARE MODE",
+    "SELECT set_config('vazifa.sums_up_tasks', 'on', true)",  # or a trigger would leave the rows out
+    "DELETE FROM tasks_count_change",
+    "DELETE FROM tasks_count",
+    f"INSERT INTO tasks_count {COUNTED_AGAIN}",
+    "SELECT set_config('vazifa.sums_up_tasks', '', true)",
+)
 
 
 class CountingPaginator(Paginator[Task]):
@@ -54,6 +78,22 @@ def count(tasks: QuerySet[Task, Any]) -> int:
         cursor.execute(COUNT.format(of_all=of_all, conditions=conditions), parameters)
         counted: int = cursor.fetchone()[0]
         return counted
+
+
+def is_right() -> bool:
+    """Return whether the ledger agrees with the tasks, all of which are counted. On SQLite there is no ledger."""
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(WRONG)
+        return cursor.fetchone() is None
+
+
+def recount() -> None:
+    """Write the ledger anew; changes of tasks wait meanwhile. Needed if tasks were loaded with triggers off."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        for statement in RECOUNT:
+            cursor.execute(statement)
 
 
 def is_in_ledger(tasks: QuerySet[Task, Any]) -> bool:

@@ -9,9 +9,11 @@ from tqdm import tqdm
 
 from actors.outbox.management import arguments
 from tasks import audit
+from tasks.listing import count_ledger
 from tasks.models import Task
 
 SHOWN = 100
+COUNTS = "The counts of tasks are wrong: tasks were loaded with triggers off. Run manage.py activity verify --repair."
 
 
 class Command(BaseCommand):
@@ -38,11 +40,20 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{totals.tasks} tasks, {totals.logged} versions logged, {totals.waiting} on their way, {totals.dead} dead."
         )
+        if not task:
+            self._check_database(repair=repair)
         if left:
             more = f", {SHOWN} of them shown" if left > SHOWN else ""
             hint = " Dead letters: manage.py deadletters." if totals.dead else ""
             raise CommandError(f"{left} tasks are not logged completely{more}.{hint}")
         self.stdout.write(self.style.SUCCESS("Every version of every task is logged once, or is on its way."))
+
+    def _check_database(self, *, repair: bool) -> None:
+        if not count_ledger.is_right():
+            if not repair:
+                raise CommandError(COUNTS)
+            count_ledger.recount()
+            self.stdout.write("The counts of tasks were wrong, and are right now.")
 
     def _findings(
         self, task: int | None, totals: audit.Totals, *, repair: bool

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core import serializers
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from dramatiq import Message
 
@@ -20,6 +20,7 @@ from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import OutboxMessage
 from actors.retention import prune
 from tasks import audit
+from tasks.listing import count_ledger
 from tasks.models import Task
 from tests.unit.outbox.inline_worker import InlineWorker, make_inline_worker
 from tests.unit.outbox.race_steps import in_another_thread
@@ -255,6 +256,24 @@ def test_a_creation_that_was_logged_without_its_changes_tells_of_no_state(
 def test_what_is_not_logged_yet_is_not_left_behind_by_pruning(task: Task, inline_worker: InlineWorker) -> None:
     inline_worker.deliver(OutboxMessage.objects.get(sequence=2))
     assert prune(timezone.now() + timedelta(seconds=1)) == 0
+    assert COMPLETE in verify()
+
+
+@pytest.fixture
+def on_postgresql(database: str) -> None:
+    if database != "postgresql":
+        pytest.skip("SQLite has no ledger and one order")
+
+
+@pytest.mark.usefixtures("on_postgresql")
+def test_counts_that_missed_a_load_are_noticed_and_repaired(task: Task) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("UPDATE tasks_task SET completed = true")
+    assert "The counts of tasks are wrong" in verify()
+    assert count_ledger.count(Task.objects.filter(completed=True)) == 0
+    assert "are right now" in verify("--repair")
+    assert count_ledger.count(Task.objects.filter(completed=True)) == 1
     assert COMPLETE in verify()
 
 

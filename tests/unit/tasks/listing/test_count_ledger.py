@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tasks.listing.count_ledger import count, is_in_ledger
+from tasks.listing.count_ledger import WRONG, count, is_in_ledger
 from tasks.models import Task
 from tests.unit.outbox.race_steps import in_another_thread
 
@@ -24,20 +24,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 ON_POSTGRESQL = [pytest.param("postgresql", marks=pytest.mark.integration)]
 MIGRATION = import_module("tasks.migrations.0005_ledger_of_counts")
-# Every group of the ledger, and of the tasks; both by one statement, and so of one state.
-WRONG = """
-WITH kept AS (
-    SELECT owner_id, completed, sum(change) AS n FROM (
-        SELECT owner_id, completed, change FROM tasks_count
-        UNION ALL SELECT owner_id, completed, change FROM tasks_count_change
-        UNION ALL SELECT NULL, completed, change FROM tasks_count_change
-    ) AS ledger GROUP BY 1, 2 HAVING sum(change) <> 0
-), there AS (
-    SELECT owner_id::bigint, completed, count(*) AS n FROM tasks_task
-    GROUP BY GROUPING SETS ((owner_id, completed), (completed))
-)
-(TABLE kept EXCEPT TABLE there) UNION ALL (TABLE there EXCEPT TABLE kept)
-"""
 INSERT = """
 INSERT INTO tasks_task (title, description, completed, created_at, updated_at, owner_id)
 SELECT 'SQL', '', n %% 3 = 0, now(), now(), %s FROM generate_series(1, %s) AS n
