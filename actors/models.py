@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from actors.commit_order import CurrentTransaction
+from actors.commit_order import TransactionNumber
 from actors.django_internals import RefusingQuerySet
 
 SYSTEM = "system"
@@ -73,8 +73,8 @@ class Activity(models.Model):
     logged_at = models.DateTimeField(_("logged at"), db_default=Now())
     attempts = models.PositiveIntegerField(_("attempts"), default=1, db_default=1)
 
-    transaction = models.BigIntegerField(_("transaction"), db_default=CurrentTransaction(), editable=False)
-    """The number of the transaction that wrote the row, for reading in commit order (`commit_order`)."""
+    transaction = models.BigIntegerField(_("transaction"), db_default=TransactionNumber(), editable=False)
+    """The number of the transaction that wrote the row, and an offset, for reading in commit order (`commit_order`)."""
 
     state: str | None = None
     """The state of the message of an event that is not logged yet, an unsaved instance from `timeline`; else None."""

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -174,21 +175,29 @@ def database(
 def _on_postgresql(server: PrivatePostgresql) -> Iterator[str]:
     server.drop_database("vazifa_test")
     server.create_database("vazifa_test")
-    address = {"ENGINE": "django.db.backends.postgresql", "NAME": "vazifa_test", "USER": "postgres"}
-    place = {"HOST": "127.0.0.1", "PORT": str(server.port), "TEST": {"NAME": "vazifa_test"}}
-    options = {"OPTIONS": dict(POSTGRESQL_OPTIONS)}
-    sqlite, sqlite_settings = connections["default"], connections.settings["default"]
+    with connected_to(server, "vazifa_test"):
+        call_command("migrate", verbosity=0)
+        # Statements are prepared at their first use: no test uses one as often as the service requires.
+        connections["default"].settings_dict["OPTIONS"]["prepare_threshold"] = 0
+        connections["default"].close()
+        yield "postgresql"
+
+
+@contextmanager
+def connected_to(server: PrivatePostgresql, name: str, *, schema: str = "public") -> Iterator[None]:
+    """Make a database of a PostgreSQL server Django's, in every thread."""
+    address = {"ENGINE": "django.db.backends.postgresql", "NAME": name, "USER": "postgres"}
+    place = {"HOST": "127.0.0.1", "PORT": str(server.port), "TEST": {"NAME": name}}
+    session = f"{POSTGRESQL_OPTIONS['options']} -c search_path={schema}"
+    options = {"OPTIONS": POSTGRESQL_OPTIONS | {"options": session}}
+    present, present_settings = connections["default"], connections.settings["default"]
     connections.settings["default"] = connections.configure_settings({"default": address | place | options})["default"]
     del connections["default"]
     ContentType.objects.clear_cache()  # it remembers the ids of the other database
-    call_command("migrate", verbosity=0)
-    # Statements are prepared at their first use: no test uses one as often as the service requires.
-    connections["default"].settings_dict["OPTIONS"]["prepare_threshold"] = 0
+    yield
     connections["default"].close()
-    yield "postgresql"
-    connections["default"].close()
-    connections.settings["default"] = sqlite_settings
-    connections["default"] = sqlite
+    connections.settings["default"] = present_settings
+    connections["default"] = present
     ContentType.objects.clear_cache()
 
 

@@ -31,7 +31,7 @@ from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
 from actors.api.serializers import ActivitySerializer
-from actors.commit_order import IN_COMMIT_ORDER, comes_after, is_complete
+from actors.commit_order import comes_after, in_commit_order, is_complete, renew_offset, sort_key
 from actors.models import Activity, Event
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,11 @@ class Position(NamedTuple):
 BEGINNING = Position(0, 0)
 
 
+def position_at(row: Activity) -> Position:
+    """Return the position of a row."""
+    return Position(sort_key(row.transaction), row.pk)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
     """An event as it is sent to clients."""
@@ -84,15 +89,14 @@ class Sent:
 
 def read_after(position: Position) -> list[Sent]:
     """Return the next page of events, up to the point before which no event can appear any more."""
-    rows = Activity.objects.filter(is_complete(), comes_after(*position)).order_by(*IN_COMMIT_ORDER)
+    rows = Activity.objects.filter(is_complete(), comes_after(*position)).order_by(*in_commit_order())
     page: list[Sent] = []
     size = 0
     # A few at a time: each may contain the whole texts of a task twice.
     for row in rows[:PAGE].iterator(chunk_size=FEW):
         data = json.dumps(ActivitySerializer(row).data, cls=JSONEncoder, ensure_ascii=False)
         text = f"id: {row.pk}\nevent: {row.event}\ndata: {data}\n\n"
-        place = Position(row.transaction, row.pk)
-        page.append(Sent(position=place, task_id=row.task_id, event=row.event, text=text))
+        page.append(Sent(position=position_at(row), task_id=row.task_id, event=row.event, text=text))
         size += len(text)
         if size > MAX_PAGE:
             break
@@ -101,8 +105,9 @@ def read_after(position: Position) -> list[Sent]:
 
 def end_of_log() -> Position:
     """Return the position of the last event before which no event can appear any more."""
-    last = Activity.objects.filter(is_complete()).order_by("-transaction", "-pk").first()
-    return Position(last.transaction, last.pk) if last else BEGINNING
+    renew_offset()
+    last = Activity.objects.filter(is_complete()).order_by(*in_commit_order()).last()
+    return position_at(last) if last else BEGINNING
 
 
 def position_of(row_id: int) -> Position:
@@ -112,9 +117,10 @@ def position_of(row_id: int) -> Position:
     the stream has not reached that event yet, it continues at the end: it may then send the event too, since earlier
     ones in commit order have not been sent.
     """
+    renew_offset()
     row = Activity.objects.filter(is_complete(), pk=row_id).only("transaction").first()
     if row is not None:
-        return Position(row.transaction, row_id)
+        return position_at(row)
     end = end_of_log()
     return end if row_id > end.row_id else BEGINNING
 

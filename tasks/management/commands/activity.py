@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
+from actors.commit_order import count_out_of_order
 from actors.outbox.management import arguments
 from tasks import audit
 from tasks.listing import count_ledger
@@ -14,6 +15,10 @@ from tasks.models import Task
 
 SHOWN = 100
 COUNTS = "The counts of tasks are wrong: tasks were loaded with triggers off. Run manage.py activity verify --repair."
+OUT_OF_ORDER = (
+    "The stream has %d events after younger ones: an earlier release wrote this log in two PostgreSQL clusters. "
+    "Stop web and workers, and run manage.py migrate actors 0004 and manage.py migrate."
+)
 
 
 class Command(BaseCommand):
@@ -54,6 +59,8 @@ class Command(BaseCommand):
                 raise CommandError(COUNTS)
             count_ledger.recount()
             self.stdout.write("The counts of tasks were wrong, and are right now.")
+        if number := count_out_of_order():
+            raise CommandError(OUT_OF_ORDER % number)
 
     def _findings(
         self, task: int | None, totals: audit.Totals, *, repair: bool

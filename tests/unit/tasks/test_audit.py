@@ -277,5 +277,16 @@ def test_counts_that_missed_a_load_are_noticed_and_repaired(task: Task) -> None:
     assert COMPLETE in verify()
 
 
+@pytest.mark.usefixtures("on_postgresql")
+def test_a_log_whose_numbers_are_not_in_order_is_noticed(task: Task, inline_worker: InlineWorker) -> None:
+    inline_worker.deliver_all()
+    assert COMPLETE in verify()
+    now = timezone.now()
+    for version, number, age in ((1, 7, timedelta()), (2, 8, timedelta(hours=2))):
+        values = {"task_id": 0, "version": version, "transaction": number, "logged_at": now - age}
+        Activity.objects.create(event="task.created", title="Bir", owner="user1", **values)
+    assert "The stream has 1 events after younger ones" in verify()
+
+
 def test_sqlite_before_3_39_can_judge() -> None:
     assert not re.search("(FULL|RIGHT)( OUTER)? JOIN", audit.JUDGE + audit.JOINED["sqlite"])

@@ -185,6 +185,17 @@ def test_a_pruned_event_is_resumed_from_where_what_is_left_begins(tail: Tail) ->
     assert stream.position_of(left[2] + 1_000) == stream.end_of_log() == stream.position_of(left[2])
 
 
+def test_rows_from_another_database_are_read_before_those_that_are_written_here(tail: Tail) -> None:
+    loaded = [
+        Activity.objects.create(event=Event.TASK_CREATED, task_id=n, title="Bir", owner="user1", transaction=10**12 - n)
+        for n in range(2)
+    ]
+    end = stream.end_of_log()
+    assert end.row_id in {row.pk for row in loaded}
+    new = [log(5), log(6)]
+    assert [sent.position.row_id for sent in stream.read_after(end)] == new
+
+
 @pytest.fixture
 def postgresql_only(database: str) -> None:
     if database == "sqlite":
