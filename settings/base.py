@@ -112,6 +112,8 @@ POSTGRESQL_OPTIONS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # milliseconds
+    # Of several hosts the one that accepts writes; never a standby.
+    "target_session_attrs": "read-write",
     "server_side_binding": True,  # PostgreSQL then gets one statement with parameters, which it can keep:
     "prepare_threshold": 5,
 }

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from django.urls import is_valid_path
 from django.utils.translation import gettext as _
@@ -18,6 +18,9 @@ from rest_framework.views import exception_handler
 from project.api.authentication import gone
 
 logger = logging.getLogger(__name__)
+
+# SQLSTATE of a write to a standby, or to a primary that became one.
+READ_ONLY = "25006"
 
 
 class DatabaseUnavailable(APIException):
@@ -35,8 +38,11 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
         error = NotFound()  # Django's own text names the model, in English
     if isinstance(error, UnreadablePostError):
         error = ParseError()  # the client aborted its request: not an error of the service
-    if isinstance(error, (InterfaceError, OperationalError)):
+    is_read_only = getattr(error.__cause__, "sqlstate", None) == READ_ONLY
+    if is_read_only or isinstance(error, (InterfaceError, OperationalError)):
         logger.error("database unavailable", exc_info=error)
+        if is_read_only:  # the connection works, and Django would keep it
+            connection.close()
         error = DatabaseUnavailable()
         # The browsable API would read the user from the database again.
         request: Request = context["request"]

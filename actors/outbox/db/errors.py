@@ -39,6 +39,11 @@ def database_is_unavailable(error: BaseException) -> bool:
     return state is None or state.startswith(UNAVAILABLE_STATES)
 
 
+def is_operational(error: BaseException) -> bool:
+    """Accept an outage, and also a lock, a deadlock or a timeout: they are temporary too."""
+    return isinstance(error, OperationalError) or database_is_unavailable(error)
+
+
 def connection_was_lost(error: BaseException) -> bool:
     """Return whether `error` looks like a lost connection: not like a lock, a full disk or a standby."""
     if isinstance(error, RowIsLocked) or getattr(error.__cause__, "sqlite_errorcode", None) is not None:

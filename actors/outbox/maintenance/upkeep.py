@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from uuid import uuid4
 
 import dramatiq
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
@@ -23,6 +23,7 @@ from actors.outbox.amqp.outage import CANNOT_CONNECT, Outage
 from actors.outbox.amqp.pika_internals import TimeLimitedConnection
 from actors.outbox.amqp.topology import NOT_FOUND, count_ready, declare, explain_refusal
 from actors.outbox.conf import conf
+from actors.outbox.db.errors import is_operational
 from actors.outbox.dead_letters.collector import collect
 from actors.outbox.maintenance import lost_messages
 from actors.outbox.maintenance.leadership import acquire_leadership, queues_to_watch, resign
@@ -168,18 +169,17 @@ class UpkeepThread(threading.Thread):
     def _survive(self, do: Callable[[], bool | None]) -> bool:
         try:
             leads = bool(do())
-        except (OperationalError, InterfaceError) as error:
-            if not self._database_is_unavailable:
-                logger.warning("upkeep: database unavailable: %s", error)
-            self._database_is_unavailable = True
-            self.upkeep.disconnect()
         except CANNOT_CONNECT as error:
             if not self._stopping.is_set():
                 self._outage.begin(error)
                 # Another process may be able to reach RabbitMQ.
                 self._survive(self.upkeep.end)
-        except Exception:  # of any kind: without this thread the process would do no upkeep
-            logger.exception("upkeep: step failed")
+        except Exception as error:  # of any kind: without this thread the process would do no upkeep
+            if not is_operational(error):
+                logger.exception("upkeep: step failed")
+            elif not self._database_is_unavailable:
+                logger.warning("upkeep: database unavailable: %s", error)
+            self._database_is_unavailable = is_operational(error)
             self.upkeep.disconnect()
         else:
             self._database_is_unavailable = False

@@ -10,12 +10,13 @@ import threading
 import time
 
 import dramatiq
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 from actors.outbox.amqp.client_names import process_name
 from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.publisher import Publisher
+from actors.outbox.db.errors import is_operational
 from actors.outbox.relay.relay import Relay, ready_rows
 
 logger = logging.getLogger(__name__)
@@ -87,10 +88,12 @@ class RelayThread(threading.Thread):
             while not self._stopping.is_set() and self.relay.step():
                 pass
             self.publisher.rest(rest_after(self.relay.tried - tried_before))
-        except (OperationalError, InterfaceError) as error:
-            logger.warning("relay: database unavailable: %s", error)
+        except Exception as error:  # of any kind: without this thread the process would have no relay
+            # Also one that works: the server may be a standby by now.
             connection.close()
-        except Exception:  # of any kind: without this thread the process would have no relay
+            if is_operational(error):
+                logger.warning("relay: database unavailable: %s", error)
+                return
             logger.exception("relay: sweep failed, starting anew")
             self.publisher.close()
             self._begin()

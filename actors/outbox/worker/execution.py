@@ -19,11 +19,11 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 from dramatiq.middleware import Shutdown, SkipMessage
 
 from actors.outbox.context import Context, sent_by
-from actors.outbox.db.errors import connection_was_lost, database_answers, database_is_unavailable
+from actors.outbox.db.errors import connection_was_lost, database_answers, database_is_unavailable, is_operational
 from actors.outbox.db.retrying import retry_until_available
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage
@@ -282,11 +282,6 @@ class Execution:
         self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_unavailable
     ) -> T:
         return retry_until_available(do, stopping=self.worker.stopping, what=self.delivery, may_pass=may_pass)
-
-
-def is_operational(error: BaseException) -> bool:
-    """Accept an outage, and also a lock, a deadlock or a timeout: they are temporary too."""
-    return isinstance(error, OperationalError) or database_is_unavailable(error)
 
 
 def is_any(_error: BaseException) -> bool:

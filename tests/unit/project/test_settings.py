@@ -114,6 +114,18 @@ def test_an_option_that_weakens_sqlite_is_reported(tmp_path: Path) -> None:
     assert dict(named) == expected
 
 
+@pytest.mark.integration
+def test_of_several_hosts_the_one_that_accepts_writes_is_used(postgresql: PrivatePostgresql, closed_port: int) -> None:
+    code = "from django.db import connection; cursor = connection.cursor(); cursor.execute('SELECT 1');"
+    code += "print(connection.connection.info.port)"
+    url = f"postgresql://postgres@/postgres?host=127.0.0.1,127.0.0.1&port={closed_port},{postgresql.port}"
+    shown = run("manage.py", "shell", "--no-imports", "-c", code, **DEVELOPMENT, DATABASE_URL=url)
+    assert shown.stdout == f"{postgresql.port}\n"
+    url += "&options=-c default_transaction_read_only=on"
+    refused = run("manage.py", "shell", "--no-imports", "-c", code, **DEVELOPMENT, DATABASE_URL=url)
+    assert "session is read-only" in refused.stderr
+
+
 def test_variables_come_from_an_env_file_and_those_of_the_process_win(tmp_path_factory: pytest.TempPathFactory) -> None:
     env_file = tmp_path_factory.mktemp("env") / "file"
     env_file.write_text("TIME_ZONE=Europe/Berlin\nLOG_LANGUAGE=ru\n")

@@ -16,7 +16,7 @@ from actors.outbox import store
 from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
 from actors.outbox.envelope import AttemptRef
 from actors.outbox.models import OutboxMessage, State
-from actors.outbox.relay import relay
+from actors.outbox.relay import relay, thread
 from actors.outbox.relay.relay import MAX_WINDOW, Relay
 from actors.outbox.relay.thread import rest_after
 from tests.unit.outbox.index_reads import entries_read
@@ -37,6 +37,15 @@ class FakePublisher(Publisher):
 
     def is_ready(self) -> bool:
         return self.ready
+
+    def run(self, timeout_seconds: float) -> None:
+        """Be ready at once."""
+
+    def rest(self, seconds: float) -> None:
+        """Take no rest."""
+
+    def close(self) -> None:
+        """Have nothing to close."""
 
     def publish(self, messages: Sequence[Outgoing], *, timeout_seconds: float, on_wait: Callable[[], None]) -> Outcome:
         self.sent.extend(messages)
@@ -331,6 +340,21 @@ def test_a_scheduled_row_that_is_due_is_published_as_its_attempt(send: Send) -> 
     Relay(publisher=publisher).step()
     options = dramatiq.Message.decode(publisher.sent[0].body).options
     assert AttemptRef.of(options) == AttemptRef(row_id=row.pk, attempt=3)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_relay_leaves_a_server_that_accepts_no_writes_any_more(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    send()
+    publisher = FakePublisher()
+    monkeypatch.setattr(thread, "make_publisher", lambda: publisher)
+    relay_thread = thread.RelayThread()
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only TO on")  # on this connection, as on all of a standby
+    relay_thread._sweep(owns_connection=False)
+    assert OutboxMessage.objects.get().state == State.PENDING
+    relay_thread._sweep(owns_connection=False)
+    assert OutboxMessage.objects.get().state == State.PUBLISHED
 
 
 @pytest.mark.parametrize(("messages", "seconds"), [(0, 0.0), (1, 0.006), (3, 0.018), (1000, 0.03)])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.http import HttpRequest
 from django.test import RequestFactory
 from rest_framework.test import APIClient
@@ -79,6 +79,21 @@ def test_a_query_that_fails_for_want_of_a_database_shows_nothing_of_itself(
 
     assert (response.status_code, response.json()) == (503, AWAY)
     assert "hunter2" not in response.content.decode()
+
+
+@pytest.mark.integration
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_write_to_a_server_that_has_become_read_only_is_a_503_and_the_next_goes_to_another(
+    database: str, client1: APIClient
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only TO on")  # on this connection, as on all of a standby
+
+    response = client1.post("/tasks/", {"title": "a"})
+
+    assert (response.status_code, response.json()) == (503, AWAY)
+    assert client1.post("/tasks/", {"title": "a"}).status_code == 201
 
 
 @pytest.mark.django_db
