@@ -7,13 +7,16 @@ from environs import ValidationError, validate
 from settings.environment import env
 
 
-def _is_amqp_url(url: str) -> None:
-    if url and not url.startswith(("amqp://", "amqps://")):
-        raise ValidationError("it must be an amqp:// or amqps:// address, such as amqp://user:password@host:5672/")
+def _are_amqp_urls(urls: str) -> None:
+    if urls and not all(url.startswith(("amqp://", "amqps://")) for url in urls.split(";")):
+        raise ValidationError(
+            "it must be an amqp:// or amqps:// address, such as amqp://user:password@host:5672/, or several, with ; "
+            "between them"
+        )
 
 
 # `or`: an empty variable means the same as none.
-RABBITMQ_URL = env.str("RABBITMQ_URL", "", validate=_is_amqp_url) or "amqp://guest:guest@127.0.0.1:5672/"
+RABBITMQ_URL = env.str("RABBITMQ_URL", "", validate=_are_amqp_urls) or "amqp://guest:guest@127.0.0.1:5672/"
 
 # An application's actors live in its module of this name: `actors/activity.py`.
 DRAMATIQ_AUTODISCOVER_MODULES = ["activity"]

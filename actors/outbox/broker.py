@@ -18,6 +18,7 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed
 
+from actors.outbox.amqp.connection import CONNECT_TIMEOUT_SECONDS
 from actors.outbox.amqp.outage import CANNOT_CONNECT
 from actors.outbox.amqp.topology import declare
 from actors.outbox.context import current_context
@@ -141,12 +142,20 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
     """The broker of the service: sends through the outbox, consumes from RabbitMQ."""
 
     def __init__(self, *, url: str, **options: Any) -> None:
-        parameters = pika.URLParameters(url)
-        parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_SECONDS
-        if parameters.heartbeat is None:
-            parameters.heartbeat = HEARTBEAT_SECONDS
+        """Prepare to connect.
+
+        Args:
+            url: RabbitMQ's address; of a cluster, several with `;` between them.
+            options: those of Dramatiq's broker.
+        """
+        addresses = [pika.URLParameters(each) for each in url.split(";")]
+        for each in addresses:
+            each.blocked_connection_timeout = BLOCKED_TIMEOUT_SECONDS
+            each.socket_timeout = each.stack_timeout = CONNECT_TIMEOUT_SECONDS
+            if each.heartbeat is None:
+                each.heartbeat = HEARTBEAT_SECONDS
         super().__init__(**options)
-        self.parameters = parameters
+        self.parameters = addresses
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> OutboxConsumer:
         """Return a consumer of a queue, which declares it over the consumer's own connection.

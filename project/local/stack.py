@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import starmap
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -126,12 +127,13 @@ class Stack(StartedWithin):
         self.supervisor.start_program("worker")
 
     def _find_rabbitmq(self, report: Report) -> None:
-        address = urlsplit(self.rabbitmq_url)
-        host, port = address.hostname or "localhost", address.port or AMQP_PORT
-        report(f"Looking for RabbitMQ at {host}:{port} …")
-        if not wait_until(lambda: listens(host, port), timeout_seconds=BROKER_TIMEOUT_SECONDS):
+        urls = map(urlsplit, self.rabbitmq_url.split(";"))
+        addresses = [(url.hostname or "localhost", url.port or AMQP_PORT) for url in urls]
+        named = ", ".join(f"{host}:{port}" for host, port in addresses)
+        report(f"Looking for RabbitMQ at {named} …")
+        if not wait_until(lambda: any(starmap(listens, addresses)), timeout_seconds=BROKER_TIMEOUT_SECONDS):
             raise ServerFailedToStart(
-                f"Nothing answers at {host}:{port}, where RABBITMQ_URL points. Start that RabbitMQ, or unset "
+                f"Nothing answers at {named}, where RABBITMQ_URL points. Start that RabbitMQ, or unset "
                 "RABBITMQ_URL to have a private one."
             )
 

@@ -2,7 +2,9 @@
 
 import copy
 import os
+import random
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from actors.outbox.conf import conf
@@ -13,8 +15,12 @@ def process_name(role: str) -> str:
     return f"{conf.OUTBOX_APPLICATION} {role} {socket.gethostname()} pid={os.getpid()}"
 
 
-def with_connection_name(parameters: Any, name: str) -> Any:
-    """Return a copy of pika's connection parameters with `name` as the connection's name."""
-    named = copy.copy(parameters)
-    named.client_properties = {**(parameters.client_properties or {}), "connection_name": name}
+def with_connection_name(addresses: Sequence[Any], name: str) -> list[Any]:
+    """Return copies of pika's connection parameters, in random order, with `name` as the connection's name.
+
+    The order spreads connections over a cluster's nodes; of all processes only some first try one that is lost.
+    """
+    named = [copy.copy(each) for each in random.sample(addresses, len(addresses))]
+    for each in named:
+        each.client_properties = {**(each.client_properties or {}), "connection_name": name}
     return named

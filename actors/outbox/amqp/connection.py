@@ -1,15 +1,16 @@
 """The publisher's connection to RabbitMQ, which reconnects automatically. All I/O runs in the calling thread.
 
 Guarantee: `turn()` returns by its deadline regardless of what RabbitMQ does, and a lost connection is opened again, one
-attempt at a time, with exponential backoff. An outage is logged when it begins (error), when the kind of error changes
-(warning) and when it ends (info): `outage`.
+attempt at a time, at each address in turn, with exponential backoff. An outage is logged when it begins (error), when
+the kind of error changes (warning) and when it ends (info): `outage`.
 """
 
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import pika
@@ -38,7 +39,7 @@ class ReconnectingConnection:
     def __init__(
         self,
         *,
-        parameters: pika.connection.Parameters,
+        addresses: Sequence[pika.connection.Parameters],
         client_name: str,
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -47,7 +48,7 @@ class ReconnectingConnection:
         """Prepare to connect; the first `turn()` connects.
 
         Args:
-            parameters: host, credentials and heartbeat; its timeouts and retries are replaced.
+            addresses: host, credentials and heartbeat of each; their timeouts and retries are replaced.
             client_name: the connection's name in the management UI.
             connect_timeout_seconds: for TCP, TLS and AMQP together, for each address of the host.
             clock: monotonic seconds.
@@ -59,12 +60,14 @@ class ReconnectingConnection:
         """Whether RabbitMQ has stopped reading from this connection, being short of memory or disk."""
         self.declarations = Declarations(clock=clock)
         self.pika: CorkedConnection | None = None
-        self._parameters = with_connection_name(parameters, client_name)
-        self._parameters.connection_attempts = 1
-        self._parameters.socket_timeout = self._parameters.stack_timeout = connect_timeout_seconds
-        # A blocked connection is kept: RabbitMQ notifies it when it reads again, and would not even notify a new one
-        # that it is blocked.
-        self._parameters.blocked_connection_timeout = None
+        named = with_connection_name(addresses, client_name)
+        for each in named:
+            each.connection_attempts = 1
+            each.socket_timeout = each.stack_timeout = connect_timeout_seconds
+            # A blocked connection is kept: RabbitMQ notifies it when it reads again, and would not even notify a new
+            # one that it is blocked.
+            each.blocked_connection_timeout = None
+        self._addresses, self._round = cycle(named), len(named)
         self._setup_seconds = connect_timeout_seconds
         self._clock, self._jitter = clock, jitter
         self._ioloop = IOLoop()
@@ -73,7 +76,7 @@ class ReconnectingConnection:
         self._not_before = -NEVER
         self._setup_since = self._open_since = NEVER
         self._was_useful = False
-        self._outage = Outage(f"host={parameters.host} port={parameters.port}", clock=clock)
+        self._outage = Outage(clock=clock)
         self._is_closing = False
 
     def turn(self, *, until: float) -> None:
@@ -124,8 +127,10 @@ class ReconnectingConnection:
     def _connect(self) -> None:
         self._was_useful = False
         self._open_since = NEVER
+        parameters = next(self._addresses)
+        self._outage.place = f"host={parameters.host} port={parameters.port}"
         self.pika = CorkedConnection(
-            self._parameters,
+            parameters,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_closed,
             on_close_callback=self._on_closed,
@@ -169,8 +174,12 @@ class ReconnectingConnection:
         if self._was_useful or lasted or fault_of_a_message(error):
             self._failures = 0
         self._failures += 1
+        # A round of attempts, one at each address, pauses as long as repeated attempts at a single address.
         self._not_before = self._clock() + jittered_backoff(
-            self._failures - 1, minimum=MIN_BACKOFF_SECONDS, maximum=MAX_BACKOFF_SECONDS, jitter=self._jitter
+            (self._failures - 1) // self._round,
+            minimum=MIN_BACKOFF_SECONDS,
+            maximum=MAX_BACKOFF_SECONDS / self._round,
+            jitter=self._jitter,
         )
         self._setup_since = NEVER
         self.pika = self.confirms = None

@@ -16,8 +16,9 @@ CANNOT_CONNECT = (AMQPError, AMQPConnectorException, OSError)
 class Outage:
     """Logs an outage, not every attempt to reconnect."""
 
-    def __init__(self, address: str, *, clock: Callable[[], float]) -> None:
-        self._address = address
+    def __init__(self, place: str = "", *, clock: Callable[[], float]) -> None:
+        self.place = place
+        """Logged with each line: the address, or what the connection is for."""
         self._clock = clock
         self._since = 0.0
         self._kind: type[BaseException] | None = None
@@ -26,21 +27,21 @@ class Outage:
         """Log that the connection is lost or cannot be made, unless that was logged for the same kind of error."""
         if self._kind is None:
             self._since = self._clock()
-            logger.error("rabbitmq away %s reason=%r", self._address, explain(error))
+            logger.error("rabbitmq away %s reason=%r", self.place, explain(error))
         elif self._kind is not type(error):
-            logger.warning("rabbitmq still away %s reason=%r", self._address, explain(error))
+            logger.warning("rabbitmq still away %s reason=%r", self.place, explain(error))
         self._kind = type(error)
 
     def hand_over(self) -> None:
         """Log that another process has taken over, if this one could not connect."""
         if self._kind is not None:
-            logger.info("rabbitmq seen to by another process %s", self._address)
+            logger.info("rabbitmq seen to by another process %s", self.place)
         self._kind = None
 
     def end(self) -> None:
         """Log that RabbitMQ can be reached again, if it could not before."""
         if self._kind is not None:
-            logger.info("rabbitmq back %s after_seconds=%.1f", self._address, self._clock() - self._since)
+            logger.info("rabbitmq back %s after_seconds=%.1f", self.place, self._clock() - self._since)
         self._kind = None
 
 

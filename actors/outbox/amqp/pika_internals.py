@@ -11,7 +11,7 @@
 `tests/unit/outbox/amqp/test_pika_internals.py` fails when one of these changes, and names the code to review.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -71,9 +71,9 @@ class ConsumingConnection(pika.SelectConnection):  # type: ignore[misc]  # pika 
         return None if isinstance(value.method, pika.spec.Basic.Deliver) else super()._has_pending_callbacks(value)
 
 
-def open_consuming(parameters: Any) -> pika.BlockingConnection:
-    """Open a blocking connection over a `ConsumingConnection`."""
-    return pika.BlockingConnection(parameters, _impl_class=ConsumingConnection)
+def open_consuming(addresses: Sequence[Any]) -> pika.BlockingConnection:
+    """Open a blocking connection over a `ConsumingConnection`, to the first address that answers."""
+    return pika.BlockingConnection(addresses, _impl_class=ConsumingConnection)
 
 
 def unflushed(channel: Any) -> Any:
@@ -84,27 +84,28 @@ def unflushed(channel: Any) -> Any:
 class TimeLimitedConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
     """A blocking connection with a time limit for every wait; pika's own has none.
 
-    Guarantee: every wait ends within `timeout_seconds`, and within `GRACE_SECONDS` after another thread has called
-    `abort_soon()`: then the connection is terminated. Used for upkeep and `manage.py outbox repair`; the relay's
-    connection is `connection`.
+    Guarantee: every wait ends within `timeout_seconds` (to connect: at each address), and within `GRACE_SECONDS` after
+    another thread has called `abort_soon()`: then the connection is terminated. Used for upkeep and `manage.py outbox
+    repair`; the relay's connection is `connection`.
     """
 
-    def __init__(self, parameters: Any, *, heartbeat_seconds: int) -> None:
-        """Connect, in one attempt.
+    def __init__(self, addresses: Sequence[Any], *, heartbeat_seconds: int) -> None:
+        """Connect, in one attempt at each address.
 
         Args:
-            parameters: pika's connection parameters; their timeouts and number of attempts are overwritten.
+            addresses: pika's connection parameters; their timeouts and number of attempts are overwritten.
             heartbeat_seconds: the heartbeat interval to ask RabbitMQ for.
 
         Raises:
             AMQPError, AMQPConnectorException, OSError: RabbitMQ cannot be reached.
         """
         self.timeout_seconds = TIMEOUT_SECONDS
-        parameters.connection_attempts = 1
-        parameters.socket_timeout = parameters.stack_timeout = TIMEOUT_SECONDS
-        parameters.blocked_connection_timeout = TIMEOUT_SECONDS
-        parameters.heartbeat = heartbeat_seconds
-        super().__init__(parameters)
+        for each in addresses:
+            each.connection_attempts = 1
+            each.socket_timeout = each.stack_timeout = TIMEOUT_SECONDS
+            each.blocked_connection_timeout = TIMEOUT_SECONDS
+            each.heartbeat = heartbeat_seconds
+        super().__init__(addresses)
 
     def abort_soon(self) -> None:
         """Terminate the connection, and with it any wait, after `GRACE_SECONDS` unless it is closed by then.

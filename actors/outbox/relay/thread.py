@@ -109,4 +109,4 @@ def make_publisher() -> Publisher:
     """Return a publisher to the broker's RabbitMQ, whose connection is named after this process."""
     broker = dramatiq.get_broker()
     assert isinstance(broker, RabbitmqBroker)
-    return Publisher(ReconnectingConnection(parameters=broker.parameters, client_name=process_name("relay")))
+    return Publisher(ReconnectingConnection(addresses=broker.parameters, client_name=process_name("relay")))

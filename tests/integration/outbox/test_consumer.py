@@ -33,7 +33,7 @@ class PlainBroker(RabbitmqBroker):
     consumer_class: Any = None
 
     def __init__(self, url: str) -> None:
-        super().__init__(url=url, middleware=[], confirm_delivery=True)
+        super().__init__(url=[url], middleware=[], confirm_delivery=True)
         self.may_connect = threading.Event()
         self.may_connect.set()
 

@@ -81,13 +81,13 @@ def upkeep(settings: Settings) -> Iterator[Callable[[PrivateRabbitmq], Upkeep]]:
 
 
 def connect(node: PrivateRabbitmq) -> TimeLimitedConnection:
-    return TimeLimitedConnection(pika.URLParameters(node.url), heartbeat_seconds=60)
+    return TimeLimitedConnection([pika.URLParameters(node.url)], heartbeat_seconds=60)
 
 
 def carry(node: PrivateRabbitmq) -> None:
     """Publish all due messages."""
     publisher = Publisher(
-        ReconnectingConnection(parameters=pika.URLParameters(node.url), client_name="relay of a test")
+        ReconnectingConnection(addresses=[pika.URLParameters(node.url)], client_name="relay of a test")
     )
     relay = Relay(publisher=publisher)
 
@@ -217,7 +217,7 @@ def test_a_thread_survives_a_rabbitmq_that_is_not_there_and_says_so_once(
 ) -> None:
     send(1)
     nowhere = pika.URLParameters(f"amqp://127.0.0.1:{closed_port}/")
-    thread = UpkeepThread(lambda: TimeLimitedConnection(nowhere, heartbeat_seconds=60), period_seconds=1)
+    thread = UpkeepThread(lambda: TimeLimitedConnection([nowhere], heartbeat_seconds=60), period_seconds=1)
     for _ in range(3):
         thread.step()
     logged = [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]

@@ -45,7 +45,7 @@ def make() -> Iterator[Callable[..., Publisher]]:
             parameters = pika.URLParameters(url)
             parameters.heartbeat = heartbeat
             options = {"client_name": "relay of a test", "connect_timeout_seconds": 10.0, **options}
-            publisher = Publisher(ReconnectingConnection(parameters=parameters, **options))
+            publisher = Publisher(ReconnectingConnection(addresses=[parameters], **options))
             stack.callback(publisher.close)
             return publisher
 

@@ -51,7 +51,7 @@ class Pool:
     @contextmanager
     def publishing(self) -> Iterator[Callable[[int], bool]]:
         publisher = Publisher(
-            ReconnectingConnection(parameters=pika.URLParameters(self.node.url), client_name="relay of a test")
+            ReconnectingConnection(addresses=[pika.URLParameters(self.node.url)], client_name="relay of a test")
         )
 
         def publish(number: int) -> bool:

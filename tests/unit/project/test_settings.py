@@ -70,6 +70,7 @@ def test_production_passes_the_deployment_check_in_silence() -> None:
         ("DEBUG", "ture", "DEBUG"),
         ("THROTTLE_ANON", "ten an hour", "'ten an hour' is no rate"),
         ("RABBITMQ_URL", "http://localhost", "amqp:// or amqps://"),
+        ("RABBITMQ_URL", "amqp://a/;http://b/", "amqp:// or amqps://"),
         ("LOG_LANGUAGE", "de", "LOG_LANGUAGE"),
         ("MAX_RETRIES", "many", "MAX_RETRIES"),
         ("ACCESS_LOG", "-", "ACCESS_LOG"),

@@ -136,5 +136,5 @@ def duration(seconds: float) -> str:
 
 def _address() -> str:
     broker = dramatiq.get_broker()
-    parameters: Any = broker.parameters if isinstance(broker, RabbitmqBroker) else None
-    return f" at {parameters.host}:{parameters.port}" if parameters else ""
+    addresses: Any = broker.parameters if isinstance(broker, RabbitmqBroker) else ()
+    return f" at {', '.join(f'{each.host}:{each.port}' for each in addresses)}" if addresses else ""

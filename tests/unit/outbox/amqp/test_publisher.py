@@ -24,7 +24,7 @@ from pika.frame import Method
 from pika.spec import Basic
 
 from actors.outbox.amqp.confirms import SEQUENCE_HEADER, Confirms, Outgoing
-from actors.outbox.amqp.connection import ReconnectingConnection
+from actors.outbox.amqp.connection import MAX_BACKOFF_SECONDS, ReconnectingConnection
 from actors.outbox.amqp.outage import Outage, explain
 from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.amqp.topology import Declarations, explain_refusal
@@ -345,11 +345,24 @@ class FakeConnection:
 def test_only_a_message_s_fault_is_answered_with_a_new_channel_at_once(error: Exception, asked: object) -> None:
     connection = FakeConnection()
     returning = ReconnectingConnection(
-        parameters=pika.ConnectionParameters(), client_name="test", connect_timeout_seconds=1
+        addresses=[pika.ConnectionParameters()], client_name="test", connect_timeout_seconds=1
     )
     returning._on_channel_closed(Confirms(FakeChannel()), SimpleNamespace(connection=connection), error)
     returning.close()
     assert connection.asked == [asked]
+
+
+def test_every_address_is_tried_before_the_pause_between_attempts_grows() -> None:
+    clock = Clock()
+    cluster = [pika.ConnectionParameters(host) for host in "abc"]
+    returning = ReconnectingConnection(addresses=cluster, client_name="test", clock=clock, jitter=lambda: 0.0)
+    pauses = []
+    for _ in range(60):
+        returning._on_closed(cast(Any, None), REFUSED)
+        pauses.append(returning._not_before - clock())
+    returning.close()
+    assert pauses[:6] == pytest.approx([0.1] * 3 + [0.2] * 3)
+    assert sum(pauses[-3:]) == pytest.approx(MAX_BACKOFF_SECONDS)
 
 
 def test_a_refused_queue_is_explained() -> None:

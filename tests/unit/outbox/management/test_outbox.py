@@ -179,10 +179,12 @@ def test_a_queue_that_does_not_exist_cannot_be_repaired(send: Send) -> None:
 
 def test_without_rabbitmq_a_repair_says_so(send: Send, closed_port: int) -> None:
     stub = dramatiq.get_broker()
-    dramatiq.set_broker(OutboxRabbitmqBroker(url=f"amqp://127.0.0.1:{closed_port}/", middleware=[]))
+    url = ";".join(f"amqp://guest:secret@127.0.0.1:{port}/" for port in (closed_port, 1))
+    dramatiq.set_broker(OutboxRabbitmqBroker(url=url, middleware=[]))
     try:
-        with pytest.raises(CommandError, match=f"does not answer at 127.0.0.1:{closed_port}: .*refused"):
+        with pytest.raises(CommandError, match=f"at 127.0.0.1:{closed_port}, 127.0.0.1:1: .*refused") as refusal:
             run("repair")
+        assert "secret" not in str(refusal.value)
     finally:
         dramatiq.set_broker(stub)
 

@@ -70,8 +70,8 @@ class Channel:
 class Connection:
     """A connection that does at once what pika does in the consumer thread."""
 
-    def __init__(self, parameters: Any, _impl_class: type | None = None) -> None:
-        self.parameters = parameters
+    def __init__(self, addresses: Any, _impl_class: type | None = None) -> None:
+        self.addresses = addresses
         self.the_channel = Channel()
         self.is_open = True
 
@@ -91,7 +91,7 @@ class Connection:
 def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[], OutboxConsumer]:
     """Open one more connection and consume over it, as Dramatiq does after it has lost one."""
     monkeypatch.setattr("pika.BlockingConnection", Connection)
-    broker = cast(RabbitmqBroker, SimpleNamespace(parameters=pika.ConnectionParameters()))
+    broker = cast(RabbitmqBroker, SimpleNamespace(parameters=[pika.ConnectionParameters()]))
     return lambda: OutboxConsumer(broker, QUEUE, 16, 1000)
 
 
@@ -283,7 +283,7 @@ def test_nothing_to_take_is_none(consumer: OutboxConsumer) -> None:
 
 def test_connection_and_consumer_say_which_process_they_are(consumer: OutboxConsumer) -> None:
     process = f"vazifa worker {socket.gethostname()} pid={os.getpid()}"
-    assert consumer.connection.parameters.client_properties == {"connection_name": f"{process} queue={QUEUE}"}
+    assert consumer.connection.addresses[0].client_properties == {"connection_name": f"{process} queue={QUEUE}"}
     assert consumer.channel.consumed == {
         "queue": QUEUE,
         "prefetch": 16,
