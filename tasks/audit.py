@@ -136,6 +136,19 @@ def ranges() -> Iterator[tuple[int, int]]:
         yield first, last
 
 
+def taken_over_at() -> datetime | None:
+    """Return the time of the last transaction that this PostgreSQL server replayed as a standby or from an archive.
+
+    None if it has done neither since its start.
+    """
+    if connection.vendor != "postgresql":
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_last_xact_replay_timestamp()")
+        at: datetime | None = cursor.fetchone()[0]
+    return at
+
+
 def judge(first: int, last: int, totals: Totals) -> list[int]:
     """Return the ids of suspect tasks from `first` to `last`, and add the counts of all of them to `totals`."""
     horizon = _horizon()

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.timezone import localtime
 from tqdm import tqdm
 
 from actors.commit_order import count_out_of_order
@@ -47,6 +48,12 @@ class Command(BaseCommand):
         )
         if not task:
             self._check_database(repair=repair)
+        if taken_over := audit.taken_over_at():
+            self.stdout.write(
+                "PostgreSQL has taken over from another server, whose last transaction here is of "
+                f"{localtime(taken_over)}. What that server committed later, as it may with asynchronous replication, "
+                "is lost."
+            )
         if left:
             more = f", {SHOWN} of them shown" if left > SHOWN else ""
             hint = " Dead letters: manage.py deadletters." if totals.dead else ""
