@@ -25,6 +25,7 @@ from rest_framework.test import APIClient
 from actors.outbox.models import OutboxMessage
 from project.local.servers.errors import ServerUnavailable
 from project.local.servers.ports import free_port
+from project.local.servers.postgresql import Installation as PostgresqlInstallation
 from project.local.servers.postgresql import PrivatePostgresql
 from project.local.servers.postgresql import find_or_fetch as find_postgresql
 from project.local.servers.rabbitmq import Installation, PrivateRabbitmq
@@ -93,14 +94,21 @@ def _delete_rows(command: flush.Command, *, database: str, **options: Any) -> No
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgresql]:
-    """A private PostgreSQL server of the test run."""
+def postgresql_installation() -> PostgresqlInstallation:
+    """The PostgreSQL to run."""
     try:
-        installation = find_postgresql(VAR / "cache", print)
+        return find_postgresql(VAR / "cache", print)
     except ServerUnavailable as error:
         skip_or_fail(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgresql(
+    postgresql_installation: PostgresqlInstallation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrivatePostgresql]:
+    """A private PostgreSQL server of the test run."""
     directory = tmp_path_factory.mktemp("postgresql")
-    server = PrivatePostgresql(installation=installation, directory=directory, durable=False)
+    server = PrivatePostgresql(installation=postgresql_installation, directory=directory, durable=False)
     with server:
         yield server
     server.remove_data_kept_elsewhere()

@@ -9,17 +9,14 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from project.local.servers.errors import ServerUnavailable
+from project.local.servers.postgresql import Installation as PostgresqlInstallation
 from project.local.servers.postgresql import PrivatePostgresql
-from project.local.servers.postgresql import find_or_fetch as find_postgresql
 from project.local.servers.rabbitmq_installation import Installation
-from settings.environment import VAR
 from tests.chaos.passes import Pass, chosen_pass
 from tests.chaos.proxy import Proxy
 from tests.chaos.report import Report
 from tests.chaos.scenario import Scenario
-from tests.chaos.service import DATABASE, HEARTBEAT_SECONDS, ProxiedRabbitmq, Service
-from tests.conftest import skip_or_fail
+from tests.chaos.service import HEARTBEAT_SECONDS, ProxiedRabbitmq, Service
 
 REPORT = pytest.StashKey[Report]()
 # Run by every `make test`: one scenario for each main promise. The others are heavy.
@@ -33,7 +30,6 @@ IN_EVERY_RUN = frozenset(
         "test_answers_to_commits_are_lost",
     }
 )
-EFFECTS = "CREATE TABLE chaos_effect (id bigserial PRIMARY KEY, name text NOT NULL)"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,12 +68,12 @@ def length() -> Pass:
 
 
 @pytest.fixture(scope="session")
-def service(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(
+    rabbitmq_installation: Installation,
+    postgresql_installation: PostgresqlInstallation,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Service]:
     """The stack and its servers, which all scenarios share."""
-    try:
-        postgresql_installation = find_postgresql(VAR / "cache", print)
-    except ServerUnavailable as error:
-        skip_or_fail(str(error))
     directory = tmp_path_factory.mktemp("chaos")
     rabbitmq = ProxiedRabbitmq(
         installation=rabbitmq_installation,
@@ -94,7 +90,6 @@ def service(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPa
         Proxy(target_port=rabbitmq.amqp_port) as rabbitmq_proxy,
     ):
         rabbitmq.proxy_port = rabbitmq_proxy.port
-        postgresql.create_database(DATABASE)
         service = Service(
             directory=directory,
             postgresql=postgresql,
@@ -102,9 +97,7 @@ def service(rabbitmq_installation: Installation, tmp_path_factory: pytest.TempPa
             rabbitmq=rabbitmq,
             rabbitmq_proxy=rabbitmq_proxy,
         )
-        service.query(EFFECTS)
-        with service.stack:
-            service.wait_for_consumers()
+        with service.running():
             yield service
 
 

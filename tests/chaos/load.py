@@ -92,13 +92,11 @@ class Load:
         wait_until(lambda: time.monotonic() >= until, timeout_seconds=seconds)
 
     def _logs_in(self) -> bool:
-        login = {"username": USERNAME, "password": PASSWORD}
         try:
-            answer = httpx.post(f"{self._stack.url}api/token/", json=login, timeout=REQUEST_TIMEOUT_SECONDS)
-        except httpx.TransportError:
+            self._token = log_in(self._stack)
+        except httpx.HTTPError:
             return False
-        self._token = answer.json()["access"] if answer.is_success else ""
-        return answer.is_success
+        return True
 
     def _create_until_stopped(self) -> None:
         headers = {"Authorization": f"Bearer {self._token}"}
@@ -131,6 +129,17 @@ class Load:
                 client.patch(f"tasks/{task}/", json={"completed": True})
             if task % 9 == 0:
                 client.delete(f"tasks/{task}/")
+
+
+def log_in(stack: Stack) -> str:
+    """Return a token of the demo user.
+
+    Raises:
+        HTTPError: the service does not answer, or not with a token.
+    """
+    login = {"username": USERNAME, "password": PASSWORD}
+    answer = httpx.post(f"{stack.url}api/token/", json=login, timeout=REQUEST_TIMEOUT_SECONDS)
+    return str(answer.raise_for_status().json()["access"])
 
 
 def percentiles(seconds: list[float]) -> str:

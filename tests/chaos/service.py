@@ -31,6 +31,7 @@ HEARTBEAT_SECONDS = 2
 # After so long a silent peer is given up: two heartbeats, and the time to notice.
 SILENCE_SECONDS = 2 * HEARTBEAT_SECONDS + 0.5
 BACK_TIMEOUT_SECONDS = 90.0
+EFFECTS = "CREATE TABLE chaos_effect (id bigserial PRIMARY KEY, name text NOT NULL)"
 
 
 @dataclass(kw_only=True)
@@ -65,7 +66,20 @@ class Service:
         postgresql_proxy: Proxy,
         rabbitmq: ProxiedRabbitmq,
         rabbitmq_proxy: Proxy,
+        rabbitmq_url: str = "",
+        database_url: str = "",
     ) -> None:
+        """Prepare the stack.
+
+        Args:
+            directory: for the files of the stack.
+            postgresql: the primary.
+            postgresql_proxy: the proxy before it.
+            rabbitmq: the node, or one of a cluster.
+            rabbitmq_proxy: the proxy before it.
+            rabbitmq_url: the addresses of a cluster, which the supervisor does not run.
+            database_url: the addresses of the primary and its standby.
+        """
         self.postgresql = postgresql
         self.rabbitmq = rabbitmq
         self.postgresql_proxy = postgresql_proxy
@@ -73,9 +87,23 @@ class Service:
         self.log = directory / "debug.log"
         self.diary = directory / "diary"
         self.diary.touch()
+        address = f"postgresql://postgres@{LOOPBACK}:{self.postgresql_proxy.port}/{DATABASE}"
         self.stack = Stack(
-            directory=directory / "stack", port=free_port(), rabbitmq=rabbitmq, variables=self._variables()
+            directory=directory / "stack",
+            port=free_port(),
+            rabbitmq=None if rabbitmq_url else rabbitmq,
+            rabbitmq_url=rabbitmq_url,
+            variables=self._variables(database_url or address),
         )
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the stack on servers that run, and an empty database."""
+        self.postgresql.create_database(DATABASE)
+        self.query(EFFECTS)
+        with self.stack:
+            self.wait_for_consumers()
+            yield
 
     def query(self, statement: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run one statement over a connection of its own and return its rows."""
@@ -86,6 +114,10 @@ class Service:
     def count(self, statement: LiteralString, *parameters: Any) -> int:
         """Return the number that a statement selects."""
         return int(self.query(statement, *parameters)[0][0])
+
+    def events(self) -> list[int]:
+        """Return the ids of the logged events in the order in which they were committed."""
+        return [row[0] for row in self.query("SELECT id FROM actors_activity ORDER BY transaction, id")]
 
     def states(self) -> dict[str, int]:
         """Return how many rows of the outbox are in each state."""
@@ -223,7 +255,8 @@ class Service:
         self.rabbitmq_proxy.forward()
         if not self.postgresql.is_running():
             self.postgresql.start()
-        for program in ("epmd", "rabbitmq", "web", "worker"):
+        broker = ("epmd", "rabbitmq") if self.stack.rabbitmq else ()
+        for program in (*broker, "web", "worker"):
             self.stack.supervisor.start_program(program)
         self.wait_for_node()
 
@@ -234,11 +267,11 @@ class Service:
             for queue in self.queues():
                 self.rabbitmq.rabbitmqctl("purge_queue", queue)
 
-    def _variables(self) -> dict[str, str]:
+    def _variables(self, database_url: str) -> dict[str, str]:
         return {
             "ENV_FILE": os.devnull,
             "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
-            "DATABASE_URL": f"postgresql://postgres@{LOOPBACK}:{self.postgresql_proxy.port}/{DATABASE}",
+            "DATABASE_URL": database_url,
             "LOG_FILE": str(self.log),
             "CHAOS_DIARY": str(self.diary),
             "THROTTLE_USER": "1000000/minute",

@@ -13,7 +13,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import psycopg
 from psycopg import sql
@@ -51,6 +51,9 @@ class PrivatePostgresql(PrivateServer):
     durable: bool = True
     """Whether commits survive a crash of the machine; tests are faster without."""
 
+    primary_url: str = ""
+    """The address of the server whose standby this one is: a copy that follows it until `promote()`."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._account = account_for_root()
@@ -65,17 +68,21 @@ class PrivatePostgresql(PrivateServer):
 
     def create_database(self, name: str) -> None:
         """Create an empty database."""
-        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        self.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     def drop_database(self, name: str) -> None:
         """Drop a database if it exists, with all its connections."""
-        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def promote(self) -> None:
+        """Make a standby the primary; it accepts writes on return."""
+        self.execute(sql.SQL("SELECT pg_promote()"))
 
     def prepare(self) -> None:
         """Create the data directory; data of an earlier start are kept.
 
         Raises:
-            ServerFailedToStart: `initdb` fails; the message quotes and names the log.
+            ServerFailedToStart: `initdb` or `pg_basebackup` fails; the message quotes and names the log.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._account and self._elsewhere is None:
@@ -133,11 +140,14 @@ class PrivatePostgresql(PrivateServer):
         self._data.mkdir(mode=OWNER_ONLY)
         if self._account:
             os.chown(self._data, self._account.pw_uid, self._account.pw_gid)
-        command = [str(self.installation.bin / "initdb"), "-D", str(self._data), "-U", SUPERUSER, "--auth=trust"]
-        options = ["--encoding=UTF8", f"--locale={LOCALE}", *([] if self.durable else ["--no-sync"])]
+        if self.primary_url:
+            program, options = "pg_basebackup", ["-d", self.primary_url, "--write-recovery-conf", "--checkpoint=fast"]
+        else:
+            program, options = "initdb", ["-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", f"--locale={LOCALE}"]
+        command = [str(self.installation.bin / program), "-D", str(self._data), *options]
         with self.log.open("ab") as output:
-            initdb = subprocess.run(
-                [*command, *options],
+            made = subprocess.run(
+                [*command, *([] if self.durable else ["--no-sync"])],
                 env=self.installation.environment,
                 cwd=self._data.parent,
                 stdin=subprocess.DEVNULL,
@@ -146,7 +156,7 @@ class PrivatePostgresql(PrivateServer):
                 check=False,
                 **run_as(self._account),
             )
-        if initdb.returncode != 0:
+        if made.returncode != 0:
             shutil.rmtree(self._data)
             raise ServerFailedToStart(explain("PostgreSQL cannot create its data directory", [self.log]))
 
@@ -160,9 +170,11 @@ class PrivatePostgresql(PrivateServer):
             **({} if self.durable else FAST_BUT_NOT_DURABLE),
         }
 
-    def _execute(self, statement: sql.Composed) -> None:
+    def execute(self, statement: sql.SQL | sql.Composed) -> list[tuple[Any, ...]]:
+        """Run one statement outside any transaction, and return its rows."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement)
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
 
 
 def account_for_root() -> pwd.struct_passwd | None:
