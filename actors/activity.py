@@ -1,12 +1,13 @@
 """The actors that write the activity log. Run by `manage.py rundramatiq`.
 
-Guarantee: each event is one row, written exactly once. A worker writes the log line of a creation, before its row
-commits; the process that made an update or deletion writes that line itself, on commit (`tasks.signals`).
+Guarantee: each event is one row, written exactly once. A worker writes the log line of a creation, and of each event of
+a mass change, before its row commits; the process that made another update or deletion writes that line itself, on
+commit (`tasks.signals`).
 """
 
 import logging
 from functools import cache
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import dramatiq
 from django.conf import settings
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 SUBJECT = "task:"
 """The subject of a message about a task is this and the task's id."""
+MASS_QUEUE = "bulk"
+"""The queue of events of mass changes, and of jobs that make such changes: workers take it in turns with the others."""
 LINES = {
     "created": gettext_noop("New task created: %(title)s (ID: %(id)s, Owner: %(owner)s)"),
     "updated": gettext_noop("Task updated: %(title)s (ID: %(id)s, Owner: %(owner)s)"),
@@ -46,20 +49,18 @@ class Details(TypedDict, total=False):
 @dramatiq.actor(queue_name="activity", returns_rows=True, time_limit=TIME_LIMIT_MS)
 def log_task_creation(task_id: int, task_title: str, owner_username: str, details: Details | None = None) -> Activity:
     """Log a new task: one activity row and one log line."""
-    line = task_line("created", task_id=task_id, title=task_title, owner=owner_username)
-    logger.info("[Dramatiq] %s", line)
     return _activity(Event.TASK_CREATED, task_id, task_title, owner_username, details or {})
 
 
 @dramatiq.actor(queue_name="activity", returns_rows=True, time_limit=TIME_LIMIT_MS)
 def log_task_update(task_id: int, task_title: str, owner_username: str, details: Details) -> Activity:
-    """Log the change of a task."""
+    """Log the change of a task; one of many at a time also with a log line."""
     return _activity(Event.TASK_UPDATED, task_id, task_title, owner_username, details)
 
 
 @dramatiq.actor(queue_name="activity", returns_rows=True, time_limit=TIME_LIMIT_MS)
 def log_task_deletion(task_id: int, task_title: str, owner_username: str, details: Details) -> Activity:
-    """Log the deletion of a task."""
+    """Log the deletion of a task; one of many at a time also with a log line."""
     return _activity(Event.TASK_DELETED, task_id, task_title, owner_username, details)
 
 
@@ -70,8 +71,8 @@ EVENT_OF_ACTOR = {
 }
 
 
-def task_line(event: Literal["created", "updated", "deleted"], *, task_id: int, title: str, owner: str) -> str:
-    """Return the log line for `event`, in `LOG_LANGUAGE`, not in the client's language; `owner` is a username."""
+def task_line(event: str, *, task_id: int, title: str, owner: str) -> str:
+    """Return the log line for an event, `created`, `updated` or `deleted`, in `LOG_LANGUAGE`, not in the client's language; `owner` is a username."""
     return _text(event, settings.LOG_LANGUAGE) % {"id": task_id, "title": title, "owner": owner}
 
 
@@ -83,6 +84,8 @@ def _text(event: str, language: str) -> str:
 
 def _activity(event: Event, task_id: int, title: str, owner: str, details: Details) -> Activity:
     message, trail, context = CurrentMessage.get_current_message(), current_trail(), current_context()
+    if event == Event.TASK_CREATED or (message and message.queue_name == MASS_QUEUE):
+        logger.info("[Dramatiq] %s", task_line(event.removeprefix("task."), task_id=task_id, title=title, owner=owner))
     row = Activity(
         message_id=message.message_id if message else None,
         event=event,

@@ -20,9 +20,9 @@ from actors.outbox.context import Context, sent_by
 from actors.outbox.models import DeadLetterDecision, State
 from actors.timeline import UNLOGGED, as_pending, owed
 from tasks.history.changes import state_of
-from tasks.history.locks import lock_history
+from tasks.history.locks import lock_chosen_ids
 from tasks.models import Task, TaskQuerySet
-from tasks.signals import send_event
+from tasks.signals import message_of
 
 RANGE = 50_000
 REPAIRER = Context(changed_by="activity verify")
@@ -204,9 +204,10 @@ class _History:
 
     def __init__(self, task_id: int) -> None:
         self.task_id = task_id
-        task = TaskQuerySet(Task).locked(task_id)
-        lock_history(task_id)
-        self.task = task or TaskQuerySet(Task).locked(task_id)  # if it was created between the two locks
+        self.task = TaskQuerySet(Task).locked(task_id)
+        if self.task is None:
+            lock_chosen_ids()  # nothing else can create a task under this id again
+            self.task = TaskQuerySet(Task).locked(task_id)  # if it was created between the two locks
         # The outbox first: a message that settles between the two reads is then found in the log.
         self.owed = {row.sequence or 0: row for row in owed([task_id]).order_by("state")}
         self.logged = list(Activity.objects.filter(task_id=task_id).order_by("version"))
@@ -235,7 +236,7 @@ class _History:
         actor = log_task_update if before and after else log_task_creation if after else log_task_deletion
         shown = after or before
         details = Details(owner_id=shown["owner_id"], version=version, changes=changes)
-        send_event(actor, self.task_id, shown["title"], shown["owner"], details)
+        actor.broker.enqueue(message_of(actor, self.task_id, shown["title"], shown["owner"], details))
         return True
 
     def _last_of_gone(self, finding: Finding) -> int:

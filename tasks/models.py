@@ -19,7 +19,7 @@ class Task(VersionedModel):
     completed = models.BooleanField(_("completed"), default=False)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
+        on_delete=models.DO_NOTHING,  # `signals` deletes the tasks: Django would load all of them
         related_name="tasks",
         verbose_name=_("owner"),
         db_index=False,  # three of the indexes below begin with it

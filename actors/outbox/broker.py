@@ -103,7 +103,6 @@ class OutboxMixin(Broker):
             _write([row])
         else:
             buffer.append(row)
-        wake_relay_on_commit()
         self.emit_after("enqueue", message, delay)
         return message
 
@@ -115,6 +114,7 @@ def _write(rows: list[dict[str, Any]]) -> None:
         store.insert(**rows[0])
     else:
         store.insert_many(rows)
+    wake_relay_on_commit()
 
 
 def _refuse_unsupported(message: Message[Any]) -> None:

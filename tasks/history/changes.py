@@ -28,6 +28,9 @@ class PendingChange(Generic[Row]):
     after: Row | None
     """None for a deletion. The stored row: with `update_fields` it differs from the instance that was saved."""
 
+    is_mass: bool = False
+    """Whether one call changes so many rows that their events must not delay those of others."""
+
     @property
     def row(self) -> Row:
         """The row after the change; for a deletion, the row before it."""

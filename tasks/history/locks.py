@@ -24,9 +24,9 @@ def try_lock(name: str) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def lock_history(task_id: int) -> None:
-    """Wait until no other transaction creates or deletes a task of this id. Lock the task's row first, if it exists."""
-    lock(f"history of task:{task_id}")
+def lock_chosen_ids() -> None:
+    """Wait until no other transaction creates tasks whose ids are chosen, not drawn: one lock for all of them."""
+    lock("tasks with chosen ids")
 
 
 def _number(name: str) -> int:

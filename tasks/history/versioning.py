@@ -4,13 +4,15 @@ Guarantee: each change of a row that the ORM makes is one version, in one transa
 signals send; a change whose event could not be truthful is refused. `tasks.signals` sends, `changes` compares.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from typing import Any, Self, TypeVar
 
-from django.db import NotSupportedError, connections, models, router, transaction
+from django.db import DatabaseError, NotSupportedError, connections, models, router, transaction
 from django.db.models import F, prefetch_related_objects
+from django.db.models.deletion import Collector
 from django.db.models.signals import post_save
 from django.utils import timezone
 
@@ -18,17 +20,22 @@ from actors.django_internals import QuickInsertQuerySet, forget_results, use_dat
 from actors.outbox.broker import batch_enqueue
 from actors.timeline import last_versions
 from tasks.history.changes import PendingChange, tracked_fields
-from tasks.history.locks import lock_history
+from tasks.history.locks import lock_chosen_ids
 
 # Rows in memory at a time, and ids in a query: a database takes some ten thousands of parameters.
 CHUNK = 500
+# More rows than this, changed by one call, are a mass change.
+MASS = 100
 
 T = TypeVar("T")
 M = TypeVar("M", bound="VersionedModel")
 
 
 class VersionedQuerySet(QuickInsertQuerySet[M]):
-    """Sends `post_save` for every row that it writes; for deletions Django itself sends `pre_delete`."""
+    """Sends `post_save` for every row that it writes and `pre_delete` for every row that it deletes.
+
+    A bulk change is one transaction, in which `CHUNK` rows are in memory at a time; it takes no lock but those of rows.
+    """
 
     def bulk_create(self, objs: Iterable[M], *args: Any, **options: Any) -> list[M]:
         """Create rows, and send `post_save` for each.
@@ -41,13 +48,36 @@ class VersionedQuerySet(QuickInsertQuerySet[M]):
             raise NotSupportedError("bulk_create() of tasks takes no conflicts: it could not tell what was created.")
         use_database_to_write(self)
         tasks = list(objs)
+        chosen = [task for task in tasks if task.pk is not None]
+        for task in tasks:
+            task.version = 1
         with transaction.atomic(using=self.db):
-            self.number_new(tasks)
+            if chosen:
+                lock_chosen_ids()
             created = super().bulk_create(tasks, *args, **options)
+            # The inserts have waited for all deletions of these ids, so the events of those are visible now.
+            for chunk in _chunks(chosen):
+                self._continue_histories(chunk)
             for chunk in _chunks(created):
                 prefetch_related_objects(chunk, "owner")
-                self._notify([PendingChange(before=None, after=task) for task in chunk], created=True)
+                changes = [PendingChange(before=None, after=task, is_mass=len(tasks) > MASS) for task in chunk]
+                self._notify(changes, created=True)
         return created
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the rows that match, and send their signals; return how many were deleted, as Django does."""
+        use_database_to_write(self)
+        deleted: Counter[str] = Counter()
+        with transaction.atomic(using=self.db):
+            super(VersionedQuerySet, self.none()).delete()  # raises what Django refuses
+            matching = self._lock_matching()
+            for chunk in _chunks(matching):
+                deleted.update(self._delete_chunk(chunk, is_mass=len(matching) > MASS))
+        forget_results(self)
+        return deleted.total(), dict(deleted)
+
+    delete.alters_data = True  # type: ignore[attr-defined]  # as Django's: templates do not call it,
+    delete.queryset_only = True  # type: ignore[attr-defined]  # and managers do not have it
 
     def update(self, **values: Any) -> int:
         """Update the rows that match, and send `post_save` for each that changes; return how many match.
@@ -65,7 +95,7 @@ class VersionedQuerySet(QuickInsertQuerySet[M]):
             # The rows are chosen before any of them changes: an update may change what the filter finds.
             matching = self._lock_matching()
             for chunk in _chunks(matching):
-                self._update_chunk(chunk, values)
+                self._update_chunk(chunk, values, is_mass=len(matching) > MASS)
         forget_results(self)
         return len(matching)
 
@@ -75,16 +105,14 @@ class VersionedQuerySet(QuickInsertQuerySet[M]):
         # before, and does not find a task that was given to another owner meanwhile.
         return None if pk is None else self._rows().select_for_update(no_key=True).filter(pk=pk).first()
 
-    def number_new(self, tasks: Sequence[M]) -> None:
-        """Set the first version of rows to be created: 1, or the next one if the id has a history."""
-        chosen = sorted(task.pk for task in tasks if task.pk is not None)
-        for pk in chosen:
-            lock_history(pk)
-        last: dict[int, int] = {}
-        for chunk in _chunks(chosen):
-            last |= last_versions(chunk)
+    def _continue_histories(self, tasks: Sequence[M]) -> None:
+        """Give new rows whose ids have a history the version after its last one."""
+        last = last_versions(task.pk for task in tasks)
         for task in tasks:
             task.version = last.get(task.pk, 0) + 1
+        for version in sorted(set(last.values())):
+            continued = self._rows().filter(pk__in=[pk for pk in last if last[pk] == version])
+            super(VersionedQuerySet, continued).update(version=version + 1)
 
     def _lock_matching(self) -> list[int]:
         # In the order of ids, so that two updates cannot deadlock. This query becomes a subquery, because a query with
@@ -99,13 +127,22 @@ class VersionedQuerySet(QuickInsertQuerySet[M]):
     def _still_matching(self, pks: Sequence[int]) -> list[int]:
         return sorted(set(self.filter(pk__in=pks).values_list("pk", flat=True)))
 
-    def _update_chunk(self, pks: Sequence[int], values: dict[str, Any]) -> None:
+    def _delete_chunk(self, pks: Sequence[int], *, is_mass: bool) -> dict[str, int]:
+        tasks = list(self._read(pks))
+        collector = Collector(using=self.db, origin=self)
+        collector.collect(tasks)
+        with batch_enqueue(), ExitStack() as stack:
+            for task in tasks:
+                stack.enter_context(task.handing(PendingChange(before=task, after=None, is_mass=is_mass)))
+            return collector.delete()[1]
+
+    def _update_chunk(self, pks: Sequence[int], values: dict[str, Any], *, is_mass: bool) -> None:
         # An assigned expression may refer to an annotation, which only this query has.
         rows = self if self.query.annotations else self._rows()
         before = {task.pk: task for task in self._read(pks)}
         if super(VersionedQuerySet, rows.filter(pk__in=pks)).update(**values) != len(pks):
             raise NotSupportedError("update() of annotated tasks must not change which of the others match.")
-        read = [PendingChange(before=before[task.pk], after=task) for task in self._read(pks)]
+        read = [PendingChange(before=before[task.pk], after=task, is_mass=is_mass) for task in self._read(pks)]
         changes = [change for change in read if change.changes]
         for change in changes:
             change.row.version += 1
@@ -148,7 +185,7 @@ class VersionedModel(models.Model):
     """How many changes the row has had, its creation included. Each version is the event of that number."""
 
     pending_change: "PendingChange[Self] | None" = None
-    """While receivers of `post_save` run: the change that they are called for."""
+    """While receivers of `post_save` and `pre_delete` run: the change that they are called for."""
 
     class Meta:
         abstract = True
@@ -160,12 +197,21 @@ class VersionedModel(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Save the row as its next version; a save that changes nothing writes nothing and sends no signal."""
+        """Save the row as its next version; a save that changes nothing writes nothing and sends no signal.
+
+        Raises:
+            DatabaseError: with `force_update` or `update_fields`, the row does not exist.
+        """
         using = using or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
             before = None if force_insert else self._rows(using).locked(self.pk)
+            if before is None and (force_update or update_fields is not None):
+                raise DatabaseError("The row to be updated does not exist.")
+            if before is None and self.pk is not None:
+                self._rows(using).bulk_create([self])  # it knows the versions of an id that was used before
+                return
             if before is None:
-                self._rows(using).number_new([self])
+                self.version = 1
                 change = PendingChange(before=None, after=self)
             else:
                 change = PendingChange(before=before, after=self._applied_to(before, update_fields))
@@ -180,16 +226,17 @@ class VersionedModel(models.Model):
                     force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields
                 )
 
-    def pending_deletion(self, using: str) -> "PendingChange[Self] | None":
-        """Lock the row and return its deletion, for receivers of `pre_delete`; None if it is deleted already.
-
-        The change describes the row as it is now, not as it was when this instance was loaded.
-        """
+    def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        """Delete the row, as it is now; if another transaction has deleted it first, do nothing and send no signal."""
+        using = using or router.db_for_write(type(self), instance=self)
         rows = self._rows(using)
-        before = rows.locked(self.pk)
-        lock_history(self.pk)
-        before = before or rows.locked(self.pk)  # if another transaction has created it again meanwhile
-        return None if before is None else PendingChange(before=before, after=None)
+        with transaction.atomic(using=using):
+            # The second look finds a row that was created anew while the first one waited for its deletion.
+            before = rows.locked(self.pk) or rows.locked(self.pk)
+            if before is None and self.pk is not None:
+                return 0, {self._meta.label: 0}
+            with self.handing(PendingChange(before=before, after=None)):
+                return super().delete(using, keep_parents)
 
     @contextmanager
     def handing(self, change: "PendingChange[Self]") -> Iterator[None]:

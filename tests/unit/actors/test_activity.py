@@ -15,8 +15,9 @@ from actors.outbox.worker.interrupts import LiftableTimeLimit
 
 
 def test_workers_find_exactly_our_actors() -> None:
-    assert Command().discover_tasks_modules() == ["django_dramatiq.setup", "actors.activity"]
-    assert dramatiq.get_broker().get_declared_actors() == {"log_task_creation", "log_task_update", "log_task_deletion"}
+    assert Command().discover_tasks_modules() == ["django_dramatiq.setup", "actors.activity", "tasks.activity"]
+    of_the_log = {"log_task_creation", "log_task_update", "log_task_deletion"}
+    assert dramatiq.get_broker().get_declared_actors() == {*of_the_log, "delete_user"}
 
 
 @pytest.mark.django_db

@@ -70,7 +70,7 @@ def make_inline_worker(*queues: str) -> InlineWorker:
     consumer = FakeConsumer()
     worker = WorkerThread(
         broker=dramatiq.get_broker(),
-        consumers=dict.fromkeys((QUEUE, "activity", *queues), consumer),  # type: ignore[arg-type]
+        consumers=dict.fromkeys((QUEUE, "activity", "bulk", *queues), consumer),  # type: ignore[arg-type]
         work_queue=Queue(),  # type: ignore[arg-type]  # in order, for one thread
         worker_timeout=1,
     )

@@ -128,7 +128,7 @@ def test_one_wrong_task_among_the_most_undoes_all(client1: APIClient) -> None:
 
 
 def test_a_message_that_cannot_be_written_undoes_all(client1: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.signals.log_task_creation.send_with_options", lambda **options: 1 / 0)
+    monkeypatch.setattr("tasks.signals.log_task_creation.message_with_options", lambda **options: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         create(client1, bodies(3))

@@ -235,7 +235,7 @@ class TestRefusals:
 
     def test_a_creation_that_fails_keeps_no_key(self, client1: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("tasks.signals.log_task_creation.send_with_options", lambda **options: 1 / 0)
+            patch.setattr("tasks.signals.log_task_creation.message_with_options", lambda **options: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 create(client1)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import FieldDoesNotExist
-from django.db import IntegrityError, NotSupportedError, connection, transaction
+from django.db import DatabaseError, IntegrityError, NotSupportedError, connection, transaction
 from django.db.models import Count, F, Q, Value
 from django.db.models.functions import Concat, Length, Upper
 from django.db.models.signals import post_save
@@ -16,8 +16,10 @@ from pytest_django import DjangoAssertNumQueries
 
 from actors.outbox.models import OutboxMessage
 from project.local.servers.process import wait_until
+from tasks import audit
 from tasks.history import versioning
 from tasks.models import Task
+from tests.unit.outbox.inline_worker import make_inline_worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -78,7 +80,7 @@ def test_many_created_and_their_messages_are_one_transaction(user1: User, sent: 
 
 
 def test_a_message_that_cannot_be_written_undoes_the_creation(user1: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.signals.log_task_creation.send_with_options", lambda **options: 1 / 0)
+    monkeypatch.setattr("tasks.signals.log_task_creation.message_with_options", lambda **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Task.objects.bulk_create([Task(title="Bir", owner=user1)])
     assert not Task.objects.exists()
@@ -346,8 +348,69 @@ def someone_waits_for_a_lock() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def test_more_tasks_with_ids_than_a_query_takes_parameters_are_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versioning, "lock_history", lambda task_id: None)  # a statement for each
-    tasks = [Task(pk=number) for number in range(1, 70_000)]
-    Task.objects.number_new(tasks)
-    assert {task.version for task in tasks} == {1}
+def test_a_mass_change_has_a_queue_of_its_own_and_its_lines_are_a_workers(
+    three: list[Task], lines: Lines, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="actors.activity")
+    Task.objects.update(completed=True)
+    assert lines() == updated(*three)
+    monkeypatch.setattr(versioning, "MASS", 2)
+    Task.objects.filter(pk__gt=three[0].pk).update(title="Ikkita")
+    Task.objects.update(title="Hammasi")
+    Task.objects.bulk_create([Task(title="Yana", owner=three[0].owner)])
+    Task.objects.all().delete()
+    queues = OutboxMessage.objects.order_by("pk").values_list("queue", flat=True)
+    assert list(queues) == ["activity"] * 5 + ["bulk"] * 3 + ["activity"] + ["bulk"] * 4
+    assert lines() == [*updated(*three), *updated(*three[1:], title="Ikkita")]
+    make_inline_worker().deliver_all()
+    logged = [record.getMessage() for record in caplog.records if record.name == "actors.activity"]
+    assert [line.split(": ")[0] for line in logged] == [
+        *["[Dramatiq] Vazifa yangilandi"] * 3,
+        "[Dramatiq] Yangi vazifa yaratildi",
+        *["[Dramatiq] Vazifa o'chirildi"] * 4,
+    ]
+
+
+def test_many_are_deleted_in_chunks_and_counted(
+    three: list[Task], lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Task.objects.filter(title="Boshqa").delete() == (0, {})
+    monkeypatch.setattr(versioning, "CHUNK", 2)
+    assert Task.objects.order_by("-title").delete() == (3, {"tasks.Task": 3})
+    assert [line.split(" (")[0] for line in lines()] == [f"Vazifa o'chirildi: Vazifa {n}" for n in range(3)]
+    assert [row.sequence for row in OutboxMessage.objects.all()] == [2, 2, 2]
+
+
+def test_a_deletion_of_a_slice_is_refused(three: list[Task]) -> None:
+    with pytest.raises(TypeError, match="limit"):
+        Task.objects.all()[:1].delete()
+    assert not hasattr(Task.objects, "delete")
+
+
+def test_a_task_that_was_not_saved_or_is_gone_is_not_deleted(three: list[Task], lines: Lines) -> None:
+    with pytest.raises(ValueError, match="id attribute is set to None"):
+        Task(title="Bir").delete()
+    Task.objects.get(pk=three[0].pk).delete()
+    assert three[0].delete() == (0, {"tasks.Task": 0})
+    assert len(lines()) == 1
+
+
+@pytest.mark.parametrize("options", [{"force_update": True}, {"update_fields": ["title"]}])
+def test_a_task_that_is_gone_is_not_updated(three: list[Task], sent: Sent, options: dict[str, Any]) -> None:
+    Task.objects.get(pk=three[0].pk).delete()
+    three[0].title = "Boshqa"
+    with pytest.raises(DatabaseError, match="does not exist"):
+        three[0].save(**options)
+    assert len(sent()) == 1
+
+
+def test_each_of_many_created_under_used_ids_continues_its_history(user1: User) -> None:
+    ids = [501, 502, 503]
+    Task.objects.create(pk=501, title="Bir", owner=user1).delete()
+    Task.objects.create(pk=503, title="Bir", owner=user1)
+    Task.objects.update(title="Uch")
+    Task.objects.all().delete()
+    created = Task.objects.bulk_create(Task(pk=pk, title="Yana", owner=user1) for pk in ids)
+    assert [task.version for task in created] == [3, 1, 4]
+    assert list(Task.objects.order_by("pk").values_list("version", flat=True)) == [3, 1, 4]
+    assert not any(audit.examine(pk) for pk in ids)
