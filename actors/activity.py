@@ -72,7 +72,14 @@ EVENT_OF_ACTOR = {
 
 
 def task_line(event: str, *, task_id: int, title: str, owner: str) -> str:
-    """Return the log line for an event, `created`, `updated` or `deleted`, in `LOG_LANGUAGE`, not in the client's language; `owner` is a username."""
+    """Return the log line in `LOG_LANGUAGE`, not in the client's language.
+
+    Args:
+        event: `created`, `updated` or `deleted`.
+        task_id: the task's id.
+        title: the task's title.
+        owner: the owner's username.
+    """
     return _text(event, settings.LOG_LANGUAGE) % {"id": task_id, "title": title, "owner": owner}
 
 
