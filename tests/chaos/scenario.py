@@ -16,7 +16,7 @@ from tests.chaos.report import Line, Report
 from tests.chaos.service import Service
 
 QUEUES_TIMEOUT_SECONDS = 60.0
-QUEUES = ("activity", "activity.XQ")
+QUEUES = ("activity", "activity.XQ", "bulk", "bulk.XQ")
 LAST: LiteralString = """
 SELECT coalesce(greatest((SELECT max(id) FROM tasks_task), (SELECT max(task_id) FROM actors_activity)), 0)
 """
