@@ -130,7 +130,7 @@ def test_a_worker_with_a_bad_configuration_does_not_start(command: str) -> None:
         check=False,
     )
     assert result.returncode == 1
-    assert "(outbox.E001) A message may sit in a worker for 10020 s" in result.stderr
+    assert "(outbox.E001) A message may sit in a worker for 20020 s" in result.stderr
 
 
 # How long a message may stay

@@ -1,7 +1,6 @@
 """A user and their tasks are deleted in steps, by a command or by the workers, and the admin shows how far it is."""
 
 import logging
-from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -32,13 +31,12 @@ def chunks_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def five(user1: User, user2: User) -> Iterator[None]:
+def five(user1: User, user2: User) -> None:
     """Five tasks of user1 and one of user2, logged, and an idempotency key of user1."""
     Task.objects.bulk_create(Task(title=f"Vazifa {number}", owner=user1) for number in range(5))
     Task.objects.create(title="Boshqaniki", owner=user2)
     IdempotencyKey.objects.create(user=user1, key="bir", fingerprint="", status=201, body="{}")
     make_inline_worker().deliver_all()
-    return
 
 
 @pytest.fixture
