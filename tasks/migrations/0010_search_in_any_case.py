@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('tasks', '0008_shorter_list_of_new_texts'),
+        ('tasks', '0009_restored_counts'),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ('tasks', '0008_shorter_list_of_new_texts'),
+        ('tasks', '0010_search_in_any_case'),
     ]
 
     # Of Django's state alone: the column and its constraint stay as they are.
