@@ -20,7 +20,6 @@ from actors.outbox.relay import relay, thread
 from actors.outbox.relay.relay import MAX_WINDOW, Relay
 from actors.outbox.relay.thread import rest_after
 from tests.unit.outbox.index_reads import entries_read
-from tests.unit.outbox.race_steps import in_another_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -351,9 +350,9 @@ def test_a_relay_leaves_a_server_that_accepts_no_writes_any_more(send: Send, mon
     relay_thread = thread.RelayThread()
     with connection.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only TO on")  # on this connection, as on all of a standby
-    relay_thread._sweep(owns_connection=False)
+    relay_thread._sweep()
     assert OutboxMessage.objects.get().state == State.PENDING
-    relay_thread._sweep(owns_connection=False)
+    relay_thread._sweep()
     assert OutboxMessage.objects.get().state == State.PUBLISHED
 
 
