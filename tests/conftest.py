@@ -196,8 +196,7 @@ def connected_to(server: PrivatePostgresql, name: str, *, schema: str = "public"
     """Make a database of a PostgreSQL server Django's, in every thread."""
     address = {"ENGINE": "django.db.backends.postgresql", "NAME": name, "USER": "postgres"}
     place = {"HOST": "127.0.0.1", "PORT": str(server.port), "TEST": {"NAME": name}}
-    session = f"{POSTGRESQL_OPTIONS['options']} -c search_path={schema}"
-    options = {"OPTIONS": POSTGRESQL_OPTIONS | {"options": session}}
+    options = {"OPTIONS": POSTGRESQL_OPTIONS | {"options": f"-c search_path={schema}"}}
     present, present_settings = connections["default"], connections.settings["default"]
     connections.settings["default"] = connections.configure_settings({"default": address | place | options})["default"]
     del connections["default"]

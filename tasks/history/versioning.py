@@ -34,7 +34,7 @@ M = TypeVar("M", bound="VersionedModel")
 class VersionedQuerySet(QuickInsertQuerySet[M]):
     """Sends `post_save` for every row that it writes and `pre_delete` for every row that it deletes.
 
-    A bulk change is one transaction, in which `CHUNK` rows are in memory at a time; it takes no lock but those of rows.
+    A bulk change is one transaction with `CHUNK` rows in memory at a time. It locks rows, and one name for chosen ids.
     """
 
     def bulk_create(self, objs: Iterable[M], *args: Any, **options: Any) -> list[M]:
