@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 from uuid import uuid4
 
 import dramatiq
@@ -17,6 +17,7 @@ from django.db import InterfaceError, InternalError, connection, transaction
 from django.db.models.functions import Now
 from dramatiq import Message, MessageProxy
 from dramatiq.middleware import Shutdown, SkipMessage
+from psycopg.sql import SQL
 
 from actors.outbox import store
 from actors.outbox.exceptions import LeaveForRedelivery
@@ -26,6 +27,7 @@ from actors.outbox.relay import relay
 from actors.outbox.worker import delivery, execution_lease
 from actors.outbox.worker.execution import MAX_CUTS
 from actors.outbox.worker.execution_lease import ExecutionLease, LeaseRenewer
+from project.local.servers.postgresql import PrivatePostgresql
 from project.local.servers.process import wait_until
 from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import (
@@ -242,19 +244,18 @@ def test_leases_are_renewed_whatever_went_wrong_the_last_time(monkeypatch: pytes
 
 
 @pytest.fixture
-def read_only(database: str) -> Iterator[Callable[[], None]]:
+def read_only(database: str, request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
     """Make the database refuse to write, as a standby does."""
     if database != "postgresql":
         pytest.skip("SQLite has no standbys")
+    server: PrivatePostgresql = request.getfixturevalue("postgresql")
 
-    def turn(statement: str) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SET default_transaction_read_only = off")
-            cursor.execute(statement)
+    def turn(statement: LiteralString) -> None:
+        # From another database: the service connects to none that refuses to write.
+        server.execute(SQL(statement))
         connection.close()
 
     yield lambda: turn("ALTER DATABASE vazifa_test SET default_transaction_read_only = on")
-    connection.close()
     turn("ALTER DATABASE vazifa_test RESET default_transaction_read_only")
 
 
