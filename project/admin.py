@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from actors.outbox.models import State
-from tasks.activity import deletions, start_deletion
+from tasks.activity import deletions, start_deletion, stop_deletion
 from tasks.models import Task
 from tasks.user_deletion import tasks_left
 
@@ -25,6 +25,8 @@ admin.site.unregister(User)
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin[User]):
+    """Django's admin of users, with deletions as jobs, and how far they are."""
+
     list_display = (*DjangoUserAdmin.list_display, "deletion")  # type: ignore[misc]
     readonly_fields = ("deletion",)
     fieldsets = (*(DjangoUserAdmin.fieldsets or ()), (gettext_lazy("Deletion"), {"fields": ("deletion",)}))
@@ -67,7 +69,8 @@ class UserAdmin(DjangoUserAdmin[User]):
 
     def response_delete(self, request: HttpRequest, obj_display: str, obj_id: int) -> HttpResponse:
         """Lead back to the list. Django would say that the user is deleted by now."""
-        return HttpResponseRedirect(reverse("admin:auth_user_changelist"))
+        page = "auth_user_changelist" if self.has_view_or_change_permission(request) else "index"
+        return HttpResponseRedirect(reverse(f"admin:{page}"))
 
     @admin.action(permissions=("delete",), description=delete_selected.short_description)  # type: ignore[attr-defined]
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
@@ -83,5 +86,6 @@ class UserAdmin(DjangoUserAdmin[User]):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if obj.is_active and getattr(obj, "deletion_state", None):
+            stop_deletion(obj)
             text = _("%(user)s is active again: their deletion stops, with %(count)d tasks left.")
             self.message_user(request, text % {"user": obj, "count": tasks_left(obj.pk)}, messages.WARNING)

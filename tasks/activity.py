@@ -1,6 +1,6 @@
 """The actors that change tasks. Run by `manage.py rundramatiq`.
 
-Guarantee: a run's changes commit with the message that continues them, so a job goes on where it was, whatever ends.
+Guarantee: a run's changes commit with the message that continues them, so a job goes on where it was after a crash.
 """
 
 import logging
@@ -12,7 +12,7 @@ from django.db.models import CharField, OuterRef, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 
 from actors.activity import MASS_QUEUE, TIME_LIMIT_MS
-from actors.outbox.models import OutboxMessage
+from actors.outbox.models import OutboxMessage, State
 from tasks.user_deletion import UserIsActive, deactivate, delete_some
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,20 @@ def delete_user(user_id: int) -> None:
 def start_deletion(user: AbstractUser) -> None:
     """Deactivate a user and let the workers delete them, with all of their tasks; a second start changes nothing."""
     with transaction.atomic():
-        deactivate(user)
-        _send(user.pk)
+        if type(user)._default_manager.select_for_update().filter(pk=user.pk).first():  # else a worker was faster
+            deactivate(user)
+            _send(user.pk)
+
+
+def stop_deletion(user: AbstractUser) -> None:
+    """Drop the message of a user's deletion, so that it does not go on if they are deactivated for another reason.
+
+    Called once the user is active. A run keeps its message locked, and finds the user active; a dead letter stays.
+    """
+    of_user = OutboxMessage.objects.filter(actor=delete_user.actor_name, subject=f"{USER}{user.pk}")
+    with transaction.atomic():
+        waiting = of_user.exclude(state=State.DEAD).select_for_update(skip_locked=True)
+        OutboxMessage.objects.filter(pk__in=waiting.values("pk")).delete()
 
 
 def deletions(user_id: OuterRef) -> QuerySet[OutboxMessage]:

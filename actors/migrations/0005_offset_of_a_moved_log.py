@@ -85,10 +85,12 @@ ALTER TABLE actors_activity ENABLE TRIGGER activity_is_append_only;
 def create(apps, schema_editor):
     if schema_editor.connection.vendor != "postgresql":
         return
-    schema_editor.execute(CREATE, params=None)
     with schema_editor.connection.cursor() as cursor:
+        # Looked for first, under a lock that lets others read: the new default locks them out.
+        cursor.execute("LOCK TABLE actors_activity IN SHARE ROW EXCLUSIVE MODE")
         cursor.execute(OUT_OF_ORDER)
         is_out_of_order = cursor.fetchone()[0] > 0
+    schema_editor.execute(CREATE, params=None)
     if is_out_of_order:  # it was moved and written by an earlier release
         schema_editor.execute(REORDER, params=None)
 

@@ -34,7 +34,8 @@ M = TypeVar("M", bound="VersionedModel")
 class VersionedQuerySet(QuickInsertQuerySet[M]):
     """Sends `post_save` for every row that it writes and `pre_delete` for every row that it deletes.
 
-    A bulk change is one transaction with `CHUNK` rows in memory at a time. It locks rows, and one name for chosen ids.
+    An `update()` or `delete()` is one transaction, with `CHUNK` rows and the ids of all in memory. It locks rows alone;
+    a creation with chosen ids locks one name for all of them.
     """
 
     def bulk_create(self, objs: Iterable[M], *args: Any, **options: Any) -> list[M]:

@@ -45,7 +45,7 @@ WITH kept AS (
 (TABLE kept EXCEPT TABLE there) UNION ALL (TABLE there EXCEPT TABLE kept)
 """  # noqa: S608 – a constant
 RECOUNT = (
-    "LOCK TABLE tasks_task IN SHARE MODE",
+    "LOCK TABLE tasks_task IN SHARE ROW EXCLUSIVE MODE",  # one recount at a time, too
     "SELECT set_config('vazifa.sums_up_tasks', 'on', true)",  # or a trigger would leave the rows out
     "DELETE FROM tasks_count_change",
     "DELETE FROM tasks_count",

@@ -3,7 +3,10 @@ from django.db import migrations
 # A dump has the tasks and their ledger, and `pg_restore --data-only` loads both with the triggers on: the triggers then
 # count the tasks, and what the dump says is left out. Changes are written by a trigger; sums by the fold and by
 # `tasks.listing.count_ledger.recount`, which both say so by a setting.
+#
+# The lock waits for all writers of tasks: one that folds meanwhile would be in a deadlock with the triggers' creation.
 CREATE = """
+LOCK TABLE tasks_task IN SHARE ROW EXCLUSIVE MODE;
 ALTER FUNCTION tasks_count_fold() RENAME TO tasks_count_fold_rows;
 CREATE FUNCTION tasks_count_fold() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -33,6 +36,7 @@ BEGIN
 END $$;
 """
 DROP = """
+LOCK TABLE tasks_task IN SHARE ROW EXCLUSIVE MODE;
 DROP TRIGGER tasks_count_not_loaded ON tasks_count;
 DROP TRIGGER tasks_count_change_not_loaded ON tasks_count_change;
 DROP FUNCTION tasks_count_leaves_out();

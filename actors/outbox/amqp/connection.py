@@ -1,8 +1,8 @@
 """The publisher's connection to RabbitMQ, which reconnects automatically. All I/O runs in the calling thread.
 
 Guarantee: `turn()` returns by its deadline regardless of what RabbitMQ does, and a lost connection is opened again, one
-attempt at a time, at each address in turn, with exponential backoff. An outage is logged when it begins (error), when
-the kind of error changes (warning) and when it ends (info): `outage`.
+attempt at a time, at each address in turn, with exponential backoff. An outage is logged when it begins (error), at
+each further kind of error (warning) and when it ends (info): `outage`.
 """
 
 import logging

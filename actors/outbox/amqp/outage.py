@@ -21,28 +21,28 @@ class Outage:
         """Logged with each line: the address, or what the connection is for."""
         self._clock = clock
         self._since = 0.0
-        self._kind: type[BaseException] | None = None
+        self._kinds: set[type[BaseException]] = set()
 
     def begin(self, error: BaseException) -> None:
-        """Log that the connection is lost or cannot be made, unless that was logged for the same kind of error."""
-        if self._kind is None:
+        """Log that the connection is lost or cannot be made, unless that was logged for this kind of error."""
+        if not self._kinds:
             self._since = self._clock()
             logger.error("rabbitmq away %s reason=%r", self.place, explain(error))
-        elif self._kind is not type(error):
+        elif type(error) not in self._kinds:  # those of several addresses take turns
             logger.warning("rabbitmq still away %s reason=%r", self.place, explain(error))
-        self._kind = type(error)
+        self._kinds.add(type(error))
 
     def hand_over(self) -> None:
         """Log that another process has taken over, if this one could not connect."""
-        if self._kind is not None:
+        if self._kinds:
             logger.info("rabbitmq seen to by another process %s", self.place)
-        self._kind = None
+        self._kinds.clear()
 
     def end(self) -> None:
         """Log that RabbitMQ can be reached again, if it could not before."""
-        if self._kind is not None:
+        if self._kinds:
             logger.info("rabbitmq back %s after_seconds=%.1f", self.place, self._clock() - self._since)
-        self._kind = None
+        self._kinds.clear()
 
 
 def explain(error: BaseException) -> str:

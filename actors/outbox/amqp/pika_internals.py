@@ -6,7 +6,8 @@
   `TimeLimitedConnection`.
 - `_has_pending_callbacks` is called for each received method: `ConsumingConnection` skips its search for deliveries.
 - A blocking connection waits in `_flush_output` only, its `_impl` is a `SelectConnection` of the class `_impl_class`,
-  and the `_impl` of its channels writes nothing at once: `TimeLimitedConnection`, `open_consuming`, `unflushed`.
+  made by `_create_connection`, and the `_impl` of its channels writes nothing at once: `TimeLimitedConnection`,
+  `AnyAddressConnection`, `open_consuming`, `unflushed`.
 
 `tests/unit/outbox/amqp/test_pika_internals.py` fails when one of these changes, and names the code to review.
 """
@@ -18,6 +19,8 @@ from typing import Any
 
 import pika
 from pika.exceptions import AMQPError
+
+from actors.outbox.amqp.outage import CANNOT_CONNECT
 
 TIMEOUT_SECONDS = 3.0
 GRACE_SECONDS = 0.5
@@ -71,9 +74,22 @@ class ConsumingConnection(pika.SelectConnection):  # type: ignore[misc]  # pika 
         return None if isinstance(value.method, pika.spec.Basic.Deliver) else super()._has_pending_callbacks(value)
 
 
+class AnyAddressConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
+    """A blocking connection to the first address that answers.
+
+    pika's own gives up at a name that does not resolve, without trying the addresses after it.
+    """
+
+    def _create_connection(self, configs: Sequence[Any], impl_class: Any) -> Any:
+        for each in configs[:-1]:
+            with suppress(*CANNOT_CONNECT):
+                return super()._create_connection(each, impl_class)
+        return super()._create_connection(configs[-1], impl_class)
+
+
 def open_consuming(addresses: Sequence[Any]) -> pika.BlockingConnection:
     """Open a blocking connection over a `ConsumingConnection`, to the first address that answers."""
-    return pika.BlockingConnection(addresses, _impl_class=ConsumingConnection)
+    return AnyAddressConnection(addresses, _impl_class=ConsumingConnection)
 
 
 def unflushed(channel: Any) -> Any:
@@ -81,7 +97,7 @@ def unflushed(channel: Any) -> Any:
     return channel._impl
 
 
-class TimeLimitedConnection(pika.BlockingConnection):  # type: ignore[misc]  # pika has no types
+class TimeLimitedConnection(AnyAddressConnection):
     """A blocking connection with a time limit for every wait; pika's own has none.
 
     Guarantee: every wait ends within `timeout_seconds` (to connect: at each address), and within `GRACE_SECONDS` after

@@ -1,7 +1,7 @@
 """Searches for text: what a word is, and the lookup `finds`, which means the same on PostgreSQL and on SQLite.
 
 Guarantee: a field that `finds` a word has it in any case, by Unicode's cases of single letters, and with any of the
-characters that are typed as an apostrophe, whatever the database's locale. Nothing in a word is a wildcard. Both
+characters that are typed as an apostrophe, in any locale of the database. Nothing in a word is a wildcard. Both
 databases get the letters' alternatives in the pattern, `[oO]['ʻʼ‘’…][qQ]`, so neither needs to know any letter's case,
 and PostgreSQL's index of trigrams has the texts as they are.
 """
@@ -55,7 +55,7 @@ class Finds(Lookup[str]):
         word = fold(str(self.rhs))
         if connection.vendor == "postgresql":
             return f"{field} ~ %s", (*parameters, "".join(map(in_regular_expression, word)))
-        # SQLite looks for a first character that it is told about ten times as fast as for one of several.
+        # SQLite looks for one first character ten times as fast as for one of several.
         others = "".join(map(_in_glob, word[1:]))
         globs = [f"*{_in_glob(first, first)}{others}*" for first in _alternatives().get(word[:1]) or [word[:1]]]
         either = " OR ".join(f"{field} GLOB %s" for _each in globs)

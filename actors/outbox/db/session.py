@@ -1,9 +1,9 @@
 """The settings of a database session: set in each new PostgreSQL session, and compared with what is in force.
 
-Guarantee: no statement of the service runs in a PostgreSQL session without `OUTBOX_POSTGRESQL_SESSION`, whatever the
-server's, the role's and the database's own settings are, also through a pooler that gives each client its own session.
+Guarantee: no statement of the service runs in a PostgreSQL session without `OUTBOX_POSTGRESQL_SESSION`, which
+overrides the settings of server, role and database, also through a pooler that gives each client its own session.
 Only what `options` in Django's `OPTIONS` sets takes precedence. `apps` connects `configure`; `checks`, `manage.py
-relay` and `background`, with a web or worker process, tell what does not hold.
+relay` and `background`, at the start of a process, report what does not hold.
 """
 
 import json
@@ -17,6 +17,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from actors.outbox.conf import conf
+from actors.outbox.db.errors import is_operational
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ CONSEQUENCES = {
 SHARED = "A pooler shares database sessions between connections: settings and prepared statements do not hold."
 SHARED_HINT = 'Set PgBouncer\'s pool_mode to "session" for this database, or connect to PostgreSQL directly.'
 UNAVAILABLE_HINT = "Start it, or correct DATABASES; a pooler has to admit two connections of this process."
+REFUSED_HINT = "Correct OUTBOX_POSTGRESQL_SESSION and OPTIONS of DATABASES."
 ROUNDS = 3
 
 
@@ -80,7 +82,10 @@ def problems() -> Iterator[CheckMessage]:
         else:
             yield from _problems_of_postgresql()
     except (DatabaseError, InterfaceError) as error:
-        yield Error(f"The database is unavailable: {error}.", hint=UNAVAILABLE_HINT, id="outbox.E007")
+        if is_operational(error):
+            yield Error(f"The database is unavailable: {error}.", hint=UNAVAILABLE_HINT, id="outbox.E007")
+        else:
+            yield Error(f"The database refuses the session: {error}.", hint=REFUSED_HINT, id="outbox.E007")
 
 
 def report() -> None:

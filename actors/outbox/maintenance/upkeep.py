@@ -64,9 +64,9 @@ class Upkeep:
         for queue in queues:
             if acquire_leadership(queue, token=self.token, seconds=self._lease_seconds):
                 leads = True
-                self._look_after(queue)
-                if queue == queues[0]:  # of the leaders, one looks
+                if queue == queues[0]:  # of the leaders, one looks; first, because RabbitMQ may be away
                     self._horizon_log.update()
+                self._look_after(queue)
         if not leads:
             self.disconnect()
         return leads

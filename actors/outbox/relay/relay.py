@@ -94,9 +94,12 @@ class Relay:
         is_full = began >= self.next_full_claim
         back = CENTURY_SECONDS if is_full else began - self._seen_until + LATE_COMMIT_SECONDS
         rows, overdue_seconds = store.claim(token, self.window, max_overdue_seconds=back)
-        self._seen_until = began - overdue_seconds
+        ended = monotonic()
+        # The database measures `back` from when the statement reaches it: one that had to connect first, or met a
+        # frozen server, looked less far back than to `_seen_until`.
+        if is_full or ended - began < LATE_COMMIT_SECONDS:
+            self._seen_until = began - overdue_seconds
         if is_full:
-            ended = monotonic()
             longest = min(max(2 * self._rest, FIRST_REST_SECONDS), MAX_REST_SECONDS)
             self._rest = min((ended - began) * REST_PER_FULL_CLAIM, longest)
             self.next_full_claim = ended + self._rest

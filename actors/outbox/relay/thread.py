@@ -91,6 +91,7 @@ class RelayThread(threading.Thread):
         except Exception as error:  # of any kind: without this thread the process would have no relay
             # Also one that works: the server may be a standby by now.
             connection.close()
+            self.relay.next_full_claim = 0.0  # the next server's clock may be ahead, and leases of lost claims remain
             if is_operational(error):
                 logger.warning("relay: database unavailable: %s", error)
                 return

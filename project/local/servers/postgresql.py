@@ -75,8 +75,13 @@ class PrivatePostgresql(PrivateServer):
         self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def promote(self) -> None:
-        """Make a standby the primary; it accepts writes on return."""
-        self.execute(sql.SQL("SELECT pg_promote()"))
+        """Make a standby the primary; it accepts writes on return.
+
+        Raises:
+            RuntimeError: it did not become the primary within a minute.
+        """
+        if self.execute(sql.SQL("SELECT pg_promote()")) != [(True,)]:
+            raise RuntimeError("PostgreSQL was not promoted in time")
 
     def prepare(self) -> None:
         """Create the data directory; data of an earlier start are kept.

@@ -31,7 +31,9 @@ class Command(BaseCommand):
             "verify", help="tasks, activity and outbox against each other; exits with 1 if it fails"
         )
         verify.add_argument("--task", type=arguments.row_id, metavar="N", help="only this task")
-        verify.add_argument("--repair", action="store_true", help="send missing events again, if they can be restored")
+        verify.add_argument(
+            "--repair", action="store_true", help="send missing events again, if they can be restored; recount tasks"
+        )
 
     def handle(self, *args: Any, task: int | None, repair: bool, **options: Any) -> None:
         totals = audit.Totals()
@@ -46,8 +48,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{totals.tasks} tasks, {totals.logged} versions logged, {totals.waiting} on their way, {totals.dead} dead."
         )
-        if not task:
-            self._check_database(repair=repair)
+        problem = None if task else self._problem_of_database(repair=repair)
         if taken_over := audit.taken_over_at():
             self.stdout.write(
                 "PostgreSQL has taken over from another server, whose last transaction here is of "
@@ -57,17 +58,19 @@ class Command(BaseCommand):
         if left:
             more = f", {SHOWN} of them shown" if left > SHOWN else ""
             hint = " Dead letters: manage.py deadletters." if totals.dead else ""
-            raise CommandError(f"{left} tasks are not logged completely{more}.{hint}")
+            raise CommandError(f"{left} tasks are not logged completely{more}.{hint}{f' {problem}' if problem else ''}")
+        if problem:
+            raise CommandError(problem)
         self.stdout.write(self.style.SUCCESS("Every version of every task is logged once, or is on its way."))
 
-    def _check_database(self, *, repair: bool) -> None:
+    def _problem_of_database(self, *, repair: bool) -> str | None:
         if not count_ledger.is_right():
             if not repair:
-                raise CommandError(COUNTS)
+                return COUNTS
             count_ledger.recount()
             self.stdout.write("The counts of tasks were wrong, and are right now.")
-        if number := count_out_of_order():
-            raise CommandError(OUT_OF_ORDER % number)
+        number = count_out_of_order()
+        return OUT_OF_ORDER % number if number else None
 
     def _findings(
         self, task: int | None, totals: audit.Totals, *, repair: bool

@@ -23,13 +23,13 @@ TIMEOUT_SECONDS = 3.0
 def broker(
     rabbitmq: PrivateRabbitmq, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[OutboxRabbitmqBroker]:
-    """A broker with three addresses, of which the last answers; they are tried in this order."""
+    """A broker with four addresses, of which the last answers; they are tried in this order."""
     monkeypatch.setattr("random.sample", lambda addresses, count: list(addresses))
     monkeypatch.setattr(broker_module, "CONNECT_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
     before = dramatiq.get_broker()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         lost = [f"amqp://127.0.0.1:{port}/" for port in (closed_port, silent.getsockname()[1])]
-        broker = OutboxRabbitmqBroker(url=";".join([*lost, rabbitmq.url]), middleware=[])
+        broker = OutboxRabbitmqBroker(url=";".join(["amqp://gone.invalid/", *lost, rabbitmq.url]), middleware=[])
         dramatiq.set_broker(broker)
         yield broker
         dramatiq.set_broker(before)
