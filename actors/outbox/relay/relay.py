@@ -97,7 +97,7 @@ class Relay:
         ended = monotonic()
         # The database measures `back` from when the statement reaches it: one that had to connect first, or met a
         # frozen server, looked less far back than to `_seen_until`.
-        if is_full or ended - began < LATE_COMMIT_SECONDS:
+        if is_full or ended - began <= LATE_COMMIT_SECONDS:
             self._seen_until = began - overdue_seconds
         if is_full:
             longest = min(max(2 * self._rest, FIRST_REST_SECONDS), MAX_REST_SECONDS)

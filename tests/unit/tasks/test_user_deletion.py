@@ -212,6 +212,24 @@ def test_an_operator_who_activates_a_user_again_is_told_that_the_deletion_stops(
     assert "user1 is active again: their deletion stops, with 5 tasks left." in map(str, page.context["messages"])
 
 
+@pytest.mark.usefixtures("five")
+def test_a_deletion_that_was_stopped_does_not_go_on_when_the_user_is_deactivated_later(
+    browser: Client, user1: User, inline_worker: InlineWorker
+) -> None:
+    start_deletion(user1)
+    form = {"username": "user1", "is_active": "on", "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    browser.post(reverse("admin:auth_user_change", args=[user1.pk]), form)
+    User.objects.filter(pk=user1.pk).update(is_active=False)
+    inline_worker.deliver_all()
+    assert user1.tasks.count() == 5  # type: ignore[attr-defined]  # the stubs do not know it
+
+
+def test_a_deletion_is_not_started_of_a_user_whom_a_worker_has_just_deleted(user1: User) -> None:
+    User.objects.filter(pk=user1.pk).delete()
+    start_deletion(user1)
+    assert not OutboxMessage.objects.exists()
+
+
 def test_an_operator_may_delete_themselves(browser: Client, admin_user: User, inline_worker: InlineWorker) -> None:
     Task.objects.create(title="Meniki", owner=admin_user)
     answer = browser.post(reverse("admin:auth_user_delete", args=[admin_user.pk]), {"post": "yes"})

@@ -317,7 +317,7 @@ def test_an_outage_is_logged_when_it_begins_changes_and_ends(caplog: pytest.LogC
     caplog.set_level(logging.INFO, "actors.outbox")
     outage = Outage("host=h port=1", clock=Clock())
     outage.end()
-    for error in (StreamLostError("EOF"), REFUSED, REFUSED, REFUSED):
+    for error in (StreamLostError("EOF"), REFUSED, REFUSED, StreamLostError("EOF"), REFUSED):
         outage.begin(error)
     outage.end()
     outage.end()

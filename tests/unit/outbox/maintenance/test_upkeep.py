@@ -127,6 +127,16 @@ def test_a_process_that_lost_its_lease_closes_its_connection(rabbitmq: Rabbitmq)
     assert [line.is_open for line in rabbitmq.lines] == [False, True]
 
 
+def test_a_held_horizon_is_logged_while_rabbitmq_is_away(
+    held_snapshot: int, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
+) -> None:
+    monkeypatch.setattr(horizon, "MIN_HELD_SECONDS", 0)
+    with pytest.raises(AMQPConnectionError):
+        Upkeep(connect=Rabbitmq(failure=AMQPConnectionError()).connect).step()
+    [held] = logged()
+    assert held.startswith(f"horizon: held by session pid={held_snapshot} ")
+
+
 def test_a_held_horizon_is_logged_once_and_so_is_its_end(
     one: Upkeep, held_snapshot: int, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]
 ) -> None:

@@ -280,6 +280,27 @@ def test_a_backlog_is_published_without_another_claim_of_all_rows(send: Send, cl
     assert clock == [1_002.0]
 
 
+def test_a_claim_that_reached_the_database_late_hides_no_row_from_the_next(
+    send: Send, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Relay(publisher=FakePublisher())
+    one.step()
+    one.next_full_claim = float("inf")
+    row, claim = send(), store.claim
+
+    def claim_late(token: UUID, limit: int, *, max_overdue_seconds: float) -> tuple[list[OutboxMessage], float]:
+        clock[0] += 5.0  # as long as a connection to a dead host takes
+        make_overdue(row, seconds=7)  # it fell due between the last claim and this one
+        return claim(token, limit, max_overdue_seconds=max_overdue_seconds)
+
+    clock[0] += 3.0
+    with monkeypatch.context() as late:
+        late.setattr(store, "claim", claim_late)
+        one.step()
+    one.step()
+    assert OutboxMessage.objects.get(pk=row.pk).state == State.PUBLISHED
+
+
 def test_claims_between_those_of_all_rows_read_no_index_entry_that_a_held_snapshot_keeps(
     send: Send, clock: list[float], held_snapshot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
