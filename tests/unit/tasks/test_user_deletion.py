@@ -221,7 +221,7 @@ def test_a_deletion_that_was_stopped_does_not_go_on_when_the_user_is_deactivated
     browser.post(reverse("admin:auth_user_change", args=[user1.pk]), form)
     User.objects.filter(pk=user1.pk).update(is_active=False)
     inline_worker.deliver_all()
-    assert user1.tasks.count() == 5  # type: ignore[attr-defined]  # the stubs do not know it
+    assert user1.tasks.count() == 5
 
 
 def test_a_deletion_is_not_started_of_a_user_whom_a_worker_has_just_deleted(user1: User) -> None:
