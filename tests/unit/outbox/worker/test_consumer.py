@@ -90,7 +90,7 @@ class Connection:
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[], OutboxConsumer]:
     """Open one more connection and consume over it, as Dramatiq does after it has lost one."""
-    monkeypatch.setattr("pika.BlockingConnection", Connection)
+    monkeypatch.setattr("actors.outbox.amqp.pika_internals.AnyAddressConnection", Connection)
     broker = cast(RabbitmqBroker, SimpleNamespace(parameters=[pika.ConnectionParameters()]))
     return lambda: OutboxConsumer(broker, QUEUE, 16, 1000)
 
@@ -136,7 +136,7 @@ def test_a_queue_that_rabbitmq_refuses_says_what_to_do_and_leaves_no_connection_
     def refuse(_channel: Any, queue: str, **_options: Any) -> None:
         raise pika.exceptions.ChannelClosedByBroker(406, f"inequivalent arg 'x-queue-type' for queue '{queue}'")
 
-    monkeypatch.setattr("pika.BlockingConnection", Refusing)
+    monkeypatch.setattr("actors.outbox.amqp.pika_internals.AnyAddressConnection", Refusing)
     monkeypatch.setattr(Channel, "queue_declare", refuse)
     with pytest.raises(ConnectionClosed, match=r"argument=x-queue-type .*move what it holds and delete it"):
         connect()
@@ -302,7 +302,7 @@ def test_a_rabbitmq_that_cannot_be_reached_is_a_closed_connection(
     def refuse(_parameters: Any, **_options: Any) -> None:
         raise error
 
-    monkeypatch.setattr("pika.BlockingConnection", refuse)
+    monkeypatch.setattr("actors.outbox.amqp.pika_internals.AnyAddressConnection", refuse)
     with pytest.raises(ConnectionClosed):
         connect()
 
