@@ -40,7 +40,7 @@ def database_is_unavailable(error: BaseException) -> bool:
 
 
 def is_operational(error: BaseException) -> bool:
-    """Accept an outage, and also a lock, a deadlock or a timeout: they are temporary too."""
+    """Return whether `error` is temporary: an outage, and also a lock, a deadlock or a timeout."""
     return isinstance(error, OperationalError) or database_is_unavailable(error)
 
 

@@ -46,8 +46,10 @@ def insert_returning(row: models.Model, names: Sequence[str], *, using: str) -> 
         DatabaseError: as with `save()`.
     """
     own = connections[using]
+    if own.vendor != "postgresql":
+        return None
     values = _values(row, own)
-    if own.vendor != "postgresql" or any(hasattr(value, "resolve_expression") for value in values.values()):
+    if _has_expression(values):
         return None
     with own.cursor() as cursor:
         cursor.execute(_insert_statement(row._meta.db_table, tuple(values), tuple(names)), tuple(values.values()))
@@ -71,7 +73,7 @@ def _copy(rows: Sequence[models.Model]) -> bool:
     # The connection itself: its proxy looks it up for each attribute.
     own = connections[DEFAULT_DB_ALIAS]
     written = [_values(row, own) for row in rows]
-    if any(hasattr(value, "resolve_expression") for values in written for value in values.values()):
+    if any(map(_has_expression, written)):
         return False
     # A column that the database fills is left out: each group has rows with the same columns.
     for columns, alike in groupby(sorted(written, key=tuple), key=tuple):
@@ -92,6 +94,10 @@ def _values(row: models.Model, own: BaseDatabaseWrapper) -> Values:
         if not isinstance(value, DatabaseDefault) and not (value is None and field.primary_key):
             values[str(field.column)] = field.get_db_prep_save(value, own)
     return values
+
+
+def _has_expression(values: Values) -> bool:
+    return any(hasattr(value, "resolve_expression") for value in values.values())
 
 
 def _copy_in(table: str, columns: Sequence[str], rows: Iterable[Values]) -> None:
