@@ -44,14 +44,13 @@ def stop_deletion(user: AbstractUser) -> None:
 
     Called once the user is active. A run keeps its message locked, and finds the user active; a dead letter stays.
     """
-    of_user = OutboxMessage.objects.filter(actor=delete_user.actor_name, subject=f"{USER}{user.pk}")
     with transaction.atomic():
-        waiting = of_user.exclude(state=State.DEAD).select_for_update(skip_locked=True)
+        waiting = deletions(Value(user.pk)).exclude(state=State.DEAD).select_for_update(skip_locked=True)
         OutboxMessage.objects.filter(pk__in=waiting.values("pk")).delete()
 
 
-def deletions(user_id: OuterRef) -> QuerySet[OutboxMessage]:
-    """Return a subquery of the messages of a user's deletion, the latest first; after its end there is none."""
+def deletions(user_id: OuterRef | Value) -> QuerySet[OutboxMessage]:
+    """Return the messages of a user's deletion, the latest first; after its end there is none."""
     subject = Concat(Value(USER), Cast(user_id, CharField()))
     of_user = OutboxMessage.objects.filter(actor=delete_user.actor_name, subject=subject)
     return of_user.exclude(subject="").order_by("-pk")  # what the index of subjects leaves out
