@@ -4,7 +4,6 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from project.local.servers.ports import free_port
@@ -89,9 +88,7 @@ class Cluster:
             self._running = running.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._running.close()
 
     def members(self, queue: str) -> int:

@@ -1,7 +1,6 @@
 """A client that follows the stream of events through every fault, and resumes after the last event that it got."""
 
 import threading
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -31,9 +30,7 @@ class Follower:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join(SILENCE_SECONDS)
 

@@ -9,7 +9,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
@@ -52,9 +51,7 @@ class Load:
         self._clients = [self._pool.submit(self._create_until_stopped) for _ in range(CLIENTS)]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._pool.shutdown()
         for client in self._clients:

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from psycopg import sql
@@ -43,9 +42,7 @@ class Replication:
             self._running = running.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._running.close()
 
     def add_standby(self, *, is_synchronous: bool = True) -> None:
