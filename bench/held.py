@@ -62,7 +62,8 @@ def _claims_ms(ground: Ground, site: Site) -> list[float]:
     logged = re.findall(rf"duration: ([\d.]+) ms  (\w+) [^:]*: \s*{claim}", log.read_bytes()[read:].decode())
     for ms, step in logged:
         claims[-1] += float(ms)  # to parse it, to plan it, to execute it
-        claims += [0.0] * (step == "execute")
+        if step == "execute":
+            claims.append(0.0)
     return claims[:-1]
 
 

@@ -106,7 +106,7 @@ OUTBOX_POSTGRESQL_SESSION: dict[str, str | int] = {
 }
 # A server that cannot be reached must not block a request, least of all a health probe; a client notices within half a
 # minute that it has vanished.
-POSTGRESQL_OPTIONS = {
+POSTGRESQL_OPTIONS: dict[str, Any] = {
     "connect_timeout": 5,  # seconds, as are the next two
     "keepalives_idle": 15,
     "keepalives_interval": 5,

@@ -201,11 +201,13 @@ def connected_to(server: PrivatePostgresql, name: str, *, schema: str = "public"
     connections.settings["default"] = connections.configure_settings({"default": address | place | options})["default"]
     del connections["default"]
     ContentType.objects.clear_cache()  # it remembers the ids of the other database
-    yield
-    connections["default"].close()
-    connections.settings["default"] = present_settings
-    connections["default"] = present
-    ContentType.objects.clear_cache()
+    try:
+        yield
+    finally:
+        connections["default"].close()
+        connections.settings["default"] = present_settings
+        connections["default"] = present
+        ContentType.objects.clear_cache()
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def test_a_client_prepares_statements_in_a_session_that_another_had_before(start
     seen = []
     for _client in range(2):
         with connected_to(pooler.url(DATABASE)) as connection, connection.cursor() as cursor:
-            for _ in range(int(str(POSTGRESQL_OPTIONS["prepare_threshold"])) + 2):
+            for _ in range(POSTGRESQL_OPTIONS["prepare_threshold"] + 2):
                 cursor.execute("SELECT pg_backend_pid(), count(*) FROM pg_prepared_statements")
             seen.append(cursor.fetchone())
     assert seen == [(seen[0][0], 1)] * 2
