@@ -93,6 +93,7 @@ class OutboxMessage(models.Model):
             models.Index(fields=("queue", "published_at"), condition=Q(state=State.PUBLISHED), name="outbox_published"),
             models.Index(fields=("died_at",), condition=Q(state=State.DEAD), name="outbox_dead"),
             models.Index(fields=("subject",), condition=~Q(subject=""), name="outbox_subject"),
+            models.Index(fields=("queue", "due_at"), condition=Q(starts__gte=2), name="outbox_suspects"),
         )
         constraints = (
             # Partial: rows without a key would be indexed too, three times each (when inserted, claimed and published).

@@ -7,6 +7,7 @@ import dramatiq
 import pytest
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.db.models.functions import Now
 from dramatiq import composition
 from dramatiq.middleware import Shutdown
 
@@ -186,6 +187,39 @@ def test_a_suspect_runs_after_a_pause_of_its_own(inline_worker: InlineWorker, ac
     assert (suspect.due_at > before.due_at, effects()) == (True, [])
     inline_worker.deliver(suspect)
     assert (effects(), OutboxMessage.objects.count()) == (["one"], 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"outside_effects": True}, {"returns_rows": True}])
+def test_suspects_that_come_together_run_one_at_a_time_and_waiting_is_no_start(
+    inline_worker: InlineWorker, actor: Declare, options: dict[str, bool]
+) -> None:
+    names = ("first", "second", "third")
+    for name in names:
+        actor(add_effect, **options).send(name)
+    OutboxMessage.objects.update(starts=SUSPECT_STARTS, state=State.PUBLISHED, due_at=Now())
+    first, *others = OutboxMessage.objects.order_by("pk")
+    for row in others:
+        assert inline_worker.deliver(row) == "ack"
+    assert effects() == []
+    later = list(OutboxMessage.objects.filter(state=State.SCHEDULED, starts=SUSPECT_STARTS).order_by("pk"))
+    assert [row.pk for row in later] == [row.pk for row in others]
+    assert first.due_at < later[0].due_at < later[1].due_at  # the more are before it, the later it comes again
+    for row in (first, *later):
+        inline_worker.deliver(row)
+    assert effects() == list(names)
+
+
+@pytest.mark.parametrize("change", [{"queue": "another"}, {"state": State.DEAD}, {"starts": SUSPECT_STARTS - 1}])
+def test_a_suspect_waits_only_for_suspects_of_its_queue(
+    inline_worker: InlineWorker, actor: Declare, change: dict[str, Any]
+) -> None:
+    for name in ("other", "one"):
+        actor(add_effect).send(name)
+    OutboxMessage.objects.update(starts=SUSPECT_STARTS, state=State.PUBLISHED)
+    other, one = OutboxMessage.objects.order_by("pk")
+    OutboxMessage.objects.filter(pk=other.pk).update(**change)
+    inline_worker.deliver(one)
+    assert effects() == ["one"]
 
 
 @pytest.mark.parametrize("options", [{}, {"outside_effects": True}, {"returns_rows": True}])
