@@ -22,8 +22,8 @@ CLIENTS = 4
 TASK = {"title": "HTTP"}
 REQUEST_TIMEOUT_SECONDS = 30.0
 ANSWER_TIMEOUT_SECONDS = 60.0
-# The long pass creates thousands of tasks, for which half a minute is short.
-ENOUGH_TIMEOUT_SECONDS = 180.0
+# The long pass creates thousands of tasks, which takes minutes on a machine that does other work too.
+ENOUGH_TIMEOUT_SECONDS = 900.0
 
 
 class Load:

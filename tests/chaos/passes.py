@@ -39,7 +39,7 @@ SHORT = Pass(
     repeats=3,
     restarts=4,
     backlog=1_000,
-    scenario_timeout_seconds=240,
+    scenario_timeout_seconds=300,
     recovery_timeout_seconds=120,
 )
 LONG = Pass(
@@ -49,7 +49,7 @@ LONG = Pass(
     repeats=12,
     restarts=10,
     backlog=5_000,
-    scenario_timeout_seconds=1_200,
+    scenario_timeout_seconds=2_400,
     recovery_timeout_seconds=600,
 )
 
