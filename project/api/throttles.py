@@ -1,7 +1,8 @@
 """How many requests a client may make.
 
-Guarantee: while the cache is unavailable, the service goes on without limits: each request is let through uncounted,
-and a warning is logged.
+Guarantee: a client without a token is counted by its address (`project.client_address`), which it cannot choose. While
+the cache is unavailable, the service goes on without limits: each request is let through uncounted, and a warning is
+logged.
 """
 
 import logging
@@ -10,6 +11,8 @@ from typing import Any
 from redis.exceptions import RedisError
 from rest_framework import throttling
 from rest_framework.request import Request
+
+from project.client_address import client_address, counted_as
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +26,10 @@ class LenientThrottle(throttling.SimpleRateThrottle):
         except RedisError as error:
             logger.warning("request not counted: cache unavailable: %s", error)
             return True
+
+    def get_ident(self, request: Request) -> str:
+        """Return what a client is counted as: DRF's own counts each port, and each address of an IPv6 network."""
+        return counted_as(client_address(request))
 
 
 class AnonRateThrottle(LenientThrottle, throttling.AnonRateThrottle):
