@@ -10,6 +10,8 @@ from actors.outbox.context import current_request_id
 from actors.outbox.worker.log_buffer import lines_may_wait
 
 MAX_BUFFERED = 10_000  # lines
+# A key of a request's environment: as many lines as a client likes would come of its requests otherwise.
+LOGGED = "project.logged"
 QUIET_ADDRESSES = ("/static/", "/health/")
 
 # Characters that a terminal would run as a command, or that end a line for some readers.
@@ -37,6 +39,11 @@ class LineFormatter(logging.Formatter):
 def is_worth_a_line(record: logging.LogRecord) -> bool:
     """Return False for access lines, `METHOD /address …`, of addresses whose lines would bury all others."""
     return not record.getMessage().partition(" ")[2].startswith(QUIET_ADDRESSES)
+
+
+def is_unlogged(record: logging.LogRecord) -> bool:
+    """Return False for Django's line about a 5xx response to a request that is `LOGGED` already."""
+    return LOGGED not in getattr(getattr(record, "request", None), "META", ())
 
 
 def drop_traceback(record: logging.LogRecord) -> bool:

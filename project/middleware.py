@@ -1,4 +1,4 @@
-"""The middleware around every view: the request's id and origin, its limits, HEAD, languages, unknown addresses.
+"""The middleware around every view: request id and origin, limits, HEAD, languages, unknown addresses, logins.
 
 Guarantees: a request's id is in the response's `X-Request-ID`, in the log lines about the request, and in what workers
 log and write because of it (`actors.outbox.context`). A program is answered in JSON, in development too; no write is
@@ -25,6 +25,7 @@ from rest_framework.response import Response
 
 from actors.outbox.context import Context, sent_during
 from project import health
+from project.accounts import refusals
 from project.api.errors import not_found
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -106,6 +107,19 @@ class RequestLimits:
         if charset.strip("\"'").lower() not in ("utf-8", "utf8"):
             return JsonResponse({"detail": _("Send text as UTF-8.")}, status=415)
         return None
+
+
+class RefusedLogins:
+    """Answers a refused attempt to sign in, wherever a view that is not DRF's lets the error through."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return refusals.answer(request, exception) if isinstance(exception, refusals.LoginRefused) else None
 
 
 class Addresses(CommonMiddleware):

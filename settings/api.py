@@ -19,6 +19,11 @@ def _or_off(rate: str) -> str | None:
     return None if rate == "off" else rate
 
 
+def _limit(rate: str) -> tuple[int, int] | None:
+    number, _, period = rate.partition("/")
+    return (int(number), {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[period[0]]) if period else None
+
+
 # How many trusted proxies report the address by which clients are counted; 0 trusts none, because a client that can
 # choose its address can spend another client's limit.
 NUM_PROXIES = env.int("NUM_PROXIES", 0)
@@ -38,6 +43,17 @@ STREAM_CLIENTS = env.int("STREAM_CLIENTS", 16, validate=validate.Range(min=0))
 
 # How long a token's user is cached, in seconds; 0 reads the user from the database at every request.
 USER_CACHE_SECONDS = env.float("USER_CACHE_SECONDS", 5.0, validate=validate.Range(min=0))
+
+# How many wrong passwords in how many seconds: from one address for one account; from one address; for one account,
+# after which addresses that are new to it are slowed down.
+LOGIN_LIMITS: dict[str, tuple[int, int] | None] = {
+    "account and address": _limit(env.str("LOGIN_ATTEMPTS", "10/hour", validate=_is_rate)),
+    "address": _limit(env.str("LOGIN_ATTEMPTS_ADDRESS", "100/hour", validate=_is_rate)),
+    "account": _limit(env.str("LOGIN_ATTEMPTS_ACCOUNT", "50/hour", validate=_is_rate)),
+}
+
+# How many passwords each process checks at once; each takes a processor for a good part of a second.
+LOGIN_HASHES = env.int("LOGIN_HASHES", 2, validate=validate.Range(min=1))
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

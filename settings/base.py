@@ -31,6 +31,7 @@ INSTALLED_APPS = [
     "actors.outbox",
     "actors",
     "tasks",
+    "project.accounts",
     "project",
 ]
 
@@ -47,6 +48,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "project.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "project.middleware.RefusedLogins",
     "project.middleware.ReleasedViews",
 ]
 
@@ -69,6 +71,8 @@ TEMPLATES = [
         },
     },
 ]
+
+AUTHENTICATION_BACKENDS = ["project.accounts.backends.LimitedBackend"]
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

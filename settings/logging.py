@@ -27,6 +27,7 @@ LOGGING: dict[str, Any] = {
     },
     "filters": {
         "quiet_addresses": {"()": _CALLBACK, "callback": "ext://project.logs.is_worth_a_line"},
+        "unlogged": {"()": _CALLBACK, "callback": "ext://project.logs.is_unlogged"},
         "without_traceback": {"()": _CALLBACK, "callback": "ext://project.logs.drop_traceback"},
     },
     "handlers": {"lines": {"class": "project.logs.LineHandler", "filename": LOG_FILE, "formatter": "line"}},
@@ -34,7 +35,7 @@ LOGGING: dict[str, Any] = {
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         # An error of a client is in the access log only; an ERROR is an error of the service.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["unlogged"]},
         "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         # gunicorn would give these loggers handlers and formats of its own.
         "gunicorn.error": {"handlers": [], "level": LOG_LEVEL, "propagate": True},

@@ -22,6 +22,10 @@ LOGGING["handlers"]["lines"]["filename"] = ""
 # Tests of throttles set rates of their own.
 REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] = {"anon": None, "user": None}
 
+# Tests of logins set limits of their own.
+LOGIN_LIMITS = dict.fromkeys(LOGIN_LIMITS)
+LOGIN_HASHES = 100
+
 # Tests step a relay themselves.
 OUTBOX_RELAY_THREAD = False
 

@@ -42,6 +42,7 @@ ETAG = {"ETag": {"description": "The task's ETag, which the client sent.", "sche
 NOT_MODIFIED = {"description": "The task is unchanged.", "headers": ETAG}
 
 LIST, TASK, BULK, STREAM = "/tasks/", "/tasks/{id}/", "/tasks/bulk/", "/activity/stream/"
+LOGIN = "/api/token/"
 
 
 class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]  # drf-spectacular registers it by its class
@@ -67,6 +68,9 @@ def _errors(path: str, method: str) -> dict[str, Any]:
         texts["503"] = "The database is not available, or too many clients follow the activity."
     if path.startswith(("/tasks/", "/activity/")):
         texts["401"] = "No token, or one that is forged or expired."
+    if path == LOGIN:
+        texts["429"] = "Too many requests, or wrong passwords; the latter with the code too_many_attempts."
+        texts["503"] = "The database is not available, or too many users sign in at once, with the code login_busy."
     if path.startswith("/api/token/"):
         texts["401"] = "Wrong credentials, or a token that is forged or expired."
     if path in {LIST, BULK} and method == "post":
