@@ -5,7 +5,11 @@ class ProjectConfig(AppConfig):
     name = "project"
 
     def ready(self) -> None:
+        from django.core import checks
+
         from project.api import schema  # noqa: F401 – drf-spectacular finds extensions that are imported
+        from project.checks import check_throttles
         from project.db_health import connect_signals
 
         connect_signals()
+        checks.register(check_throttles)

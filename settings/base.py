@@ -139,6 +139,9 @@ DATABASES["default"]["OPTIONS"] = {
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# How many processes gunicorn runs, each with a memory of its own.
+WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1)
+
 CACHE_URL = env.str("CACHE_URL", "")
 CACHES = {
     "default": {
