@@ -24,9 +24,11 @@ COPY tasks tasks/
 COPY actors actors/
 COPY locale locale/
 COPY manage.py gunicorn.conf.py pyproject.toml ./
-# Production settings require these four; collecting files uses none of them, and no layer keeps them.
+# Production settings require these four, and a key that is not weak; collecting files uses none of them, and no layer
+# keeps them.
 # Files that only their owner may read in the working copy (umask 077) have to be readable for the service's user.
-RUN SECRET_KEY=unused DATABASE_URL=sqlite://:memory: RABBITMQ_URL=amqp://unused/ ALLOWED_HOSTS=unused \
+RUN SECRET_KEY="$(python -c 'import secrets; print(secrets.token_hex(32))')" \
+    DATABASE_URL=sqlite://:memory: RABBITMQ_URL=amqp://not:used@unused/ ALLOWED_HOSTS=unused \
     python manage.py collectstatic --noinput \
     && chmod -R u=rwX,go=rX /app
 

@@ -48,7 +48,7 @@ lint: install ## exactly what CI checks
 	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
-	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') DATABASE_URL=sqlite://:memory: RABBITMQ_URL=amqp://unused/ ALLOWED_HOSTS=unused \
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') DATABASE_URL=sqlite://:memory: RABBITMQ_URL=amqp://not:used@unused/ ALLOWED_HOSTS=unused \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING --settings settings.production
 
 format: install ## format the code as lint demands

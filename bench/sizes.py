@@ -3,6 +3,8 @@
 Guarantee: what is not said here about ours is production's default.
 """
 
+import secrets
+
 CLIENTS = 8
 WEB_PROCESSES = 2
 WEB_THREADS = 8
@@ -12,4 +14,5 @@ WORKER_THREADS = 8
 # Its default is one for each core; on two cores eight log a quarter more lines than two, and four as many as eight.
 CELERY_PROCESSES = 8
 
-SECRET_KEY = "for-the-bench-only-and-long-enough-to-sign-a-token-without-a-warning"  # noqa: S105
+# New in each run: production refuses one that is published.
+SECRET_KEY = secrets.token_hex(32)

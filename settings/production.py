@@ -1,8 +1,13 @@
-"""Production: refuses to start if a required variable is missing, and passes `check --deploy` without a warning."""
+"""Production: refuses missing variables and weak secrets, and passes `check --deploy` without a warning."""
 
 from settings.environment import VAR, env, require
+from settings.weak_secrets import refuse_weak_secrets
 
 require("SECRET_KEY", "DATABASE_URL", "RABBITMQ_URL", "ALLOWED_HOSTS")
+refuse_weak_secrets(
+    keys={"SECRET_KEY": env.str("SECRET_KEY")},
+    passwords={name: env.str(name, "") for name in ("DATABASE_URL", "RABBITMQ_URL", "CACHE_URL")},
+)
 
 from settings.base import *  # noqa: E402 – after `require`, whose one error names everything that is missing
 

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 # ${NAME}, ${NAME:-default} and ${NAME:?message}: the forms that docker-compose.yml uses.
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<text>[^}]*))?\}")
+SECRET = secrets.token_hex(32)
 SECRETS = {"SECRET_KEY", "POSTGRES_PASSWORD", "RABBITMQ_PASSWORD"}
 CONDITIONS = {"service_started", "service_healthy", "service_completed_successfully"}
 PINNED = re.compile(r"[a-z]+(/[a-z]+)?:[1-9]\d*(\.\d+)*(-[a-z]+)?")
@@ -39,7 +41,7 @@ READ_BY_PYTHON_AND_DJANGO = {"PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERE
 
 def interpolate(value: str) -> str:
     """Fill in each variable as Compose does when only the secrets are set."""
-    return VARIABLE.sub(lambda variable: "s" * 50 if variable["kind"] == "?" else variable["text"] or "", value)
+    return VARIABLE.sub(lambda variable: SECRET if variable["kind"] == "?" else variable["text"] or "", value)
 
 
 def environment_of(service: str) -> dict[str, str]:

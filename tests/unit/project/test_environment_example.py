@@ -5,6 +5,7 @@ import json
 import os
 import re
 import runpy
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,12 @@ READERS = [*sorted((ROOT / "settings").glob("*.py")), ROOT / "gunicorn.conf.py"]
 READ_BY_OTHERS = {"POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "DRAMATIQ_NPROCS", "DRAMATIQ_NTHREADS", "PORT"}
 
 # Production refuses to start without these.
-REQUIRED = {"SECRET_KEY": "s", "DATABASE_URL": "sqlite:///d", "RABBITMQ_URL": "amqp://r/", "ALLOWED_HOSTS": "a"}
+REQUIRED = {
+    "SECRET_KEY": secrets.token_hex(32),
+    "DATABASE_URL": "sqlite:///d",
+    "RABBITMQ_URL": "amqp://r:unpublished@r/",
+    "ALLOWED_HOSTS": "a",
+}
 
 DUMP_SETTINGS = """
 import importlib, json, re, sys

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ from project.local.stack import ROOT
 
 PRODUCTION = {
     "DJANGO_SETTINGS_MODULE": "settings.production",
-    "SECRET_KEY": "zJ4-for-a-test-of-production-settings-of-sufficient-length-and-variety-8Kq",
-    "DATABASE_URL": "postgresql://user:password@127.0.0.1/vazifa",
-    "RABBITMQ_URL": "amqp://user:password@127.0.0.1/",
+    "SECRET_KEY": secrets.token_hex(32),
+    "DATABASE_URL": "postgresql://user:unpublished@127.0.0.1/vazifa",
+    "RABBITMQ_URL": "amqp://user:unpublished@127.0.0.1/",
     "ALLOWED_HOSTS": "tasks.example.com",
 }
 DEVELOPMENT = {"DJANGO_SETTINGS_MODULE": "settings.development"}
