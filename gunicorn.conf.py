@@ -10,6 +10,7 @@ from typing import Any
 from settings.api import STREAM_CLIENTS
 from settings.environment import env
 from settings.logging import LOGGING
+from settings.proxies import TRUSTED_PROXIES
 
 bind = env.str("BIND", "127.0.0.1:8000")
 workers = env.int("WEB_CONCURRENCY", 1)
@@ -19,6 +20,12 @@ logger_class = "project.web_server.logger.WebLogger"
 logconfig_dict = LOGGING
 graceful_timeout = 5  # seconds for requests in flight once asked to stop
 control_socket_disable = True
+
+# From these addresses alone the scheme and the prefix of a request are believed; where none is named, also not from the
+# clients of a Unix socket, all of which gunicorn would trust.
+forwarded_allow_ips = ",".join(TRUSTED_PROXIES)
+secure_scheme_headers = {"X-FORWARDED-PROTO": "https"} if TRUSTED_PROXIES else {}
+forwarder_headers = "SCRIPT_NAME" if TRUSTED_PROXIES else ""
 
 # Django sets this time zone in the workers; here it is set for the log lines of gunicorn's master too.
 time_zone = os.environ["TZ"] = env.str("TIME_ZONE", "Asia/Tashkent")

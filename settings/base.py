@@ -8,6 +8,7 @@ from settings.api import *
 from settings.environment import ROOT, VAR, env
 from settings.logging import *
 from settings.messaging import *
+from settings.proxies import *
 
 # Lets generic classes be written as the type checker wants them, `ModelAdmin[Task]`, at run time too.
 django_stubs_ext.monkeypatch()

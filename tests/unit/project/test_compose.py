@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -286,6 +287,14 @@ def test_the_image_holds_no_secret() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_published_port_is_on_loopback(service: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[service].get("ports", []))
+
+
+def test_the_proxy_that_the_file_names_is_the_gateway_of_its_network() -> None:
+    [network] = yaml.safe_load(COMPOSE)["networks"]["default"]["ipam"]["config"]
+
+    [named] = re.findall(r"TRUSTED_PROXIES=([\d.]+)", COMPOSE)
+    assert named == network["gateway"]
+    assert ip_address(named) in ip_network(network["subnet"])
 
 
 def test_the_web_is_published_where_it_listens() -> None:

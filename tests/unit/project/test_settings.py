@@ -75,6 +75,10 @@ def test_production_passes_the_deployment_check_in_silence() -> None:
         ("LOG_LANGUAGE", "de", "LOG_LANGUAGE"),
         ("MAX_RETRIES", "many", "MAX_RETRIES"),
         ("ACCESS_LOG", "-", "ACCESS_LOG"),
+        ("TRUSTED_PROXIES", "proxy.example.com", "name addresses and networks"),
+        ("TRUSTED_PROXIES", "*", "name addresses and networks"),
+        ("TRUSTED_PROXIES", "10.0.0.1/24", "has host bits set"),
+        ("BEHIND_TLS_PROXY", "True", "BEHIND_TLS_PROXY is replaced by TRUSTED_PROXIES"),
     ],
 )
 def test_a_value_that_means_nothing_is_an_error_that_names_it(name: str, value: str, message: str) -> None:
