@@ -37,7 +37,7 @@ MAX_DIGITS = 18
 
 
 class BodilessHead:
-    """HEAD: the headers of GET, Content-Length among them, and no body. First, so that it sees all responses."""
+    """HEAD: the headers of GET, Content-Length among them, and no body. Before all that answers."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

@@ -72,7 +72,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "NUM_PROXIES": NUM_PROXIES,
     "DEFAULT_RENDERER_CLASSES": [
         "project.api.json.FastJSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "project.api.browsable.PageRenderer",
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "project.api.negotiation.Negotiation",
     "DEFAULT_PARSER_CLASSES": [

@@ -8,6 +8,7 @@ from settings.api import *
 from settings.environment import ROOT, VAR, env
 from settings.logging import *
 from settings.messaging import *
+from settings.pages import *
 from settings.proxies import *
 
 # Lets generic classes be written as the type checker wants them, `ModelAdmin[Task]`, at run time too.
@@ -37,9 +38,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # Before all that may answer: its headers are on every response, those to a bad host and to plain http included.
+    "django.middleware.security.SecurityMiddleware",
+    "project.security_headers.PageHeaders",
     "project.middleware.BodilessHead",
     "project.middleware.RequestOrigin",
-    "django.middleware.security.SecurityMiddleware",
+    "project.https.RequireHttps",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "project.middleware.Languages",
@@ -53,8 +57,9 @@ MIDDLEWARE = [
     "project.middleware.ReleasedViews",
 ]
 
-# Health probes come over http.
-SECURE_REDIRECT_EXEMPT = [r"(^|/)health/(live|ready)/$"]  # the service may have a prefix (SCRIPT_NAME)
+# SecurityMiddleware redirects nothing, whatever SECURE_SSL_REDIRECT is: RequireHttps does, and refuses requests with
+# credentials.
+SECURE_REDIRECT_EXEMPT = [""]
 
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
 from tests.conftest import skip_or_fail
 
@@ -21,7 +21,15 @@ ARGUMENTS = [
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def refusals() -> Iterator[list[str]]:
+    """What the browser refuses to run or load because of the Content-Security-Policy; the test fails if any is left."""
+    refused: list[str] = []
+    yield refused
+    assert refused == []
+
+
+@pytest.fixture
+def page(refusals: list[str]) -> Iterator[Page]:
     """An empty page; a request of it to another host than 127.0.0.1 fails the test."""
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
@@ -31,9 +39,14 @@ def page() -> Iterator[Page]:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         elsewhere: list[str] = []
         page.on("request", lambda request: elsewhere.append(request.url) if _is_elsewhere(request.url) else None)
+        page.context.on("console", lambda message: refusals.append(message.text) if _is_refusal(message) else None)
         yield page
         browser.close()
     assert elsewhere == []
+
+
+def _is_refusal(message: ConsoleMessage) -> bool:
+    return message.type == "error" and "Content Security Policy" in message.text
 
 
 def _is_elsewhere(url: str) -> bool:

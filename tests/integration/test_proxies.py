@@ -34,6 +34,8 @@ def production(state: Path, trusted: str) -> Iterator[Web]:
         "STATIC_ROOT": str(state / "static"),
         "TRUSTED_PROXIES": trusted,
     }
+    (state / "static").mkdir()
+    (state / "static" / "page.css").write_text("body {}")
     with Web(state, **variables) as web:
         yield web
 
@@ -58,6 +60,14 @@ def test_https_is_believed_from_the_proxy(web: Web) -> None:
     assert "Strict-Transport-Security" in answer.headers
 
 
+def test_a_static_file_is_as_safe_as_any_other_response(web: Web) -> None:
+    answer = ask(web, PROXY, "/static/page.css", **{"X-Forwarded-Proto": "https"})
+    assert (answer.status_code, answer.text) == (200, "body {}")
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert ask(web, STRANGER, "/static/page.css").status_code == 301
+
+
 @pytest.mark.parametrize("claim", CLAIMS, ids=str)
 @pytest.mark.parametrize("address", [STRANGER, "127.0.0.1"])
 def test_https_is_not_believed_from_any_other_address(web: Web, address: str, claim: dict[str, str]) -> None:
@@ -77,7 +87,7 @@ def test_the_prefix_is_believed_from_the_proxy_alone(web: Web) -> None:
     prefixed = {"SCRIPT_NAME": "/prefix", "X-Forwarded-Proto": "https"}
     answer = ask(web, PROXY, "/prefix/", **prefixed)
     assert answer.json()["tasks"] == f"https://127.0.0.1:{web.port}/prefix/tasks/"
-    assert ask(web, STRANGER, "/prefix/health/live/", **prefixed).status_code == 404
+    assert ask(web, STRANGER, "/prefix/health/live/", **prefixed).status_code == 301
     health = ask(web, STRANGER, "/health/live/", SCRIPT_NAME="/health")
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
 

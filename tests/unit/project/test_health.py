@@ -61,7 +61,7 @@ def test_a_probe_may_use_any_method(path: str, method: str) -> None:
     assert getattr(Client(enforce_csrf_checks=True), method)(path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/health/", "/health/ready/x/", "/health/live.json"])
+@pytest.mark.parametrize("path", ["/health/", "/health/ready/x/", "/health/live.json", "/x/health/live/"])
 def test_other_addresses_are_no_probes(path: str) -> None:
     assert Client().get(path).status_code == 404
 
