@@ -74,7 +74,9 @@ class Ground:
         self.servers.postgresql.restart()
         for vhost in VHOSTS:
             self.servers.rabbitmq.rabbitmqctl("add_vhost", vhost)
-            self.servers.rabbitmq.rabbitmqctl("set_permissions", "--vhost", vhost, "guest", ".*", ".*", ".*")
+            self.servers.rabbitmq.rabbitmqctl(
+                "set_permissions", "--vhost", vhost, self.servers.rabbitmq.username, ".*", ".*", ".*"
+            )
         self.make_database(self.ours)
         self.make_database(self.site(LESSON))
         make_row_alike(self.database(), self.database(self.site(LESSON).database))

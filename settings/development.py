@@ -1,7 +1,7 @@
 """Development: needs no variable. Not for a machine that others can reach."""
 
 from settings.base import *
-from settings.environment import VAR, env
+from settings.environment import PRIVATE_NODE, VAR, env
 
 DEBUG = env.bool("DEBUG", True)
 SECRET_KEY = env.str("SECRET_KEY", "for-development-on-loopback-only-never-for-anything-that-others-can-reach")
@@ -15,3 +15,7 @@ WHITENOISE_USE_FINDERS = True
 
 # Django does not make the folder of its SQLite file.
 VAR.mkdir(parents=True, exist_ok=True)
+
+# In another terminal beside `make run`, all commands and processes use its RabbitMQ.
+if not env.str("RABBITMQ_URL", "") and PRIVATE_NODE.is_file():
+    RABBITMQ_URL = DRAMATIQ_BROKER["OPTIONS"]["url"] = PRIVATE_NODE.read_text("utf-8").strip()

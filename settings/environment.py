@@ -19,6 +19,9 @@ env = Env()
 # Everything that `make run` keeps: database, RabbitMQ's data, logs, caches.
 VAR = env.path("STATE_DIR", ROOT / "var").absolute()
 
+# The address of the RabbitMQ node that `make run` runs, its password included; the file is there while the node runs.
+PRIVATE_NODE = VAR / "rabbitmq-url"
+
 
 def require(*names: str) -> None:
     """Demand that every variable in `names` is set and not empty.

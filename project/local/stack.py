@@ -54,8 +54,8 @@ class Stack(StartedWithin):
         self.directory.mkdir(parents=True, exist_ok=True)
         broker: list[Program] = []
         if self.rabbitmq is not None:
-            self.rabbitmq_url = self.rabbitmq.url
             self.rabbitmq.prepare()
+            self.rabbitmq_url = self.rabbitmq.url
             broker = self.rabbitmq.programs()
         gunicorn = (sys.executable, "-m", "gunicorn", "project.wsgi")
         dramatiq = (*MANAGE, "rundramatiq", "--worker-shutdown-timeout", str(WORKER_SHUTDOWN_TIMEOUT_MS))

@@ -13,7 +13,6 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.service import HEARTBEAT_SECONDS, ProxiedRabbitmq
 
 NODES = 3
-COOKIE = ".erlang.cookie"
 PEERS = "cluster_formation.classic_config.nodes"
 READY_TIMEOUT_SECONDS = 60.0
 
@@ -66,7 +65,9 @@ class Cluster:
             self.nodes.append(node)
         first, *others = self.nodes
         for node in others:
-            shutil.copy2(first.files.home / COOKIE, node.files.home / COOKIE)
+            # A cluster has one cookie, and one user.
+            shutil.copy2(first.files.cookie, node.files.cookie)
+            shutil.copy2(first.files.password_file, node.files.password_file)
             # At its first start it joins the first. One that does not run yet would be waited for.
             names = [each.files.node_name for each in (first, node)]
             node.extra_configuration += tuple(f"{PEERS}.{number} = {name}" for number, name in enumerate(names))

@@ -42,7 +42,7 @@ class ProxiedRabbitmq(PrivateRabbitmq):
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@{LOOPBACK}:{self.proxy_port}/?heartbeat={HEARTBEAT_SECONDS}"
+        return f"{self.url_at(self.proxy_port)}?heartbeat={HEARTBEAT_SECONDS}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +237,7 @@ class Service:
 
     def ready(self, queue: str) -> "Ready":
         """Return a queue's counts of ready messages and consumers; cheap, but the counts lag."""
-        parameters = pika.ConnectionParameters(LOOPBACK, self.rabbitmq.amqp_port, socket_timeout=5)
+        parameters = pika.URLParameters(f"{self.rabbitmq.url_at(self.rabbitmq.amqp_port)}?socket_timeout=5")
         try:
             with pika.BlockingConnection(parameters) as connection:
                 declared = connection.channel().queue_declare(queue, passive=True).method

@@ -24,7 +24,9 @@ def walk(stack: Stack, stack_log: Path) -> Iterator[Walk]:
 @pytest.fixture
 def management(rabbitmq: PrivateRabbitmq) -> Iterator[httpx.Client]:
     """RabbitMQ's management API."""
-    with httpx.Client(base_url=f"{rabbitmq.management_url}api/", auth=("guest", "guest"), timeout=30) as client:
+    with httpx.Client(
+        base_url=f"{rabbitmq.management_url}api/", auth=(rabbitmq.username, rabbitmq.password), timeout=30
+    ) as client:
         yield client
 
 

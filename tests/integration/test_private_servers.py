@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
 import pika
 import psutil
 import psycopg
@@ -142,6 +143,38 @@ def test_nothing_of_a_node_is_left_running(end: Callable[[PrivateRabbitmq], None
 
     assert processes_of(node.directory) == set()
     assert node.busy_port() is None
+
+
+def users_of(node: PrivateRabbitmq) -> str:
+    return node.rabbitmqctl("list_users", "--no-table-headers").strip()
+
+
+def test_a_nodes_one_user_is_no_administrator_and_sees_the_management_ui(shared_node: PrivateRabbitmq) -> None:
+    assert users_of(shared_node) == "vazifa\t[management]"
+    with httpx.Client(base_url=f"{shared_node.management_url}api/", timeout=TIMEOUT_SECONDS) as client:
+        assert client.get("whoami", auth=("guest", "guest")).status_code == 401
+        client.auth = httpx.BasicAuth(shared_node.username, shared_node.password)
+        assert client.get("whoami").json()["tags"] == ["management"]
+        assert client.get("queues").status_code == client.get("overview").status_code == 200
+        assert client.get("users").status_code == client.put("users/other", json={}).status_code == 401
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("lost", [False, True], ids=["guest", "lost-password"])
+def test_a_node_of_an_earlier_release_gets_its_user_and_loses_guest(node: PrivateRabbitmq, lost: bool) -> None:
+    node.start()
+    publish(node.url, queue="kept", kind="quorum", body=b"kept")
+    if lost:
+        node.files.password_file.unlink()
+    else:
+        node.rabbitmqctl("add_user", "guest", "guest")
+        node.rabbitmqctl("set_user_tags", "guest", "administrator")
+        node.rabbitmqctl("set_permissions", "guest", ".*", ".*", ".*")
+        node.rabbitmqctl("delete_user", "vazifa")
+    node.restart()
+
+    assert users_of(node) == "vazifa\t[management]"
+    assert wait_until(partial(holds, node.url, queue="kept", body=b"kept"), timeout_seconds=TIMEOUT_SECONDS)
 
 
 def test_a_node_serves_its_management_ui(shared_node: PrivateRabbitmq) -> None:

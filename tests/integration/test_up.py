@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -144,9 +145,11 @@ def test_it_runs_survives_a_killed_worker_and_stops_without_a_trace(start_up: Ca
     up.wait_for("Ctrl-C stops everything.")
     assert f"http://127.0.0.1:{up.port}/api/docs/" in up.said()
     assert "user1 / pass123" in up.said()
-    assert re.search(
-        r"RabbitMQ +http://127\.0\.0\.1:\d+/ +guest / guest +amqp://guest:guest@127\.0\.0\.1:\d+/", up.said()
-    )
+    management = re.search(r"RabbitMQ +(http://127\.0\.0\.1:\d+/) +(\w+) / (\w+)\n", up.said())
+    assert management
+    who = httpx.get(f"{management[1]}api/whoami", auth=(management[2], management[3])).json()
+    assert who["tags"] == ["management"]
+    assert_a_second_terminal_needs_nothing_more(up, who["name"])
 
     assert '"Test vazifa"}\'; echo\n' in up.said()
 
@@ -164,6 +167,25 @@ def test_it_runs_survives_a_killed_worker_and_stops_without_a_trace(start_up: Ca
     assert up.ended() == 0
     assert up.said().rstrip().endswith("Stopped.")
     assert up.leftovers() == []
+    assert not (up.state / "rabbitmq-url").exists()
+
+
+def assert_a_second_terminal_needs_nothing_more(up: Up, user: str) -> None:
+    address = up.state / "rabbitmq-url"
+    assert stat.S_IMODE(address.stat().st_mode) == 0o600
+    assert f"amqp://{user}:" in address.read_text()
+    environment = {name: value for name, value in os.environ.items() if name != "RABBITMQ_URL"}
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.development", "STATE_DIR": str(up.state), "ENV_FILE": os.devnull}
+    for words in ("outbox repair", "relay --once", "outbox status"):
+        command = subprocess.run(
+            [*MANAGE, *words.split()],
+            env={**environment, **settings, "LOG_FILE": ""},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (command.returncode, command.stderr) == (0, ""), words
 
 
 @pytest.mark.heavy

@@ -1,22 +1,27 @@
 """A private RabbitMQ node, which shares data, ports, cookie and epmd with no other node.
 
 Its queues survive a restart from the same directory, even on other ports; everything listens on loopback only.
+Guarantee: it has one user, who has a random password and is no administrator; there is no guest.
 `rabbitmq_installation` finds its programs.
 """
 
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
+
+import pika
+from pika.exceptions import ProbableAuthenticationError
 
 from project.local.servers.errors import ServerCommandFailed
 from project.local.servers.ports import LOOPBACK, answers_http, free_port, is_free
 from project.local.servers.process import Program, wait_until
 from project.local.servers.rabbitmq_files import NodeFiles
 from project.local.servers.rabbitmq_installation import Installation, find_or_fetch
-from project.local.servers.server import PrivateServer
+from project.local.servers.server import BOOT_TIMEOUT_SECONDS, PrivateServer
 
 __all__ = ["Installation", "PrivateRabbitmq", "find_or_fetch"]
 
@@ -24,6 +29,10 @@ MANAGEMENT_PLUGIN = "rabbitmq_management"
 COMMAND_TIMEOUT_SECONDS = 60.0
 PROBE_TIMEOUT_SECONDS = 2.0
 FREEZE_TIMEOUT_SECONDS = 10.0
+USERNAME = "vazifa"
+# What the management UI asks for: the user sees their own virtual host there, and changes nothing else of the node.
+TAG = "management"
+ALL_QUEUES = (".*", ".*", ".*")  # to configure, write and read
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 METHOD_FRAME = b"\x01"
 
@@ -31,6 +40,9 @@ CONFIGURATION = """\
 listeners.tcp.1 = {loopback}:{node.amqp_port}
 disk_free_limit.absolute = 50MB
 raft.wal_max_size_bytes = 67108864
+default_user = {username}
+default_pass = {node.files.password}
+default_user_tags.{tag} = true
 log.file = {node.files.log.name}
 log.file.level = info
 log.console = false
@@ -69,18 +81,43 @@ class PrivateRabbitmq(PrivateServer):
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@{LOOPBACK}:{self.amqp_port}/"
+        return self.url_at(self.amqp_port)
+
+    def url_at(self, port: int) -> str:
+        """Return the node's address at a port, its own or that of a proxy before it."""
+        return f"amqp://{USERNAME}:{self.password}@{LOOPBACK}:{port}/"
+
+    @property
+    def username(self) -> str:
+        return USERNAME
+
+    @property
+    def password(self) -> str:
+        """The user's password, once `prepare()` has chosen it."""
+        return self.files.password
 
     @property
     def management_url(self) -> str:
-        """The address of the management UI and its HTTP API; user and password are both `guest`."""
+        """The address of the management UI and its HTTP API."""
         return f"http://{LOOPBACK}:{self.management_port}/"
 
     def prepare(self) -> None:
         template = CONFIGURATION + (MANAGEMENT_CONFIGURATION if self._has_management else "")
-        configuration = template.format(node=self, loopback=LOOPBACK)
+        self.files.make()
+        configuration = template.format(node=self, loopback=LOOPBACK, username=USERNAME, tag=TAG)
         extra = "".join(f"{line}\n" for line in self.extra_configuration)
         self.files.write(configuration=configuration + extra, plugins=self.plugins)
+
+    def start_with(
+        self,
+        run: Callable[[Program], object],
+        *,
+        still_running: Callable[[], bool],
+        timeout_seconds: float = BOOT_TIMEOUT_SECONDS,
+    ) -> None:
+        super().start_with(run, still_running=still_running, timeout_seconds=timeout_seconds)
+        if not self._admits_user():
+            self._make_user()
 
     def programs(self) -> list[Program]:
         """Return epmd and the node, which registers with epmd as it boots and would end without it."""
@@ -127,8 +164,12 @@ class PrivateRabbitmq(PrivateServer):
         """Resume a frozen node."""
         self._running[-1].send_signal(signal.SIGCONT)
 
-    def rabbitmqctl(self, *arguments: str) -> str:
+    def rabbitmqctl(self, *arguments: str, secret: str = "") -> str:
         """Run `rabbitmqctl` against the node and return what it prints.
+
+        Args:
+            arguments: the command.
+            secret: a password that the command reads from its input: arguments are seen by all users of the machine.
 
         Raises:
             ServerCommandFailed: it exits with an error or does not answer in time.
@@ -138,7 +179,7 @@ class PrivateRabbitmq(PrivateServer):
                 [self.installation.rabbitmqctl, "--quiet", *arguments],
                 env=self._environment(),
                 cwd=self.directory,
-                stdin=subprocess.DEVNULL,
+                input=f"{secret}\n",
                 capture_output=True,
                 text=True,
                 timeout=COMMAND_TIMEOUT_SECONDS,
@@ -154,6 +195,23 @@ class PrivateRabbitmq(PrivateServer):
     @property
     def _has_management(self) -> bool:
         return MANAGEMENT_PLUGIN in self.plugins
+
+    def _admits_user(self) -> bool:
+        try:
+            pika.BlockingConnection(pika.URLParameters(self.url_at(self.amqp_port))).close()
+        except ProbableAuthenticationError:
+            return False
+        return True
+
+    def _make_user(self) -> None:
+        """Make the user, and remove guest, in data of an earlier release: a configured user is for an empty node."""
+        users = self.rabbitmqctl("list_users", "--no-table-headers").splitlines()
+        names = {line.split("\t")[0] for line in users}
+        self.rabbitmqctl("change_password" if USERNAME in names else "add_user", USERNAME, secret=self.password)
+        self.rabbitmqctl("set_user_tags", USERNAME, TAG)
+        self.rabbitmqctl("set_permissions", USERNAME, *ALL_QUEUES)
+        if "guest" in names:
+            self.rabbitmqctl("delete_user", "guest")
 
     def _answers_amqp(self) -> bool:
         """Return whether the node answers the AMQP 0-9-1 header with the start of a connection."""

@@ -19,12 +19,13 @@ from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.debian import require_disk_space
 from project.local.servers.errors import ServerError
 from project.local.servers.ports import first_free_port
-from settings.environment import VAR
+from settings.environment import PRIVATE_NODE, VAR
 
 MISSING_PACKAGE: str | None = None
 try:
     from project.local.servers.process import wait_until
     from project.local.servers.rabbitmq import PrivateRabbitmq, find_or_fetch
+    from project.local.servers.rabbitmq_files import write_private
     from project.local.stack import Stack
 except ModuleNotFoundError as error:  # a package that production does not need
     MISSING_PACKAGE = error.name
@@ -77,6 +78,8 @@ class Command(BaseCommand):
         require_disk_space(VAR, needed_mb=NEEDED_MB)
         stack = Stack(directory=VAR / "log", port=port, rabbitmq=self._rabbitmq(), rabbitmq_url=settings.RABBITMQ_URL)
         try:
+            if stack.rabbitmq is not None:
+                write_private(PRIVATE_NODE, f"{stack.rabbitmq_url}\n")
             stack.start(self._say)
             self._show_banner(stack)
             _follow(stack.supervisor.output)
@@ -86,6 +89,7 @@ class Command(BaseCommand):
             raise
         finally:
             stack.stop()
+            PRIVATE_NODE.unlink(missing_ok=True)
 
     def _rabbitmq(self) -> "PrivateRabbitmq | None":
         if os.environ.get("RABBITMQ_URL"):
@@ -99,7 +103,7 @@ class Command(BaseCommand):
 
     def _show_banner(self, stack: "Stack") -> None:
         node = stack.rabbitmq
-        rabbitmq = f"{node.management_url}   guest / guest   {node.url}" if node else "at RABBITMQ_URL"
+        rabbitmq = f"{node.management_url}    {node.username} / {node.password}" if node else "at RABBITMQ_URL"
         log = settings.LOG_FILE or "none"
         self._say(BANNER.format(url=stack.url, username=USERNAME, password=PASSWORD, rabbitmq=rabbitmq, log=log))
 

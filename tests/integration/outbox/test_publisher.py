@@ -450,8 +450,8 @@ def test_an_idle_publisher_serves_heartbeats(node: PrivateRabbitmq, make: Callab
 @pytest.mark.parametrize(
     ("place", "cause", "mend"),
     [
-        ("new:secret@{}/", "ACCESS_REFUSED", ["add_user new secret", "set_permissions new .* .* .*"]),
-        ("guest:guest@{}/new", "vhost new not found", ["add_vhost new", "set_permissions -p new guest .* .* .*"]),
+        ("new:secret@{address}/", "ACCESS_REFUSED", ["add_user new secret", "set_permissions new .* .* .*"]),
+        ("{user}@{address}/new", "vhost new not found", ["add_vhost new", "set_permissions -p new vazifa .* .* .*"]),
     ],
     ids=["user", "vhost"],
 )
@@ -464,7 +464,8 @@ def test_a_refused_publisher_keeps_trying_and_says_why_once(
     mend: list[str],
 ) -> None:
     caplog.set_level(logging.INFO, "actors.outbox")
-    publisher = make("amqp://" + place.format(f"127.0.0.1:{node.amqp_port}"))
+    account = f"{node.username}:{node.password}"
+    publisher = make("amqp://" + place.format(user=account, address=f"127.0.0.1:{node.amqp_port}"))
     run_until(publisher, lambda: bool(lines(caplog, logging.ERROR)))
     publisher.run(1)
     for command in mend:

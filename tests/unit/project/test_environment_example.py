@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -68,15 +69,16 @@ def _names_read(node: ast.AST) -> Iterator[str]:
 def _settings(environment: str, *, env_file: str | Path) -> dict[str, object]:
     # Only what is needed: a variable of the shell that runs the tests would hide the file's effect.
     variables = {"ENV_FILE": str(env_file), **(REQUIRED if environment == "production" else {})}
-    printed = subprocess.run(
-        [sys.executable, "-c", DUMP_SETTINGS, f"settings.{environment}"],
-        cwd=ROOT,
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    settings: dict[str, object] = json.loads(printed.replace(f"{ROOT}/", ""))
+    with TemporaryDirectory() as state:  # in `var` there may be the address of a RabbitMQ that `make run` runs
+        printed = subprocess.run(
+            [sys.executable, "-c", DUMP_SETTINGS, f"settings.{environment}"],
+            cwd=ROOT,
+            env=variables | {"STATE_DIR": state},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    settings: dict[str, object] = json.loads(printed.replace(state, "var").replace(f"{ROOT}/", ""))
     return settings
 
 

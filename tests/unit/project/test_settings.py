@@ -140,6 +140,16 @@ def test_variables_come_from_an_env_file_and_those_of_the_process_win(tmp_path_f
     assert setting("LOG_LANGUAGE", environment) == "en"
 
 
+def test_development_finds_the_rabbitmq_of_make_run_unless_another_is_named(tmp_path: Path) -> None:
+    environment = {**DEVELOPMENT, "STATE_DIR": str(tmp_path)}
+    urls = ("RABBITMQ_URL", "DRAMATIQ_BROKER['OPTIONS']['url']")
+    assert {setting(url, environment) for url in urls} == {"amqp://guest:guest@127.0.0.1:5672/"}
+    (tmp_path / "rabbitmq-url").write_text("amqp://vazifa:found@127.0.0.1:5673/\n")
+    assert {setting(url, environment) for url in urls} == {"amqp://vazifa:found@127.0.0.1:5673/"}
+    environment["RABBITMQ_URL"] = "amqp://named:there@127.0.0.1/"
+    assert {setting(url, environment) for url in urls} == {"amqp://named:there@127.0.0.1/"}
+
+
 @pytest.mark.integration
 def test_a_client_that_vanishes_does_not_keep_its_locks_for_ever(postgresql: PrivatePostgresql) -> None:
     code = "from django.db import connection; cursor = connection.cursor();"

@@ -1,5 +1,6 @@
 """A node's directory can be prepared again and again, and keeps the node's identity."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -46,6 +47,40 @@ def test_the_cookie_is_for_its_owner_only(installation: Installation, tmp_path: 
     assert stat.S_IMODE((tmp_path / "home/.erlang.cookie").stat().st_mode) == 0o600
 
 
+def test_the_node_keeps_its_password_and_no_two_have_the_same(installation: Installation, tmp_path: Path) -> None:
+    first, again = (PrivateRabbitmq(installation=installation, directory=tmp_path / "a") for _ in range(2))
+    other = PrivateRabbitmq(installation=installation, directory=tmp_path / "b")
+    for node in (first, again, other):
+        node.prepare()
+
+    assert first.url == f"amqp://vazifa:{again.password}@127.0.0.1:{first.amqp_port}/"
+    assert len(first.password) == 40
+    assert other.password != first.password
+
+
+def test_only_the_owner_can_read_anything_of_a_node(installation: Installation, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        PrivateRabbitmq(installation=installation, directory=tmp_path / "node").prepare()
+    finally:
+        os.umask(before)
+
+    modes = {path: stat.S_IMODE((tmp_path / "node" / path).stat().st_mode) for path in ("", "data", "log", "home")}
+    assert set(modes.values()) == {0o700}
+    for name in ("rabbitmq.conf", "password", "home/.erlang.cookie"):
+        assert stat.S_IMODE((tmp_path / "node" / name).stat().st_mode) == 0o600, name
+
+
+def test_its_user_is_no_administrator_and_there_is_no_guest(installation: Installation, tmp_path: Path) -> None:
+    PrivateRabbitmq(installation=installation, directory=tmp_path).prepare()
+    configuration = (tmp_path / "rabbitmq.conf").read_text()
+
+    assert "default_user = vazifa" in configuration
+    assert "default_user_tags.management = true" in configuration
+    assert "administrator" not in configuration
+    assert "guest" not in configuration
+
+
 def test_everything_listens_on_loopback(installation: Installation, tmp_path: Path) -> None:
     node = PrivateRabbitmq(installation=installation, directory=tmp_path)
     node.prepare()
@@ -61,7 +96,7 @@ def test_everything_listens_on_loopback(installation: Installation, tmp_path: Pa
 def test_without_the_management_plugin_nothing_is_configured_for_it(installation: Installation, tmp_path: Path) -> None:
     PrivateRabbitmq(installation=installation, directory=tmp_path, plugins=()).prepare()
 
-    assert "management" not in (tmp_path / "rabbitmq.conf").read_text()
+    assert "management.tcp" not in (tmp_path / "rabbitmq.conf").read_text()
     assert (tmp_path / "enabled_plugins").read_text() == "[].\n"
 
 
