@@ -1,4 +1,4 @@
-"""The account that `make run` and `make demo` create, only in development and only on loopback."""
+"""The account that `make run` and `make demo` create: only in development, and in a database that they have made."""
 
 USERNAME = "user1"
-PASSWORD = "pass123"  # noqa: S105 – published in the README; only for development, only on loopback
+PASSWORD = "pass123"  # noqa: S105 – published in the README; only for development

@@ -110,7 +110,8 @@ class Stack(StartedWithin):
 
     def _start(self, report: Report) -> None:
         report("Preparing the database …")
-        self.manage("prepare")
+        for line in self.manage("prepare").splitlines():
+            report(line)
         if self.rabbitmq is not None:
             report("Starting RabbitMQ …")
             self.rabbitmq.start_with(

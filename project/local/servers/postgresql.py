@@ -1,10 +1,12 @@
 """A private PostgreSQL server, on loopback and without a password, for tests and benchmarks.
 
 PostgreSQL refuses root, so root runs it as an account without privileges, with its data outside root's directories.
+Guarantee: a client can prove that a connection leads to such a server of this machine (`made_here`).
 """
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import subprocess
@@ -34,6 +36,9 @@ ACCOUNTS_FOR_ROOT = ("postgres", "nobody")
 LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 TRAVERSABLE = 0o711
 OWNER_ONLY = 0o700
+# A random word of each server: it reports it as a setting, and a file beside its data has it.
+MARK = "vazifa.mark"
+MARK_FILE = "mark"
 FAST_BUT_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
@@ -89,12 +94,16 @@ class PrivatePostgresql(PrivateServer):
         Raises:
             ServerFailedToStart: `initdb` or `pg_basebackup` fails; the message quotes and names the log.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(mode=OWNER_ONLY, exist_ok=True)
         if self._account and self._elsewhere is None:
             self._elsewhere = Path(tempfile.mkdtemp(prefix="vazifa-postgresql-", dir="/tmp"))
             self._elsewhere.chmod(TRAVERSABLE)
         if not self._data.exists():
             self._initialize()
+        mark = self._data.parent / MARK_FILE  # not among the data, which a standby copies
+        if not mark.exists():
+            mark.write_text(secrets.token_hex(16))
 
     def programs(self) -> list[Program]:
         settings = [f"--{name}={value}" for name, value in self._settings().items()]
@@ -172,6 +181,7 @@ class PrivatePostgresql(PrivateServer):
             # A socket's path has to be short; that of a test's directory is not.
             "unix_socket_directories": "",
             "max_connections": MAX_CONNECTIONS,
+            MARK: (self._data.parent / MARK_FILE).read_text(),
             **({} if self.durable else FAST_BUT_NOT_DURABLE),
         }
 
@@ -180,6 +190,20 @@ class PrivatePostgresql(PrivateServer):
         with psycopg.connect(self.url(), autocommit=True) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+
+def made_here(mark: str | None, data_directory: str | None) -> bool:
+    """Return whether a server is a private one of this machine, by what it says of itself over a connection.
+
+    Its address proves nothing: a tunnel makes any server one of loopback. That server would have to say, by chance,
+    what stands in a file of this machine.
+    """
+    if not mark or not data_directory:
+        return False
+    try:
+        return (Path(data_directory).parent / MARK_FILE).read_text() == mark
+    except OSError:
+        return False
 
 
 def account_for_root() -> pwd.struct_passwd | None:

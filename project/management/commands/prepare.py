@@ -1,4 +1,7 @@
-"""`manage.py prepare`: prepares the database for `make run`."""
+"""`manage.py prepare`: prepares the database for `make run`.
+
+Guarantee: the published superuser is made only in a database that this project has made on this machine.
+"""
 
 from typing import Any
 
@@ -9,8 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
 from project.local.demo_user import PASSWORD, USERNAME
+from project.local.own_database import claim_if_new, is_own
 
-LOOPBACK_HOSTS = ("", "localhost", "127.0.0.1", "::1")
+WAY_OUT = "Make an account of your own: manage.py createsuperuser"
 
 
 class Command(BaseCommand):
@@ -21,16 +25,17 @@ class Command(BaseCommand):
         if not settings.DEBUG:
             raise CommandError("prepare is for development; in production use `migrate` and `createsuperuser`.")
         try:
+            claim_if_new(connection)
             call_command("migrate", verbosity=0, interactive=False)
             self._make_development_user()
         except DatabaseError as error:
             raise CommandError(f"The database cannot be prepared: {' '.join(str(error).split())}") from error
 
     def _make_development_user(self) -> None:
-        host = str(connection.settings_dict["HOST"])
-        if host not in LOOPBACK_HOSTS and not host.startswith("/"):
-            self.stdout.write(f"{host} is not this machine: {USERNAME} is not created there.")
-            return
         users = get_user_model()
-        if not users.objects.filter(username=USERNAME).exists():
-            users.objects.create_superuser(USERNAME, f"{USERNAME}@example.com", PASSWORD)
+        if users.objects.filter(username=USERNAME).exists():
+            return
+        if not is_own(connection):
+            self.stdout.write(f"{USERNAME} is not created: Vazifa did not make this database. {WAY_OUT}")
+            return
+        users.objects.create_superuser(USERNAME, f"{USERNAME}@example.com", PASSWORD)

@@ -13,7 +13,9 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.debian import require_disk_space
@@ -38,7 +40,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 BANNER = """
   API         {url}            (docs: {url}api/docs/)
-  Admin       {url}admin/      {username} / {password}
+  Admin       {url}admin/      {login}
   RabbitMQ    {rabbitmq}
   Log         {log}
 
@@ -105,11 +107,22 @@ class Command(BaseCommand):
         node = stack.rabbitmq
         rabbitmq = f"{node.management_url}    {node.username} / {node.password}" if node else "at RABBITMQ_URL"
         log = settings.LOG_FILE or "none"
-        self._say(BANNER.format(url=stack.url, username=USERNAME, password=PASSWORD, rabbitmq=rabbitmq, log=log))
+        self._say(
+            BANNER.format(
+                url=stack.url, username=USERNAME, password=PASSWORD, login=_login(), rabbitmq=rabbitmq, log=log
+            )
+        )
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _login() -> str:
+    """Return what the admin can be entered with; `prepare` makes the account only in a database of this project."""
+    exists = get_user_model().objects.filter(username=USERNAME).exists()
+    connection.close()
+    return f"{USERNAME} / {PASSWORD}" if exists else f"an account of yours; there is no {USERNAME}"
 
 
 def _port_number(text: str) -> int:
