@@ -7,9 +7,10 @@ class ProjectConfig(AppConfig):
     def ready(self) -> None:
         from django.core import checks
 
+        from project import db_health, private_files
         from project.api import schema  # noqa: F401 – drf-spectacular finds extensions that are imported
         from project.checks import check_throttles
-        from project.db_health import connect_signals
 
-        connect_signals()
+        db_health.connect_signals()
+        private_files.connect_signals()
         checks.register(check_throttles)

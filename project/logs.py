@@ -1,10 +1,11 @@
 """Writes log lines: one event is one line, whole even if several processes write to one file."""
 
 import logging
+import os
 import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from actors.outbox.context import current_request_id
 from actors.outbox.worker.log_buffer import lines_may_wait
@@ -12,6 +13,7 @@ from actors.outbox.worker.log_buffer import lines_may_wait
 MAX_BUFFERED = 10_000  # lines
 # A key of a request's environment: as many lines as a client likes would come of its requests otherwise.
 LOGGED = "project.logged"
+OWNER_ONLY = 0o600
 QUIET_ADDRESSES = ("/static/", "/health/")
 
 # Characters that a terminal would run as a command, or that end a line for some readers.
@@ -75,7 +77,7 @@ class LineHandler(MemoryHandler):
         try:
             if self._file:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                self._file.open("ab").close()
+                _open_private(self._file).close()
         except OSError as error:
             # Not an Exception: logging's configuration would wrap it and hide the name of the file.
             raise SystemExit(
@@ -114,5 +116,10 @@ class LineHandler(MemoryHandler):
 
     def _append(self, text: str) -> None:
         if self._file:
-            with self._file.open("ab", buffering=0) as file:
+            with _open_private(self._file) as file:
                 file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def _open_private(path: Path) -> IO[bytes]:
+    """Open a file to append to it; a new one is its owner's alone, because titles and names are in it."""
+    return open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, OWNER_ONLY))

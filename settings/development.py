@@ -14,7 +14,8 @@ DATABASES["default"]["CONN_MAX_AGE"] = 0
 WHITENOISE_USE_FINDERS = True
 
 # Django does not make the folder of its SQLite file.
-VAR.mkdir(parents=True, exist_ok=True)
+VAR.parent.mkdir(parents=True, exist_ok=True)
+VAR.mkdir(mode=0o700, exist_ok=True)
 
 # In another terminal beside `make run`, all commands and processes use its RabbitMQ.
 if not env.str("RABBITMQ_URL", "") and PRIVATE_NODE.is_file():

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -17,11 +18,12 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from project import private_files
 from project.local.demo_user import PASSWORD, USERNAME
 from project.local.servers.debian import require_disk_space
 from project.local.servers.errors import ServerError
 from project.local.servers.ports import first_free_port
-from settings.environment import PRIVATE_NODE, VAR
+from settings.environment import PRIVATE_NODE, ROOT, VAR
 
 MISSING_PACKAGE: str | None = None
 try:
@@ -67,7 +69,7 @@ class Command(BaseCommand):
                 f"{sys.executable} -m pip install --require-hashes -r requirements/local.txt"
             )
         try:
-            with _interruptible(), _only_one(VAR):
+            with _interruptible(), _private_files(), _only_one(VAR):
                 self._run(_port_number(os.environ.get("PORT") or "8000"))
         except KeyboardInterrupt:
             self._say("Stopped.")
@@ -147,6 +149,21 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Let other users of the machine read nothing that this command, and all that it starts, writes or has written."""
+    before = os.umask(private_files.OTHERS)
+    try:
+        log = [Path(settings.LOG_FILE)] if settings.LOG_FILE else []
+        # Not all of STATE_DIR, which may be a folder with other contents.
+        private_files.tighten([*private_files.database_files(connection), *log, VAR / "log", VAR / "rabbitmq"])
+        if VAR == ROOT / "var":
+            VAR.chmod(stat.S_IRWXU)
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager
