@@ -42,6 +42,14 @@ INSERT INTO auth_user (password, is_superuser, username, first_name, last_name, 
 SELECT '!', number = 1, 'user' || number, '', '', '', number = 1, true, now()
 FROM generate_series(1 + (SELECT count(*) FROM auth_user), %s) AS number
 """
+# A sign-in of each user; its id is the user's, which `load.token` names.
+ADD_SIGN_INS = """
+INSERT INTO accounts_tokenfamily
+    (id, user_id, created_at, expires_at, refresh_id, password_digest, end_reason)
+SELECT lpad(to_hex(id), 32, '0')::uuid, id, now(), now() + interval '7 days', '',
+    encode(sha256(password::bytea), 'hex'), ''
+FROM auth_user ON CONFLICT (id) DO NOTHING
+"""
 
 Query = LiteralString | sql.Composed
 Name = TypeVar("Name")
@@ -205,6 +213,8 @@ class Ground:
     def add_users(self, site: Site, users: int) -> list[int]:
         """Add users until there are so many, the first a superuser; return the ids of all."""
         self.database(site.database).execute(ADD_USERS, [users])
+        if site.is_ours:
+            self.database(site.database).execute(ADD_SIGN_INS)
         self.database(site.database).execute("ANALYZE auth_user")
         return [user for (user,) in self.rows("SELECT id FROM auth_user ORDER BY id", database=site.database)]
 

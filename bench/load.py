@@ -127,9 +127,13 @@ async def _answer(connection: Connection, ask: Ask) -> bytes:
 
 
 def token(user: int) -> str:
-    """Return what `POST /api/token/` does, without its password check, which is slow on purpose; no two are alike."""
+    """Return what `POST /api/token/` does, without its password check, which is slow on purpose; no two are alike.
+
+    It belongs to the sign-in that `Ground.add_users` made; the peers' services do not know such.
+    """
     now = int(time.time())
     claims = {"token_type": "access", "exp": now + TOKEN_SECONDS, "iat": now, "jti": uuid.uuid4().hex}
+    claims["family"] = f"{user:032x}"
     return jwt.encode({**claims, "user_id": str(user)}, SECRET_KEY, algorithm="HS256")
 
 

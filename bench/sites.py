@@ -57,6 +57,7 @@ def ours(servers: Servers, *, database: str = DATABASE) -> Site:
         "ENV_FILE": os.devnull,
         "DJANGO_SETTINGS_MODULE": "settings.production",
         "SECRET_KEY": SECRET_KEY,
+        "TOKEN_SIGNING_KEY": SECRET_KEY,
         "DATABASE_URL": servers.postgresql.url(database),
         "RABBITMQ_URL": servers.rabbitmq.url,
         "ALLOWED_HOSTS": LOOPBACK,

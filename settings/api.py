@@ -9,10 +9,25 @@ from environs import ValidationError, validate
 
 from settings.environment import ROOT, env
 
+MIN_KEY_CHARACTERS = 32  # as many bytes as the signature, HMAC-SHA256, has
+
 
 def _is_rate(rate: str) -> None:
     if not re.fullmatch(r"[1-9]\d*/(s|sec|second|m|min|minute|h|hour|d|day)|off", rate):
         raise ValidationError(f"{rate!r} is no rate; write a number and a period, such as 20/hour, or off")
+
+
+def _is_key(key: str) -> None:
+    if key and len(key) < MIN_KEY_CHARACTERS:
+        raise ValidationError(
+            f"a key needs {MIN_KEY_CHARACTERS} characters or more; make one with: "
+            "python3 -c 'import secrets; print(secrets.token_hex(32))'"
+        )
+
+
+def _are_keys(keys: list[str]) -> None:
+    for key in keys:
+        _is_key(key)
 
 
 def _or_off(rate: str) -> str | None:
@@ -41,9 +56,6 @@ IDEMPOTENCY_HOURS = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min
 # How many clients may follow the activity in each web process; each has a thread there.
 STREAM_CLIENTS = env.int("STREAM_CLIENTS", 16, validate=validate.Range(min=0))
 
-# How long a token's user is cached, in seconds; 0 reads the user from the database at every request.
-USER_CACHE_SECONDS = env.float("USER_CACHE_SECONDS", 5.0, validate=validate.Range(min=0))
-
 # How many wrong passwords in how many seconds: from one address for one account; from one address; for one account,
 # after which addresses that are new to it are slowed down.
 LOGIN_LIMITS: dict[str, tuple[int, int] | None] = {
@@ -51,10 +63,8 @@ LOGIN_LIMITS: dict[str, tuple[int, int] | None] = {
     "address": _limit(env.str("LOGIN_ATTEMPTS_ADDRESS", "100/hour", validate=_is_rate)),
     "account": _limit(env.str("LOGIN_ATTEMPTS_ACCOUNT", "50/hour", validate=_is_rate)),
 }
-
 # How many passwords each process checks at once; each takes a processor for a good part of a second.
 LOGIN_HASHES = env.int("LOGIN_HASHES", 2, validate=validate.Range(min=1))
-
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "project.api.authentication.TokenAuthentication",
@@ -88,10 +98,15 @@ REST_FRAMEWORK: dict[str, Any] = {
 LOGIN_REDIRECT_URL = "/"
 
 SIMPLE_JWT = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 60)),
-    "TOKEN_REFRESH_SERIALIZER": "project.api.authentication.TokenRefreshSerializer",
-    "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7)),
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", 15, validate=validate.Range(min=1))),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("REFRESH_TOKEN_DAYS", 7, validate=validate.Range(min=1))),
+    "AUTH_TOKEN_CLASSES": ("project.accounts.tokens.kinds.AccessToken",),
 }
+
+# The key that signs tokens; if it is empty, one that is derived from SECRET_KEY. Tokens that were signed with an old
+# key stay valid for their time.
+TOKEN_SIGNING_KEY = env.str("TOKEN_SIGNING_KEY", "", validate=_is_key)
+TOKEN_OLD_SIGNING_KEYS: list[str] = list(filter(None, env.list("TOKEN_OLD_SIGNING_KEYS", [], validate=_are_keys)))
 
 # The release; it stands in pyproject.toml alone.
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]

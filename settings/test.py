@@ -28,6 +28,3 @@ LOGIN_HASHES = 100
 
 # Tests step a relay themselves.
 OUTBOX_RELAY_THREAD = False
-
-# Tests of the cache of users set their own.
-USER_CACHE_SECONDS = 0

@@ -4,7 +4,7 @@ Guarantee: a client gets every event after the one it names, each once, in commi
 streams resume from the log itself. A client's cost is bounded: a thread, a place among `STREAM_CLIENTS`, a page of
 events while it catches up. All of it is released when the client disconnects, which the process notices at once if the
 web server exposes the socket (gunicorn does) and otherwise at the next heartbeat; and when the client has not read for
-the time in `gunicorn.conf.py`.
+the time in `gunicorn.conf.py`. A client whose token or session has ended loses the stream within `HEARTBEAT_SECONDS`.
 """
 
 import json
@@ -30,6 +30,7 @@ from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
+from actors.api.admission import admission
 from actors.api.serializers import ActivitySerializer
 from actors.commit_order import comes_after, in_commit_order, is_complete, renew_offset, sort_key
 from actors.models import Activity, Event
@@ -38,8 +39,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 HEARTBEAT_SECONDS = 10.0
-# After this time the stream ends and the client reconnects, with its token checked again: a deactivated user does not
-# stay connected.
+# After this time the stream ends and the client reconnects.
 MAX_SECONDS = 600.0
 RETRY_MS = 1_000
 PAGE = 50
@@ -220,9 +220,11 @@ class Client:
         position: Position,
         wanted: Callable[[Sent], bool],
         has_gone: Callable[[], bool] = lambda: False,
+        may_stay: Callable[[], bool] = lambda: True,
     ) -> None:
         tail.enter()
         self._has_gone = has_gone
+        self._may_stay = may_stay
         self._tail = tail
         self._position = position
         self._wanted = wanted
@@ -244,8 +246,12 @@ class Client:
     def _stream(self) -> Iterator[str]:
         yield f"retry: {RETRY_MS}\nid: {self._position.row_id}\n\n"
         ends_at = time.monotonic() + MAX_SECONDS
-        quiet_since = time.monotonic()
+        quiet_since = admitted_at = time.monotonic()
         while self._is_open and time.monotonic() < ends_at and not (self._tail.is_stopping() or self._has_gone()):
+            if time.monotonic() - admitted_at >= HEARTBEAT_SECONDS:
+                if self._is_refused():
+                    return
+                admitted_at = time.monotonic()
             found = self._next()
             for each in filter(self._wanted, found):
                 if time.monotonic() >= ends_at or self._tail.is_stopping():
@@ -261,6 +267,15 @@ class Client:
             elif not found:
                 with self._tail.news:
                     self._tail.news.wait(POLL_SECONDS)
+
+    def _is_refused(self) -> bool:
+        try:
+            return not self._may_stay()
+        except Error as error:  # what cannot be asked now is asked at the next heartbeat
+            logger.warning("stream: database unavailable: %s", error)
+            return False
+        finally:
+            connection.close()
 
     def _next(self) -> list[Sent]:
         found = self._tail.after(self._position)
@@ -295,7 +310,8 @@ def open_client(request: Request) -> Client:
         return (task_id is None or sent.task_id == task_id) and (event is None or sent.event == event)
 
     position = end_of_log() if last is None else position_of(last)
-    return Client(process_tail, position=position, wanted=is_wanted, has_gone=partial(_has_hung_up, request.META))
+    has_gone = partial(_has_hung_up, request.META)
+    return Client(process_tail, position=position, wanted=is_wanted, has_gone=has_gone, may_stay=admission(request))
 
 
 def _has_hung_up(environment: dict[str, Any]) -> bool:

@@ -1,0 +1,1 @@
+"""Users' access to the service: their sign-ins and tokens."""

@@ -7,7 +7,8 @@ from types import FrameType
 import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
+
+from tests.tokens import bearer
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = tuple(str(ROOT / folder) + "/" for folder in ("actors", "project", "tasks"))
@@ -17,7 +18,7 @@ MAX_FILES = 24
 @pytest.mark.django_db
 def test_a_create_passes_few_files(user1: User) -> None:
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user1)}")
+    client.credentials(HTTP_AUTHORIZATION=bearer(user1))
     assert client.post("/tasks/", {"title": "Bir"}).status_code == 201  # which imports and builds all that stays
     files = set()
 

@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.contrib.auth.models import User
+from django.db import OperationalError, transaction
 from rest_framework.test import APIClient
 
 from actors.api import stream
 from actors.api.stream import BEGINNING, Client, Sent, Tail
 from actors.models import Activity, Event
 from actors.retention import prune
+from project.accounts.tokens.sign_ins import end_all
 from project.local.servers.process import wait_until
+from tests.tokens import bearer
 from tests.unit.outbox.race_steps import in_another_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -40,6 +43,15 @@ def on_its_own(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def log(task_id: int = 1, event: str = Event.TASK_UPDATED) -> int:
     version = 1 + Activity.objects.filter(task_id=task_id).count()
     return Activity.objects.create(event=event, task_id=task_id, version=version, title="Bir", owner="user1").pk
+
+
+def deactivate(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def change_password(user: User) -> None:
+    user.set_password("another-password")
+    user.save()
 
 
 def every(sent: Sent) -> bool:
@@ -290,4 +302,68 @@ def test_many_writers_and_many_clients_agree(tail: Tail) -> None:
     assert all(each == seen[0] for each in seen)
     assert sorted(seen[0]) == sorted(Activity.objects.values_list("pk", flat=True))
     for client in clients:
+        client.close()
+
+
+class TestAdmission:
+    """A stream ends at the next heartbeat after its client would not be let in any more."""
+
+    @pytest.fixture(autouse=True)
+    def heartbeats_at_once(self, on_its_own: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0)
+
+    @pytest.fixture(params=["token", "session"])
+    def client(self, request: pytest.FixtureRequest, user1: User) -> APIClient:
+        client = APIClient()
+        if request.param == "token":
+            client.credentials(HTTP_AUTHORIZATION=bearer(user1))
+        else:
+            client.force_login(user1)
+        return client
+
+    @pytest.mark.parametrize("change", [deactivate, change_password, User.delete])
+    def test_whose_user_is_refused_loses_it(
+        self, client: APIClient, user1: User, tail: Tail, change: Callable[[User], Any]
+    ) -> None:
+        response = client.get(STREAM)
+        pieces = pieces_of(response)
+        assert [next(pieces).count("heartbeat") for _ in range(3)] == [0, 1, 1]
+
+        change(user1)
+        assert list(pieces) == []
+        response.close()
+        assert tail.clients == 0
+
+    def test_who_logs_out_loses_it(self, client: APIClient, user1: User, tail: Tail) -> None:
+        response = client.get(STREAM)
+        pieces = pieces_of(response)
+        assert next(pieces)
+
+        end_all(user1)
+        client.logout()
+        assert list(pieces) == []
+        response.close()
+
+    def test_who_follows_all_events_without_a_pause_loses_it_too(
+        self, user1: User, tail: Tail, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = log()
+        for _ in range(2 * stream.PAGE):
+            log()
+        client = APIClient()
+        client.credentials(HTTP_AUTHORIZATION=bearer(user1))
+        response = client.get(STREAM, HTTP_LAST_EVENT_ID=str(first))
+        pieces = pieces_of(response)
+        assert len(ids(pieces, 1)) == 1
+
+        deactivate(user1)
+        assert len(["data" for piece in pieces if "\ndata: " in piece]) == stream.PAGE - 1
+        response.close()
+
+    def test_a_database_that_is_away_ends_no_stream(self, user1: User, tail: Tail) -> None:
+        def ask() -> bool:
+            raise OperationalError("away")
+
+        client = Client(tail, position=stream.end_of_log(), wanted=every, may_stay=ask)
+        assert [next(client).count("heartbeat") for _ in range(3)] == [0, 1, 1]
         client.close()

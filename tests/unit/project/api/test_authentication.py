@@ -1,175 +1,175 @@
-"""The cache of users: each is read once every few seconds, and never trusted for longer."""
+"""The user of a request is read at each request, in one statement; a token's signature is checked once."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from pytest_django import Settings
 from rest_framework.test import APIClient
+from rest_framework_simplejwt.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.settings import api_settings
-from rest_framework_simplejwt.tokens import AccessToken
+from rest_framework_simplejwt.tokens import Token
 
-from project.api.authentication import KnownUsers, known_users
+from project.accounts.models import TokenFamily
+from project.accounts.tokens import sign_ins
+from project.accounts.tokens.kinds import AccessToken
+from project.api import authentication
+from project.api.authentication import TokenAuthentication
 from tasks.models import Task
+from tests.tokens import access_token, bearer
 
-SECONDS = 5.0
-
-
-@pytest.fixture(autouse=True)
-def cache(settings: Settings) -> Iterator[KnownUsers]:
-    settings.USER_CACHE_SECONDS = SECONDS
-    known_users.forget()
-    yield known_users
-    known_users.forget()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
 
 @pytest.fixture
-def bearer(user1: User) -> APIClient:
+def client(user1: User) -> APIClient:
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user1)}")
+    client.credentials(HTTP_AUTHORIZATION=bearer(user1))
     return client
 
 
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
-
-    def __call__(self) -> float:
-        return self.seconds
+def deactivate(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)  # no signal is sent
 
 
-class Reader:
-    """Counts how often a user is read."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> User:
-        self.count += 1
-        return User(username="user1")
+def change_password(user: User) -> None:
+    user.set_password("another-password")
+    user.save()
 
 
-class TestKnownUsers:
-    def test_a_user_is_read_once_in_their_seconds(self) -> None:
-        clock, read = Clock(), Reader()
-        known = KnownUsers(clock=clock)
-
-        for clock.seconds in (0.0, SECONDS - 0.1):
-            assert known.find(1, read).username == "user1"
-        assert read.count == 1
-
-        clock.seconds = SECONDS
-        known.find(1, read)
-        assert read.count == 2
-
-    def test_each_caller_has_a_user_of_its_own(self) -> None:
-        known, read = KnownUsers(clock=Clock()), Reader()
-
-        for _ in range(2):
-            known.find(1, read).username = "changed"
-
-        assert known.find(1, read).username == "user1"
-
-    def test_who_is_read_while_users_change_is_not_remembered(self) -> None:
-        known, read = KnownUsers(clock=Clock()), Reader()
-
-        def read_meanwhile() -> User:
-            known.forget()
-            return read()
-
-        known.find(1, read_meanwhile)
-        known.find(1, read)
-
-        assert read.count == 2
-
-    def test_it_does_not_grow_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("project.api.authentication.MAX_REMEMBERED", 10)
-        known, read = KnownUsers(clock=Clock()), Reader()
-
-        for number in range(25):
-            known.find(number, read)
-
-        assert len(known._known) <= 10
+def log_out_everywhere(user: User) -> None:
+    sign_ins.end_all(user)
 
 
-@pytest.mark.django_db
-class TestRequests:
-    def test_the_second_request_does_not_ask_for_the_user(self, bearer: APIClient) -> None:
-        asked = []
-        for _ in range(2):
-            with CaptureQueriesContext(connection) as queries:
-                assert bearer.get("/activity/").status_code == 200
-            asked.append([query["sql"] for query in queries if "auth_user" in query["sql"]])
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        (deactivate, "User is inactive"),
+        (User.delete, "User not found"),
+        (change_password, "The user's password has been changed."),
+        (User.set_unusable_password, None),  # not saved: nothing has changed
+        (log_out_everywhere, "The sign-in of this token has ended. Sign in again."),
+    ],
+)
+def test_a_change_of_the_user_holds_from_the_next_request_on(
+    client: APIClient, user1: User, change: Callable[[User], Any], detail: str | None
+) -> None:
+    assert client.get("/tasks/").status_code == 200
 
-        assert (len(asked[0]), len(asked[1])) == (1, 0)
+    change(user1)
+    answer = client.get("/tasks/")
 
-    def test_another_token_of_a_known_user_does_not_ask_for_them(self, bearer: APIClient, user1: User) -> None:
-        assert bearer.get("/activity/").status_code == 200
-        bearer.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user1)}")
+    assert answer.status_code == (401 if detail else 200)
+    assert answer.json().get("detail") == detail
 
+
+def test_user_and_family_are_read_by_one_statement_at_each_request(client: APIClient) -> None:
+    assert client.get("/activity/").status_code == 200
+    for _ in range(2):
         with CaptureQueriesContext(connection) as queries:
-            assert bearer.get("/activity/").status_code == 200
-
-        assert not [query["sql"] for query in queries if "auth_user" in query["sql"]]
-
-    def test_a_token_whose_time_is_over_is_refused_though_its_signature_is_known(
-        self, bearer: APIClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        assert bearer.get("/tasks/").status_code == 200
-        over = datetime.now(UTC) + api_settings.ACCESS_TOKEN_LIFETIME + timedelta(seconds=1)
-
-        monkeypatch.setattr("project.api.authentication.time.time", over.timestamp)
-        monkeypatch.setattr("jwt.api_jwt.datetime", type("Then", (datetime,), {"now": lambda tz=None: over}))
-        answer = bearer.get("/tasks/")
-
-        assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
-
-    def test_a_user_who_is_deactivated_is_shut_out_when_their_seconds_are_over(
-        self, bearer: APIClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        clock = Clock()
-        monkeypatch.setattr(known_users, "_clock", clock)
-        assert bearer.get("/tasks/").status_code == 200
-        User.objects.update(is_active=False)  # as another process does: no signal is heard here
-
-        clock.seconds = SECONDS
-        answer = bearer.get("/tasks/")
-
-        assert (answer.status_code, answer.json()["detail"]) == (401, "User is inactive")
-
-    def test_this_process_knows_of_what_it_changed_itself(self, bearer: APIClient, user1: User) -> None:
-        assert bearer.get("/tasks/").status_code == 200
-
-        user1.is_active = False
-        user1.save()
-
-        assert bearer.get("/tasks/").status_code == 401
-
-    @pytest.mark.parametrize("token", ["", "x", "a.b.c"])
-    def test_what_is_no_token_is_refused_each_time(self, token: str) -> None:
-        client = APIClient()
-        client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
-
-        assert [client.get("/tasks/").status_code for _ in range(2)] == [401, 401]
+            assert client.get("/activity/").status_code == 200
+        assert len([query for query in queries if "auth_user" in query["sql"]]) == 1
+        assert len([query for query in queries if "tokenfamily" in query["sql"]]) == 1
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("database")
-class TestVanished:
-    @pytest.mark.parametrize("address", ["/tasks/", "/tasks/bulk/"])
-    def test_a_user_who_was_deleted_elsewhere_creates_nothing(self, bearer: APIClient, address: str) -> None:
-        assert bearer.get("/tasks/").status_code == 200
-        User.objects.all()._raw_delete("default")  # as another process does: no signal is heard here
-        task = {"title": "Yangi vazifa"}
+def test_the_user_is_the_one_that_django_reads(user1: User) -> None:
+    user1.last_login = datetime.now(UTC)
+    user1.save()
 
-        answer = bearer.post(address, [task] if address.endswith("bulk/") else task, format="json")
+    found = verified(access_token(user1)).find().user
+    theirs = User.objects.get(pk=user1.pk)
 
-        assert (answer.status_code, answer.json()["detail"]) == (401, "User not found")
-        assert answer["WWW-Authenticate"] == 'Bearer realm="api"'
-        assert not Task.objects.exists()
-        assert bearer.get("/tasks/").status_code == 401
+    assert found == theirs
+    assert {field.attname: getattr(found, field.attname) for field in User._meta.fields} == {
+        field.attname: getattr(theirs, field.attname) for field in User._meta.fields
+    }
+    assert type(found.is_active) is bool
+    assert (found._state.db, found._state.adding) == ("default", False)
+    assert not found.get_deferred_fields()
+
+
+def verified(token: Token) -> AccessToken:
+    return AccessToken(str(token))  # type: ignore[arg-type]  # which takes the text of one
+
+
+def test_a_token_of_another_users_family_is_of_no_use(user1: User, user2: User) -> None:
+    token = access_token(user1)
+    token["user_id"] = str(user2.pk)
+
+    with pytest.raises(AuthenticationFailed, match="has ended"):
+        verified(token).find()
+
+
+def test_a_signature_is_checked_once(client: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.get("/tasks/").status_code == 200
+    monkeypatch.setattr("jwt.decode", None)
+
+    assert client.get("/tasks/").status_code == 200
+
+
+def test_a_token_whose_time_is_over_is_refused_though_its_signature_is_known(
+    client: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/tasks/").status_code == 200
+    over = datetime.now(UTC) + api_settings.ACCESS_TOKEN_LIFETIME + timedelta(seconds=1)
+
+    monkeypatch.setattr("project.api.authentication.time.time", over.timestamp)
+    monkeypatch.setattr("jwt.api_jwt.datetime", type("Then", (datetime,), {"now": lambda tz=None: over}))
+    answer = client.get("/tasks/")
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+
+
+def test_no_more_tokens_are_remembered_than_so_many() -> None:
+    assert authentication._verified.cache_info().maxsize == authentication.MAX_REMEMBERED
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c"])
+def test_what_is_no_token_is_refused_each_time(token: str) -> None:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+
+    assert [client.get("/tasks/").status_code for _ in range(2)] == [401, 401]
+
+
+@pytest.mark.parametrize("address", ["/tasks/", "/tasks/bulk/"])
+def test_a_user_who_is_deleted_while_their_request_runs_creates_nothing(
+    client: APIClient, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = TokenAuthentication.get_user
+
+    def read_and_delete(self: TokenAuthentication, token: Token) -> User:
+        user: User = read(self, token)
+        TokenFamily.objects.all().delete()
+        User.objects.all()._raw_delete("default")
+        return user
+
+    monkeypatch.setattr(TokenAuthentication, "get_user", read_and_delete)
+    task = {"title": "Yangi vazifa"}
+    answer = client.post(address, [task] if address.endswith("bulk/") else task, format="json")
+
+    assert (answer.status_code, answer.json()["detail"]) == (401, "User not found")
+    assert answer["WWW-Authenticate"] == 'Bearer realm="api"'
+    assert not Task.objects.exists()
+
+
+def test_reading_the_user_takes_few_calls(client: APIClient, user1: User) -> None:
+    token = verified(access_token(user1))
+    token.find()
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        token.find()
+    finally:
+        sys.setprofile(before)
+    assert calls <= 150

@@ -11,9 +11,9 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from rest_framework.throttling import SimpleRateThrottle
 from rest_framework.views import APIView
-from rest_framework_simplejwt.tokens import AccessToken
 
 from project.api.throttles import AnonRateThrottle, UserRateThrottle
+from tests.tokens import bearer
 from tests.unit.schema_client import SchemaCheckingClient
 
 pytestmark = pytest.mark.django_db
@@ -53,7 +53,7 @@ def visitor() -> SchemaCheckingClient:
 
 def signed_in(user: User) -> SchemaCheckingClient:
     client = SchemaCheckingClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user)}")
+    client.credentials(HTTP_AUTHORIZATION=bearer(user))
     return client
 
 

@@ -2,16 +2,18 @@
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
-from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
+from rest_framework_simplejwt.tokens import Token
 
+from project.accounts.tokens.keys import signing_key
 from tests.conftest import PASSWORD
+from tests.tokens import access_token, refresh_token
 from tests.unit.schema_client import SchemaCheckingClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -37,8 +39,8 @@ def expired(token: Token) -> Token:
     return token
 
 
-def signed(payload: dict[str, Any], key: str = settings.SECRET_KEY, algorithm: str = "HS256") -> str:
-    return jwt.encode(payload, key, algorithm)
+def signed(payload: dict[str, Any], key: str | None = None, algorithm: str = "HS256") -> str:
+    return jwt.encode(payload, key or signing_key(), algorithm)
 
 
 def part(value: object) -> str:
@@ -97,24 +99,24 @@ class TestObtaining:
 
 
 class TestRefreshing:
-    def test_a_refresh_token_buys_an_access_token(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        answer = post(visitor, "/api/token/refresh/", refresh=str(RefreshToken.for_user(user1)))
+    def test_a_refresh_token_buys_the_next_two_tokens(self, visitor: SchemaCheckingClient, user1: User) -> None:
+        answer = post(visitor, "/api/token/refresh/", refresh=str(refresh_token(user1)))
 
-        assert (answer.status_code, set(answer.json())) == (200, {"access"})
+        assert (answer.status_code, set(answer.json())) == (200, {"access", "refresh"})
         assert tasks_with(visitor, answer.json()["access"]).status_code == 200
 
     def test_an_expired_one_does_not(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        answer = post(visitor, "/api/token/refresh/", refresh=str(expired(RefreshToken.for_user(user1))))
+        answer = post(visitor, "/api/token/refresh/", refresh=str(expired(refresh_token(user1))))
 
         assert (answer.status_code, answer.json()["detail"]) == (401, "Token is expired")
 
     def test_an_access_token_does_not(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        answer = post(visitor, "/api/token/refresh/", refresh=str(AccessToken.for_user(user1)))
+        answer = post(visitor, "/api/token/refresh/", refresh=str(access_token(user1)))
 
         assert (answer.status_code, answer.json()["detail"]) == (401, "Token has wrong type")
 
     def test_that_of_an_inactive_user_does_not(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        token = str(RefreshToken.for_user(user1))
+        token = str(refresh_token(user1))
         User.objects.update(is_active=False)
 
         answer = post(visitor, "/api/token/refresh/", refresh=token)
@@ -123,7 +125,7 @@ class TestRefreshing:
         assert "No active account" in answer.json()["detail"]
 
     def test_that_of_a_deleted_user_does_not(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        token = str(RefreshToken.for_user(user1))
+        token = str(refresh_token(user1))
         user1.delete()
 
         answer = post(visitor, "/api/token/refresh/", refresh=token)
@@ -133,19 +135,21 @@ class TestRefreshing:
 
 
 class TestVerifying:
-    @pytest.mark.parametrize("kind", [AccessToken, RefreshToken])
-    def test_a_good_token_is_good(self, visitor: SchemaCheckingClient, user1: User, kind: type[Token]) -> None:
-        answer = post(visitor, "/api/token/verify/", token=str(kind.for_user(user1)))
+    @pytest.mark.parametrize("make", [access_token, refresh_token])
+    def test_a_good_token_is_good(
+        self, visitor: SchemaCheckingClient, user1: User, make: Callable[[User], Token]
+    ) -> None:
+        answer = post(visitor, "/api/token/verify/", token=str(make(user1)))
 
         assert (answer.status_code, answer.json()) == (200, {})
 
     def test_an_expired_one_is_not(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        answer = post(visitor, "/api/token/verify/", token=str(expired(AccessToken.for_user(user1))))
+        answer = post(visitor, "/api/token/verify/", token=str(expired(access_token(user1))))
 
         assert (answer.status_code, answer.json()["detail"]) == (401, "Token is expired")
 
     def test_a_forged_one_is_not(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        answer = post(visitor, "/api/token/verify/", token=signed(AccessToken.for_user(user1).payload, ANOTHER_KEY))
+        answer = post(visitor, "/api/token/verify/", token=signed(access_token(user1).payload, ANOTHER_KEY))
 
         assert (answer.status_code, answer.json()["detail"]) == (401, "Token is invalid")
 
@@ -153,13 +157,13 @@ class TestVerifying:
 class TestUsing:
     def test_the_user_is_the_tokens(self, visitor: SchemaCheckingClient, user1: User, user2: User) -> None:
         answer = visitor.post(
-            "/tasks/", {"title": "Yangi"}, format="json", HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user2)}"
+            "/tasks/", {"title": "Yangi"}, format="json", HTTP_AUTHORIZATION=f"Bearer {access_token(user2)}"
         )
 
         assert (answer.status_code, answer.json()["owner"]) == (201, "user2")
 
     def test_an_expired_one_opens_nothing(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        answer = tasks_with(visitor, expired(AccessToken.for_user(user1)))
+        answer = tasks_with(visitor, expired(access_token(user1)))
 
         assert answer.status_code == 401
         assert answer.json()["code"] == "token_not_valid"
@@ -167,12 +171,12 @@ class TestUsing:
         assert answer["WWW-Authenticate"] == 'Bearer realm="api"'
 
     def test_a_refresh_token_opens_nothing(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        answer = tasks_with(visitor, RefreshToken.for_user(user1))
+        answer = tasks_with(visitor, refresh_token(user1))
 
         assert (answer.status_code, answer.json()["messages"][0]["message"]) == (401, "Token has wrong type")
 
     def test_that_of_a_deleted_user_opens_nothing(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        token = AccessToken.for_user(user1)
+        token = access_token(user1)
         user1.delete()
 
         answer = tasks_with(visitor, token)
@@ -180,7 +184,7 @@ class TestUsing:
         assert (answer.status_code, answer.json()["detail"]) == (401, "User not found")
 
     def test_that_of_an_inactive_user_opens_nothing(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        token = AccessToken.for_user(user1)
+        token = access_token(user1)
         User.objects.update(is_active=False)
 
         answer = tasks_with(visitor, token)
@@ -188,30 +192,37 @@ class TestUsing:
         assert (answer.status_code, answer.json()["detail"]) == (401, "User is inactive")
 
     def test_one_signed_with_another_key_opens_nothing(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        answer = tasks_with(visitor, signed(AccessToken.for_user(user1).payload, ANOTHER_KEY))
+        answer = tasks_with(visitor, signed(access_token(user1).payload, ANOTHER_KEY))
 
         assert (answer.status_code, answer.json()["messages"][0]["message"]) == (401, "Token is invalid")
 
     def test_one_signed_with_another_algorithm_opens_nothing(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        token = signed(AccessToken.for_user(user1).payload, algorithm="HS384")
+        token = signed(access_token(user1).payload, algorithm="HS384")
 
         assert tasks_with(visitor, token).status_code == 401
 
     def test_one_that_was_changed_opens_nothing(self, visitor: SchemaCheckingClient, user1: User, user2: User) -> None:
-        header, _payload, signature = str(AccessToken.for_user(user1)).split(".")
-        _header, payload, _signature = str(AccessToken.for_user(user2)).split(".")
+        header, _payload, signature = str(access_token(user1)).split(".")
+        _header, payload, _signature = str(access_token(user2)).split(".")
 
         assert tasks_with(visitor, f"{header}.{payload}.{signature}").status_code == 401
 
-    @pytest.mark.parametrize("missing", ["exp", "user_id", "token_type"])
+    @pytest.mark.parametrize("missing", ["exp", "user_id", "token_type", "jti", "family"])
     def test_one_that_lacks_something_opens_nothing(
         self, visitor: SchemaCheckingClient, user1: User, missing: str
     ) -> None:
-        payload = AccessToken.for_user(user1).payload
+        payload = access_token(user1).payload
         del payload[missing]
 
         assert tasks_with(visitor, signed(payload)).status_code == 401
 
+
+ADDRESSES = [
+    ("/api/token/refresh/", "refresh"),
+    ("/api/token/verify/", "token"),
+    ("/api/token/logout/", "token"),
+    ("/api/token/logout-everywhere/", "token"),
+]
 
 NO_TOKENS = [
     pytest.param("", id="nothing"),
@@ -242,7 +253,7 @@ def test_what_is_no_token_opens_nothing(visitor: SchemaCheckingClient, token: st
     assert accept == "text/html" or answer.json()["detail"]
 
 
-@pytest.mark.parametrize(("address", "field"), [("/api/token/refresh/", "refresh"), ("/api/token/verify/", "token")])
+@pytest.mark.parametrize(("address", "field"), ADDRESSES)
 @pytest.mark.parametrize("token", NO_TOKENS)
 def test_what_is_no_token_is_neither_refreshed_nor_verified(
     visitor: SchemaCheckingClient, token: str, address: str, field: str
@@ -273,8 +284,7 @@ def test_a_malformed_header_opens_nothing(visitor: SchemaCheckingClient, header:
     ("address", "fields"),
     [
         ("/api/token/", ["username", "password"]),
-        ("/api/token/refresh/", ["refresh"]),
-        ("/api/token/verify/", ["token"]),
+        *((address, [field]) for address, field in ADDRESSES),
     ],
 )
 def test_what_is_no_text_is_refused_by_name(
@@ -289,7 +299,7 @@ def test_what_is_no_text_is_refused_by_name(
 
 
 @pytest.mark.parametrize("body", ["[]", "5", "null", "{", '"user1"', "[" * 100_000, ""])
-@pytest.mark.parametrize("address", ["/api/token/", "/api/token/refresh/", "/api/token/verify/"])
+@pytest.mark.parametrize("address", ["/api/token/", *(address for address, _field in ADDRESSES)])
 def test_what_is_no_json_object_is_refused(visitor: SchemaCheckingClient, address: str, body: str) -> None:
     answer = visitor.post(address, body, content_type="application/json")
 
@@ -298,7 +308,7 @@ def test_what_is_no_json_object_is_refused(visitor: SchemaCheckingClient, addres
     assert answer.json()
 
 
-@pytest.mark.parametrize("address", ["/api/token/", "/api/token/refresh/", "/api/token/verify/"])
+@pytest.mark.parametrize("address", ["/api/token/", *(address for address, _field in ADDRESSES)])
 def test_tokens_are_posted_for(visitor: SchemaCheckingClient, address: str) -> None:
     assert visitor.get(address).status_code == 405
 

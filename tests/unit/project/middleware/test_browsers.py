@@ -6,17 +6,17 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
 
 from tasks.models import Task
 from tests.conftest import PASSWORD
+from tests.tokens import bearer
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def token(user1: User) -> str:
-    return f"Bearer {AccessToken.for_user(user1)}"
+    return bearer(user1)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_token_needs_no_csrf_token(token: str) -> None:
 
 
 def test_a_token_beside_a_session_is_the_tokens(browser: Client, user2: User) -> None:
-    answer = create(browser, HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user2)}")
+    answer = create(browser, HTTP_AUTHORIZATION=bearer(user2))
 
     assert (answer.status_code, answer.json()["owner"]) == (201, "user2")
 

@@ -11,9 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 from rest_framework.views import APIView
-from rest_framework_simplejwt.tokens import AccessToken
 
 from tasks.models import Task
+from tests.tokens import bearer
 from tests.uncollected import uncollected
 
 REQUESTS: dict[str, tuple[int, Callable[[APIClient, int], HttpResponse]]] = {
@@ -43,7 +43,7 @@ urlpatterns = [path("cached/", cache_page(60)(Cached.as_view()))]
 def client(user1: User) -> APIClient:
     # With a token, as programs come: the messages and sessions of browsers have cycles of their own.
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user1)}")
+    client.credentials(HTTP_AUTHORIZATION=bearer(user1))
     return client
 
 

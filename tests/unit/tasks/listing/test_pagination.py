@@ -8,9 +8,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
 
 from tasks.models import Task
+from tests.tokens import bearer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
@@ -124,7 +124,7 @@ def test_the_number_of_queries_does_not_depend_on_the_size_of_the_page(
     make_tasks(100)
     Task.objects.filter(title__endswith="7").update(owner=User.objects.create_user("user3"))
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user1)}")
+    client.credentials(HTTP_AUTHORIZATION=bearer(user1))
 
     numbers = []
     for page_size in (5, 100):
@@ -138,7 +138,7 @@ def test_the_number_of_queries_does_not_depend_on_the_size_of_the_page(
 
 def test_a_task_is_read_with_two_queries(user1: User, task: Task) -> None:
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user1)}")
+    client.credentials(HTTP_AUTHORIZATION=bearer(user1))
 
     with CaptureQueriesContext(connection) as queries:
         client.get(f"/tasks/{task.pk}/")

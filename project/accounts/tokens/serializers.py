@@ -1,0 +1,69 @@
+"""What the token endpoints take and answer."""
+
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist
+from rest_framework import serializers
+from rest_framework_simplejwt import serializers as simplejwt
+from rest_framework_simplejwt.exceptions import AuthenticationFailed
+
+from project.accounts.tokens import sign_ins
+from project.accounts.tokens.kinds import AnyToken, RefreshToken
+from project.accounts.tokens.lookup import NoActiveUser
+
+
+class TokenObtainPairSerializer(simplejwt.TokenObtainSerializer):
+    """A password is exchanged for the two tokens of a new family."""
+
+    access = serializers.CharField(read_only=True)
+    refresh = serializers.CharField(read_only=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
+        super().validate(attrs)
+        try:
+            refresh = sign_ins.start(self.user, self.context["request"])
+        except ObjectDoesNotExist:  # deleted since their password was checked
+            raise _no_account(self) from None
+        return _pair(refresh)
+
+
+class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
+    """A refresh token is exchanged for the next two tokens of its family."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
+        try:
+            return _pair(sign_ins.rotate(RefreshToken(attrs["refresh"])))
+        except NoActiveUser:
+            raise _no_account(self) from None
+
+
+class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
+    """A token is of use."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
+        sign_ins.check(AnyToken(attrs["token"]))
+        return {}
+
+
+class LogoutSerializer(simplejwt.TokenVerifySerializer):
+    """The family of a token ends."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
+        sign_ins.end(AnyToken(attrs["token"]))
+        return {}
+
+
+class LogoutEverywhereSerializer(simplejwt.TokenVerifySerializer):
+    """All families of a token's user end."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
+        sign_ins.end_all(sign_ins.check(AnyToken(attrs["token"])))
+        return {}
+
+
+def _pair(refresh: RefreshToken) -> dict[str, str]:
+    return {"refresh": str(refresh), "access": str(refresh.access_token)}
+
+
+def _no_account(serializer: serializers.Serializer[Any]) -> AuthenticationFailed:
+    return AuthenticationFailed(str(serializer.error_messages["no_active_account"]), "no_active_account")
