@@ -276,6 +276,7 @@ class Service:
             "CHAOS_DIARY": str(self.diary),
             "THROTTLE_USER": "1000000/minute",
             "THROTTLE_ANON": "1000000/minute",
+            "ACCESS_TOKEN_MINUTES": "60",  # a long pass signs in once
             "MIN_BACKOFF_MS": "200",
             "MAX_BACKOFF_MS": "2000",
             "REPAIR_AFTER_SECONDS": "2",

@@ -24,8 +24,9 @@ from project.accounts.tokens.lookup import has_ended
 logger = logging.getLogger(__name__)
 
 # Families of a user, ended ones included. With more, those go first that have ended, then those that were never
-# refreshed (of a script that signs in for each run), then those whose last refresh is the longest ago.
-MAX_FAMILIES = 200
+# refreshed (of a script that signs in for each run), then those whose last refresh is the longest ago. So many that a
+# client has to sign in each second for its access tokens to end before their time.
+MAX_FAMILIES = 1_000
 # How many expired families, of any users, each sign-in deletes: more than it adds.
 MAX_EXPIRED = 20
 
@@ -126,10 +127,11 @@ def _expiry(token: RefreshToken) -> datetime:
 
 
 def _make_room(user: Any) -> None:
-    # Rows that another sign-in is deleting are left to it.
-    free = TokenFamily.objects.select_for_update(skip_locked=True)
+    families = TokenFamily.objects.values_list("pk", flat=True)
     by_use = (F("ended_at").desc(nulls_first=True), F("refreshed_at").desc(nulls_last=True), "-created_at")
-    excess = free.filter(user=user).order_by(*by_use).values_list("pk", flat=True)[MAX_FAMILIES - 1 :]
-    expired = free.filter(expires_at__lt=timezone.now()).values_list("pk", flat=True)[:MAX_EXPIRED]
-    if gone := [*excess, *expired]:
-        TokenFamily.objects.filter(pk__in=gone).delete()
+    excess = families.filter(user=user).order_by(*by_use)[MAX_FAMILIES - 1 :]
+    expired = families.filter(expires_at__lt=timezone.now())[:MAX_EXPIRED]
+    if leaving := [*excess, *expired]:
+        # Rows that another sign-in is deleting are left to it: they might wait for each other.
+        free = families.filter(pk__in=leaving).select_for_update(skip_locked=True)
+        TokenFamily.objects.filter(pk__in=free).delete()

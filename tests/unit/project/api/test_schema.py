@@ -20,6 +20,8 @@ OPERATIONS = [
     ("/api/token/", "post", {200, 401}),
     ("/api/token/refresh/", "post", {200, 401}),
     ("/api/token/verify/", "post", {200, 401}),
+    ("/api/token/logout/", "post", {200, 401}),
+    ("/api/token/logout-everywhere/", "post", {200, 401}),
     ("/tasks/", "get", {200, 401}),
     ("/tasks/", "post", {201, 401, 403, 409, 422}),
     ("/tasks/{id}/", "get", {200, 304, 401, 412}),
