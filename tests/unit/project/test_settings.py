@@ -79,6 +79,9 @@ def test_production_passes_the_deployment_check_in_silence() -> None:
         ("TRUSTED_PROXIES", "*", "name addresses and networks"),
         ("TRUSTED_PROXIES", "10.0.0.1/24", "has host bits set"),
         ("BEHIND_TLS_PROXY", "True", "BEHIND_TLS_PROXY is replaced by TRUSTED_PROXIES"),
+        ("TOKEN_SIGNING_KEY", "short", "a key needs 32 characters or more"),
+        ("TOKEN_OLD_SIGNING_KEYS", f"{'long ' * 10},short", "a key needs 32 characters or more"),
+        ("ACCESS_TOKEN_MINUTES", "0", "ACCESS_TOKEN_MINUTES"),
     ],
 )
 def test_a_value_that_means_nothing_is_an_error_that_names_it(name: str, value: str, message: str) -> None:
@@ -90,6 +93,13 @@ def test_a_value_that_means_nothing_is_an_error_that_names_it(name: str, value: 
 def test_the_lessons_time_zone_is_the_default_and_the_environment_changes_it() -> None:
     assert setting("TIME_ZONE", DEVELOPMENT) == "Asia/Tashkent"
     assert setting("TIME_ZONE", {**DEVELOPMENT, "TIME_ZONE": "Europe/Berlin"}) == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"), [("", []), (",", []), ("a" * 32, ["a" * 32]), (f"{'a' * 32},,{'b' * 64}", ["a" * 32, "b" * 64])]
+)
+def test_no_empty_key_verifies_tokens(text: str, keys: list[str]) -> None:
+    assert setting("TOKEN_OLD_SIGNING_KEYS", DEVELOPMENT | {"TOKEN_OLD_SIGNING_KEYS": text}) == keys
 
 
 @pytest.mark.parametrize(

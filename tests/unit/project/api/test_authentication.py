@@ -128,6 +128,15 @@ def test_no_more_tokens_are_remembered_than_so_many() -> None:
     assert authentication._verified.cache_info().maxsize == authentication.MAX_REMEMBERED
 
 
+def test_a_token_is_still_valid_until_its_time_is_over_or_its_user_logs_out(user1: User) -> None:
+    token, expired = (verified(access_token(user1)) for _ in range(2))
+    expired["exp"] = 1
+
+    assert (token.is_still_valid(), expired.is_still_valid()) == (True, False)
+    sign_ins.end(token)
+    assert not token.is_still_valid()
+
+
 @pytest.mark.parametrize("token", ["", "x", "a.b.c"])
 def test_what_is_no_token_is_refused_each_time(token: str) -> None:
     client = APIClient()
