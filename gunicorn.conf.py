@@ -2,8 +2,7 @@
 
 import gc
 import os
-import socket
-import struct
+import resource
 import time
 from typing import Any
 
@@ -19,6 +18,7 @@ worker_class = "project.web_server.gunicorn_internals.Worker"
 logger_class = "project.web_server.logger.WebLogger"
 logconfig_dict = LOGGING
 graceful_timeout = 5  # seconds for requests in flight once asked to stop
+keepalive = 2  # seconds for which a connection may wait for its next request
 control_socket_disable = True
 
 # From these addresses alone the scheme and the prefix of a request are believed; where none is named, also not from the
@@ -31,18 +31,12 @@ forwarder_headers = "SCRIPT_NAME" if TRUSTED_PROXIES else ""
 time_zone = os.environ["TZ"] = env.str("TIME_ZONE", "Asia/Tashkent")
 time.tzset()
 
-
-# How long a thread waits for a client that has stopped in the middle of a request, or that does not read its response
-# (a stream or an export). Without a limit, as many such clients as there are threads would stop the service.
-CLIENT_TIMEOUT_SECONDS = 10
-
-
-def when_ready(arbiter: Any) -> None:
-    """Limit how long clients may be silent; connections inherit the limit from the socket that accepts them."""
-    limit = struct.pack("ll", CLIENT_TIMEOUT_SECONDS, 0)
-    for listener in arbiter.LISTENERS:
-        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            listener.sock.setsockopt(socket.SOL_SOCKET, direction, limit)
+# How many connections a process keeps. Each has one file, two while a static file is sent slowly; the others are for
+# the threads' connections to database, cache and RabbitMQ.
+files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+files = max(files, 4096 if most == resource.RLIM_INFINITY else min(4096, most))
+resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+worker_connections = max(threads, min(1000, (files - 8 * threads) // 2))
 
 
 def post_worker_init(worker: Any) -> None:

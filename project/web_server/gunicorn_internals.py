@@ -1,61 +1,168 @@
-"""gunicorn's threaded worker, with connections closed, and next requests waited for, in the threads of requests.
+"""gunicorn's threaded worker with another main loop, and what else is made of gunicorn's private parts.
 
-Guarantee: the main thread, which accepts connections and hands out requests, never waits for a client: one that does
-not hang up delays no other. `gunicorn.conf.py` limits how long the thread of a request waits.
+Guarantee: a thread gets a request when it is whole (`Loop`), and never reads from a client: a body that the service
+refuses unread, because it is too large or of unknown length, appears empty, and the connection ends with the response.
 
-Written against gunicorn 27.0.1, of which it uses more than is documented: a pool's threads call `ThreadWorker.handle`
-for each request that is due on a `TConn`, and return whether the connection stays; if not, the main thread calls its
-`close`. Of `tpool`, Python's `ThreadPoolExecutor`, it asks `_work_queue` whether requests wait for a thread.
+Written against gunicorn 27.0.1, of which it uses more than is documented: `ThreadWorker.run` calls `accept`,
+`murder_pending` and `_cap_keepalive`, whose connections are here in `Loop`; `enqueue_req` has a thread call `handle`
+for a connection and the main loop then `finish_request`; `handle` takes a connection's `parser` and calls
+`handle_request` and `_keepalive_after`. The parser reads from its `unreader`. `wsgi.create` makes a `wsgi.Response`.
+Of `tpool`, Python's `ThreadPoolExecutor`, the worker asks `_work_queue` whether requests wait for a thread.
 `tests/unit/project/web_server/test_gunicorn_internals.py` fails when one of these changes, and says what to look at.
 """
 
+import errno
 import select
 import threading
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import Any
 
+from gunicorn.http import get_parser, wsgi
 from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from project.web_server.arrival import Arrival
+from project.web_server.client_socket import ClientSocket
+from project.web_server.loop import Loop, receive
+from settings.api import MAX_BODY_BYTES
 
 LINGER_MS = 5
 
 
+class Connection(TConn):
+    """A client's connection, whose parser reads what has arrived and nothing else."""
+
+    def __init__(self, cfg: Any, sock: ClientSocket, client: Any, server: Any) -> None:
+        super().__init__(cfg, sock, client, server)
+        self.arrival = Arrival(max_body=MAX_BODY_BYTES)
+        self.parser = get_parser(cfg, (), client)
+        self.initialized = self.data_ready = True
+
+    def hand_over(self) -> None:
+        """Give the parser what has arrived."""
+        self.parser.unreader.unread(self.arrival.data)
+        self.arrival.data = b""
+
+    def await_next(self) -> None:
+        """Take back what the parser has not read, the beginning of the next request."""
+        self.arrival = Arrival(max_body=MAX_BODY_BYTES)
+        if rest := self.parser.unreader.take_buffered():
+            self.arrival.add(rest)
+
+
+class Response(wsgi.Response):
+    """Names no software, and waits for a client only if its length is unknown: if it is generated while it is sent."""
+
+    sock: ClientSocket
+
+    headers_sent: bool
+
+    def default_headers(self) -> list[str]:
+        headers: list[str] = super().default_headers()
+        del headers[1]  # Server
+        return headers
+
+    def send_headers(self) -> None:
+        if not self.headers_sent:
+            lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+            self.sock.send_with_next("".join(lines).encode("latin-1"))
+            self.headers_sent = True
+
+    def close(self) -> None:
+        self.send_headers()
+        self.sock.send_or_hold(b"0\r\n\r\n" if self.chunked else b"")
+
+    def _emit_body(self, data: bytes) -> None:
+        if self.response_length is None:
+            super()._emit_body(data)  # which may wait
+        else:
+            self.sock.send_or_hold(data)
+
+
 class Worker(ThreadWorker):
-    """Closes each connection in the thread that answered its request.
+    """Serves whole requests in its threads, and leaves all that waits for clients to `Loop`.
 
-    gunicorn closes connections in its main thread, and waits up to two seconds for the other end: four clients that had
-    asked for `Connection: close` and did not hang up stopped a process for eight seconds.
-
-    A thread also waits up to `LINGER_MS` for the next request on the connection that it has answered, unless requests
-    wait for a thread or half of the threads linger already. A client that sends one request after another is then
-    served without passing through the main thread, which costs a fifth of a request.
+    A thread waits up to `LINGER_MS` for the next request on the connection that it has answered, unless requests wait
+    for a thread or half of the threads linger already. A client that sends one request after another is then served
+    without passing through the main loop, which costs a fifth of a request.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._places = threading.BoundedSemaphore(max(1, self.cfg.threads // 2))
+        self._lingering = threading.BoundedSemaphore(max(1, self.cfg.threads // 2))
+        # gunicorn stops accepting at this number, so that others queue unseen; `Loop` makes room for each.
+        self.worker_connections = self.cfg.worker_connections + 1
+        wsgi.Response = Response
 
-    def handle(self, conn: TConn) -> Any:
-        result = super().handle(conn)
-        while result is True and self._asks_again(conn):
-            result = super().handle(conn)
-        if not result:
-            # A response that broke off has closed its socket already.
-            with suppress(OSError):
-                conn.close(graceful=True)
-            conn.close = _close_no_more
-        return result
+    def run(self) -> None:
+        self._loop = Loop(
+            self.poller,
+            serve=self.enqueue_req,
+            forget=self._forget,
+            max_connections=self.cfg.worker_connections,
+            idle_seconds=self.cfg.keepalive,
+        )
+        super().run()
 
-    def _asks_again(self, conn: TConn) -> bool:
-        """Return whether the next request comes at once; do not wait for it while others wait for a thread."""
-        if not self.alive or self.tpool._work_queue.qsize() or not self._places.acquire(blocking=False):
-            return False
+    # -- in the main loop ---------------------------------------------------------------------------------------------
+
+    def accept(self, listener: Any) -> None:
         try:
-            poll = select.poll()
-            poll.register(conn.sock, select.POLLIN)
-            return bool(poll.poll(LINGER_MS)) and self.alive
-        finally:
-            self._places.release()
+            sock, client = listener.accept()
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                self._loop.make_room()
+            elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
+                raise
+            return
+        self.nr_conns += 1
+        self._loop.admit(Connection(self.cfg, ClientSocket.of(sock), client, listener.getsockname()))
 
+    def finish_request(self, conn: Connection, fs: Future[bool]) -> None:
+        self._loop.resume(conn, stays=not fs.cancelled() and fs.exception() is None and fs.result())
 
-def _close_no_more(graceful: bool = False) -> None:
-    """Replace the `close` of a connection that is closed already."""
+    def murder_pending(self) -> None:
+        self._loop.sweep()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        self._loop.limit_idle(deadline)
+
+    def _forget(self) -> None:
+        self.nr_conns -= 1
+
+    # -- in a thread --------------------------------------------------------------------------------------------------
+
+    def handle(self, conn: Connection) -> bool:
+        while self._answer(conn):
+            conn.await_next()
+            if conn.sock.held or not self._gets_next(conn):
+                return True
+        return False
+
+    def handle_request(self, req: Any, conn: Connection) -> Any:
+        req._expected_100_continue = False  # `Loop` has sent it, if the client waited for it
+        if not conn.arrival.has_body:
+            req.force_close()
+        return super().handle_request(req, conn)
+
+    def _answer(self, conn: Connection) -> bool:
+        conn.hand_over()
+        return bool(super().handle(conn))
+
+    def _keepalive_after(self, conn: Connection, keepalive: Any) -> bool:
+        if keepalive:
+            conn.parser.mesg.body.read()  # what the service left unread; it is in memory
+        return bool(keepalive)
+
+    def _gets_next(self, conn: Connection) -> bool:
+        """Return whether the next request is there at once; do not wait for it while others wait for a thread."""
+        if not self.alive or self.tpool._work_queue.qsize():
+            return False
+        if not conn.arrival.is_whole and self._lingering.acquire(blocking=False):
+            try:
+                poll = select.poll()
+                poll.register(conn.sock, select.POLLIN)
+                if poll.poll(LINGER_MS):
+                    receive(conn)
+            finally:
+                self._lingering.release()
+        return conn.arrival.is_whole and self.alive

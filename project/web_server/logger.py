@@ -12,6 +12,8 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from project.web_server.client_socket import ClientTooSlow
+
 REQUEST_ID = "x-request-id"
 
 
@@ -32,8 +34,8 @@ class WebLogger(Logger):
         )
 
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        if isinstance(sys.exc_info()[1], BlockingIOError):
-            # The sockets' time limit (`gunicorn.conf.py`): not an error of the service, and a traceback would not help.
-            self.error_log.info("A client neither sent nor read anything for too long: its connection is closed")
+        if isinstance(sys.exc_info()[1], ClientTooSlow):
+            # Not an error of the service, and a traceback would not help.
+            self.error_log.info("A client read its response too slowly: its connection is closed")
         else:
             super().exception(msg, *args, **kwargs)

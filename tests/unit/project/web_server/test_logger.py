@@ -10,6 +10,7 @@ import pytest
 from gunicorn.config import Config
 
 from project.logs import LineFormatter
+from project.web_server.client_socket import ClientTooSlow
 from project.web_server.logger import WebLogger
 
 
@@ -55,7 +56,7 @@ def test_a_line_that_is_not_written_costs_nothing(log: WebLogger) -> None:
     log.access(nothing, nothing, nothing, nothing)
 
 
-@pytest.mark.parametrize(("error", "level"), [(BlockingIOError(), "INFO"), (OSError("what is this"), "ERROR")])
+@pytest.mark.parametrize(("error", "level"), [(ClientTooSlow(), "INFO"), (OSError("what is this"), "ERROR")])
 def test_a_client_that_was_cut_off_is_no_error(
     log: WebLogger, caplog: pytest.LogCaptureFixture, error: OSError, level: str
 ) -> None:
