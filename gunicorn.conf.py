@@ -6,14 +6,14 @@ import resource
 import time
 from typing import Any
 
-from settings.api import STREAM_CLIENTS
+from settings.api import EXPORT_CLIENTS, STREAM_CLIENTS
 from settings.environment import env
 from settings.logging import LOGGING
 from settings.proxies import TRUSTED_PROXIES
 
 bind = env.str("BIND", "127.0.0.1:8000")
 workers = env.int("WEB_CONCURRENCY", 1)
-threads = env.int("WEB_THREADS", 8) + STREAM_CLIENTS
+threads = env.int("WEB_THREADS", 8) + STREAM_CLIENTS + EXPORT_CLIENTS
 worker_class = "project.web_server.gunicorn_internals.Worker"
 logger_class = "project.web_server.logger.WebLogger"
 logconfig_dict = LOGGING

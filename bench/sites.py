@@ -66,8 +66,9 @@ def ours(servers: Servers, *, database: str = DATABASE) -> Site:
         "THROTTLE_USER": "off",
         "WEB_CONCURRENCY": str(WEB_PROCESSES),
         "WEB_THREADS": str(WEB_THREADS),
-        # Threads that only streams use: without them, as many as the peers'.
+        # Threads that only streams and exports use: without them, as many as the peers'.
         "STREAM_CLIENTS": "0",
+        "EXPORT_CLIENTS": "0",
     }
     return Site(
         name=OURS,

@@ -53,8 +53,14 @@ REQUIRE_IF_MATCH = env.bool("REQUIRE_IF_MATCH", False)
 # How long a create with an Idempotency-Key is remembered, in hours.
 IDEMPOTENCY_HOURS = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min=1))
 
-# How many clients may follow the activity in each web process; each has a thread there.
+# How many clients may follow the activity in each web process, and how many of them may be one user's; each has a
+# thread there.
 STREAM_CLIENTS = env.int("STREAM_CLIENTS", 16, validate=validate.Range(min=0))
+STREAM_CLIENTS_PER_USER = env.int("STREAM_CLIENTS_PER_USER", 4, validate=validate.Range(min=1))
+
+# How many exports each web process sends at a time, and how many of them to one user; each has a thread there.
+EXPORT_CLIENTS = env.int("EXPORT_CLIENTS", 4, validate=validate.Range(min=0))
+EXPORT_CLIENTS_PER_USER = env.int("EXPORT_CLIENTS_PER_USER", 2, validate=validate.Range(min=1))
 
 # How many wrong passwords in how many seconds: from one address for one account; from one address; for one account,
 # after which addresses that are new to it are slowed down.

@@ -1,20 +1,26 @@
 """Exports tasks as a file: a streamed response that needs no more memory for more tasks.
 
 Guarantee: a file has the tasks as they were when it began. PostgreSQL keeps the result of the one query for its cursor
-(`WITH HOLD`): no transaction stays open, and a slow client holds back no vacuum.
+(`WITH HOLD`): no transaction stays open, and a slow client holds back no vacuum. Clients that read slowly occupy the
+threads of no other requests: an export has a place among `EXPORT_CLIENTS`, of which a user may have
+`EXPORT_CLIENTS_PER_USER`.
 """
 
 import csv
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import chain, islice
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
+from actors.rest.places import Placed, Places
 from actors.rest.renderers import StreamRenderer
 from tasks.listing.compiled import NAMES, read_in_pieces
 from tasks.models import Task
@@ -31,6 +37,13 @@ FORMULA = "-=+@＝＋－＠﹦﹢﹣﹫⁼⁺⁻₌₊₋−﬩"
 BLANK_LETTERS = "\u115f\u1160\u3164\uffa0"
 BLANKS = rf"(?:[^{FORMULA}{BREAKS}\w!#-&(-~]++|[{BLANK_LETTERS}]++)*+"
 FORMULAS = re.compile(rf"(?:^|(?<=[{BREAKS}]))(?={BLANKS}[{FORMULA}])")
+
+places = Places(
+    total=lambda: settings.EXPORT_CLIENTS,
+    each=lambda: settings.EXPORT_CLIENTS_PER_USER,
+    full=gettext_lazy("Too many files are being exported. Try again in a few seconds."),
+    own=gettext_lazy("You export as many files as one user may at a time. Wait until one of them is complete."),
+)
 
 
 class CsvRenderer(StreamRenderer):
@@ -59,7 +72,7 @@ class JsonLinesRenderer(StreamRenderer):
             yield b"".join([orjson.dumps(task, option=orjson.OPT_APPEND_NEWLINE) for task in tasks])
 
 
-def stream(tasks: QuerySet[Task], renderer: Any, *, bom: bool) -> StreamingHttpResponse:
+def stream(tasks: QuerySet[Task], renderer: Any, *, bom: bool, user_id: int | None) -> StreamingHttpResponse:
     """Return a response that streams tasks as a file.
 
     The first piece is read before the response begins, so that an unavailable database is still answered with a 503.
@@ -68,12 +81,21 @@ def stream(tasks: QuerySet[Task], renderer: Any, *, bom: bool) -> StreamingHttpR
         tasks: an ordered queryset.
         renderer: a `CsvRenderer` or a `JsonLinesRenderer`.
         bom: whether csv begins with a byte order mark, by which Excel recognizes UTF-8.
+        user_id: the user whose place it takes.
+
+    Raises:
+        NoPlace: this process has no place for another export.
+        TooManyOfUser: the user has as many exports as one may.
     """
-    pieces = read_in_pieces(tasks, PIECE)
-    first = list(islice(pieces, 1))
+    place = places.take(user_id)
+    with ExitStack() as unless_it_begins:
+        unless_it_begins.callback(place.leave)
+        pieces = read_in_pieces(tasks, PIECE)
+        first = list(islice(pieces, 1))
+        unless_it_begins.pop_all()
     name = f"tasks-{timezone.localdate().isoformat()}.{renderer.format}"
     return StreamingHttpResponse(
-        renderer.parts(chain(first, pieces), bom=bom),
+        Placed(place, renderer.parts(chain(first, pieces), bom=bom)),
         content_type=f"{renderer.media_type}; charset={renderer.charset}",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

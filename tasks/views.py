@@ -117,7 +117,8 @@ class TaskViewSet(ConditionalRequests):
             bom = StrictBooleanField(required=False).clean(request.query_params.get("bom"))
         except FormValidationError as error:
             raise ValidationError({"bom": error.messages}) from None
-        return export.stream(self.filter_queryset(self.get_queryset()), request.accepted_renderer, bom=bool(bom))
+        tasks = self.filter_queryset(self.get_queryset())
+        return export.stream(tasks, request.accepted_renderer, bom=bool(bom), user_id=request.user.pk)
 
 
 class TaskHistoryView(TaskActivityView):

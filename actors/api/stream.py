@@ -1,10 +1,11 @@
 """Streams the activity log to clients as it grows: one reader thread in a process, and a thread for each client.
 
 Guarantee: a client gets every event after the one it names, each once, in commit order, however late it reconnects:
-streams resume from the log itself. A client's cost is bounded: a thread, a place among `STREAM_CLIENTS`, a page of
-events while it catches up. All of it is released when the client disconnects, which the process notices at once if the
-web server exposes the socket (gunicorn does) and otherwise at the next heartbeat; and when the client has not read for
-the time in `gunicorn.conf.py`. A client whose token or session has ended loses the stream within `HEARTBEAT_SECONDS`.
+streams resume from the log itself. A client's cost is bounded: a thread, a place among `STREAM_CLIENTS`, of which a
+user may have `STREAM_CLIENTS_PER_USER`, a page of events while it catches up. All of it is released when the client
+disconnects, which the process notices at once if the web server exposes the socket (gunicorn does) and otherwise at the
+next heartbeat; and when the client reads too slowly for the web server. A client whose token or session has ended loses
+the stream within `HEARTBEAT_SECONDS`.
 """
 
 import json
@@ -25,8 +26,7 @@ from django.conf import settings
 from django.db import Error, connection
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from rest_framework import status
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
@@ -34,6 +34,7 @@ from actors.api.admission import admission
 from actors.api.serializers import ActivitySerializer
 from actors.commit_order import comes_after, in_commit_order, is_complete, renew_offset, sort_key
 from actors.models import Activity, Event
+from actors.rest.places import Place, Places
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +50,12 @@ MAX_PAGE = 1024 * 1024  # characters; a page exceeds it by its last event
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
 
-class TooManyStreams(APIException):
-    """Raised when `STREAM_CLIENTS` clients are connected to this process."""
-
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = gettext_lazy("Too many clients follow the activity. Try again in a few seconds.")
-    default_code = "too_many_streams"
-    wait = 5  # seconds, sent as Retry-After
+places = Places(
+    total=lambda: settings.STREAM_CLIENTS,
+    each=lambda: settings.STREAM_CLIENTS_PER_USER,
+    full=gettext_lazy("Too many clients follow the activity. Try again in a few seconds."),
+    own=gettext_lazy("You follow the activity with as many clients as one user may. Close one of them first."),
+)
 
 
 class Position(NamedTuple):
@@ -141,21 +141,15 @@ class Tail:
         self._thread: threading.Thread | None = None
 
     def enter(self) -> None:
-        """Take a place for a client, and start the reader thread if none runs.
-
-        Raises:
-            TooManyStreams: no place is free.
-        """
+        """Count a client, and start the reader thread if none runs."""
         with self.news:
-            if self.clients >= settings.STREAM_CLIENTS:
-                raise TooManyStreams
             self.clients += 1
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._read, name="activity-tail", daemon=True)
                 self._thread.start()
 
     def leave(self) -> None:
-        """Release a client's place."""
+        """Count a client no longer."""
         with self.news:
             self.clients -= 1
             self.news.notify_all()
@@ -221,8 +215,10 @@ class Client:
         wanted: Callable[[Sent], bool],
         has_gone: Callable[[], bool] = lambda: False,
         may_stay: Callable[[], bool] = lambda: True,
+        place: Place | None = None,
     ) -> None:
         tail.enter()
+        self._place = place
         self._has_gone = has_gone
         self._may_stay = may_stay
         self._tail = tail
@@ -242,6 +238,8 @@ class Client:
         if self._is_open:
             self._is_open = False
             self._tail.leave()
+            if self._place is not None:
+                self._place.leave()
 
     def _stream(self) -> Iterator[str]:
         yield f"retry: {RETRY_MS}\nid: {self._position.row_id}\n\n"
@@ -297,7 +295,8 @@ def open_client(request: Request) -> Client:
     """Return the stream that the request asks for, from its `Last-Event-ID` on or from now on.
 
     Raises:
-        TooManyStreams: this process has no place for another client.
+        NoPlace: this process has no place for another client.
+        TooManyOfUser: the user follows it with as many clients as one may.
         ValidationError: an id or the kind of event is invalid.
     """
     task_id = _number(request.query_params.get("task"), name="task")
@@ -310,8 +309,14 @@ def open_client(request: Request) -> Client:
         return (task_id is None or sent.task_id == task_id) and (event is None or sent.event == event)
 
     position = end_of_log() if last is None else position_of(last)
-    has_gone = partial(_has_hung_up, request.META)
-    return Client(process_tail, position=position, wanted=is_wanted, has_gone=has_gone, may_stay=admission(request))
+    return Client(
+        process_tail,
+        position=position,
+        wanted=is_wanted,
+        has_gone=partial(_has_hung_up, request.META),
+        may_stay=admission(request),
+        place=places.take(request.user.pk),
+    )
 
 
 def _has_hung_up(environment: dict[str, Any]) -> bool:

@@ -43,6 +43,7 @@ NOT_MODIFIED = {"description": "The task is unchanged.", "headers": ETAG}
 
 LIST, TASK, BULK, STREAM = "/tasks/", "/tasks/{id}/", "/tasks/bulk/", "/activity/stream/"
 LOGIN = "/api/token/"
+EXPORT = "/tasks/export/"
 
 
 class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]  # drf-spectacular registers it by its class
@@ -66,6 +67,10 @@ def _errors(path: str, method: str) -> dict[str, Any]:
     texts = dict(EVERYWHERE)
     if path == STREAM:
         texts["503"] = "The database is not available, or too many clients follow the activity."
+    if path == EXPORT:
+        texts["503"] = "The database is not available, or too many files are being exported."
+    if path in {STREAM, EXPORT}:
+        texts["429"] = "Too many requests, or as many of these responses at a time as one user may have."
     if path.startswith(("/tasks/", "/activity/")):
         texts["401"] = "No token, or one that is forged or expired."
     if path == LOGIN:

@@ -22,7 +22,7 @@ LOGIN = b"POST /api/token/ HTTP/1.1\r\n" + HOST + b"Content-Type: application/js
 
 
 def small_web(state: Path) -> Web:
-    small = {"WEB_CONCURRENCY": "1", "WEB_THREADS": str(3 * EACH), "STREAM_CLIENTS": "0"}
+    small = {"WEB_CONCURRENCY": "1", "WEB_THREADS": str(3 * EACH), "STREAM_CLIENTS": "0", "EXPORT_CLIENTS": "0"}
     return Web(state, application="tests.integration.misbehaving_application", **small)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models.sql import compiler
@@ -20,6 +21,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
+from actors.rest.places import Places
+from tasks import export as export_module
 from tasks.export import BLANKS, BOM, BREAKS, FORMULA, PIECE, CsvRenderer
 from tasks.models import Task
 
@@ -72,6 +75,16 @@ def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(compiler, "cursor_iter", note_sizes)
     return sizes
+
+
+@pytest.fixture(autouse=True)
+def places(monkeypatch: pytest.MonkeyPatch) -> Places:
+    """The places of this process, all free."""
+    places = Places(
+        total=lambda: settings.EXPORT_CLIENTS, each=lambda: settings.EXPORT_CLIENTS_PER_USER, full="full", own="own"
+    )
+    monkeypatch.setattr(export_module, "places", places)
+    return places
 
 
 @pytest.fixture
@@ -362,6 +375,38 @@ class TestStream:
         text = text_of(response)
         assert "Boshqa" not in text
         assert text.count("Vazifa ") == 2 * PIECE
+
+
+class TestPlaces:
+    def test_one_user_leaves_places_for_others(
+        self, client1: APIClient, client2: APIClient, places: Places, settings: Any
+    ) -> None:
+        settings.EXPORT_CLIENTS, settings.EXPORT_CLIENTS_PER_USER = 3, 2
+        responses = [client1.get(EXPORT) for _ in range(2)]
+        for client, status in ((client1, 429), (client2, 200), (client2, 503)):
+            response = client.get(EXPORT)
+            responses.append(response)
+            assert response.status_code == status
+            assert response.get("Retry-After") == (None if status == 200 else "5")
+            assert response["Content-Type"].startswith("application/x-ndjson" if status == 200 else "application/json")
+
+        for response in responses:
+            response.close()
+        assert places._taken.total() == 0
+
+    def test_a_database_away_takes_no_place(self, client1: APIClient, places: Places, database_away: None) -> None:
+        assert export(client1, format="csv").status_code == 503
+        assert places._taken.total() == 0
+
+    @pytest.mark.parametrize("method", ["get", "head"])
+    def test_a_place_is_free_when_the_response_is_complete(
+        self, client1: APIClient, places: Places, some_tasks: None, method: str
+    ) -> None:
+        response = getattr(client1, method)(EXPORT)
+        list(response)
+        response.close()
+
+        assert (response.status_code, places._taken.total()) == (200, 0)
 
 
 def open_cursors() -> int:

@@ -143,6 +143,20 @@ def test_there_is_a_place_for_so_many_clients_and_no_more(client1: APIClient, ta
 
 
 @pytest.mark.usefixtures("on_its_own")
+def test_one_user_leaves_places_for_others(client1: APIClient, client2: APIClient, tail: Tail, settings: Any) -> None:
+    settings.STREAM_CLIENTS_PER_USER = 2
+    responses = [client1.get(STREAM) for _ in range(2)]
+    refused = client1.get(STREAM)
+    assert (refused.status_code, refused["Retry-After"], refused["Content-Type"]) == (429, "5", "application/json")
+    assert "as one user may" in refused.json()["detail"]
+    other = client2.get(STREAM)
+    assert other.status_code == 200
+    for response in (*responses, other):
+        response.close()
+    assert stream.places._taken.total() == 0
+
+
+@pytest.mark.usefixtures("on_its_own")
 def test_a_head_request_keeps_no_place(client1: APIClient, tail: Tail) -> None:
     response = client1.head(STREAM)
     response.close()
