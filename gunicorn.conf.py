@@ -31,12 +31,12 @@ forwarder_headers = "SCRIPT_NAME" if TRUSTED_PROXIES else ""
 time_zone = os.environ["TZ"] = env.str("TIME_ZONE", "Asia/Tashkent")
 time.tzset()
 
-# How many connections a process keeps. Each has one file, two while a static file is sent slowly; the others are for
-# the threads' connections to database, cache and RabbitMQ.
+# How many connections a process keeps; fewer if it may not open as many files. Each has one, two while a static file is
+# sent slowly; the others are for the threads' connections to database, cache and RabbitMQ.
 files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 files = max(files, 4096 if most == resource.RLIM_INFINITY else min(4096, most))
 resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
-worker_connections = max(threads, min(1000, (files - 8 * threads) // 2))
+worker_connections = min(env.int("WEB_CONNECTIONS", 1000), (files - 8 * threads) // 2)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -13,7 +13,7 @@ import psutil
 
 from project.local.servers.ports import LOOPBACK, free_port
 from project.local.servers.process import wait_until
-from project.local.stack import ROOT
+from project.local.stack import MANAGE, ROOT
 
 TIMEOUT_SECONDS = 60
 LINE = re.compile(r"(?P<time>[\d-]{10} [\d:]{8}),\d{3} (?P<level>[A-Z]+) (?P<name>[\w.]+)\[\d+\] (?P<message>.*)")
@@ -30,10 +30,11 @@ class Web:
         # Its database is empty and there is no RabbitMQ: the outbox's threads would log errors.
         own["OUTBOX_RELAY_THREAD"] = "False"
         settings = {"DJANGO_SETTINGS_MODULE": "settings.development", "TIME_ZONE": "Pacific/Kiritimati"}
+        self.environment = {**os.environ, **settings, **own, **variables}
         with self.terminal.open("wb") as terminal:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", application],
-                env={**os.environ, **settings, **own, **variables},
+                env=self.environment,
                 cwd=ROOT,
                 stdout=terminal,
                 stderr=subprocess.STDOUT,
@@ -52,6 +53,10 @@ class Web:
             worker.kill()
         self.process.kill()
         self.process.wait(30)
+
+    def run(self, *words: str) -> None:
+        """Run `manage.py` with its environment."""
+        subprocess.run([*MANAGE, *words], env=self.environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     def workers(self) -> list[psutil.Process]:
         """Return the server's processes, without their master."""
