@@ -1,6 +1,7 @@
 """Clients that send or read as slowly as they can, from an address of their own."""
 
 import socket
+import ssl
 import threading
 from contextlib import suppress
 from typing import Self
@@ -19,8 +20,16 @@ class SlowClients:
     One that the server ends is opened again, as an attacker would.
     """
 
-    def __init__(self, port: int, count: int, *requests: bytes, drips: bool = False, reads: bool = False) -> None:
-        self._port, self._requests, self._drips, self._reads = port, requests, drips, reads
+    def __init__(
+        self,
+        port: int,
+        count: int,
+        *requests: bytes,
+        drips: bool = False,
+        reads: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._port, self._requests, self._drips, self._reads, self._tls = port, requests, drips, reads, tls
         self._sockets = [self._open(number) for number in range(count)]
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="slow-clients")
@@ -41,6 +50,8 @@ class SlowClients:
         client.bind((ADDRESS, 0))
         client.settimeout(30)
         client.connect((LOOPBACK, self._port))
+        if self._tls is not None:
+            client = self._tls.wrap_socket(client)
         client.sendall(self._requests[number % len(self._requests)])
         client.setblocking(False)
         return client
@@ -60,8 +71,8 @@ class SlowClients:
         try:
             if sends:
                 client.send(b"x")
-            return bool(client.recv(READ_BYTES if self._reads else 1, 0 if self._reads else socket.MSG_PEEK))
-        except BlockingIOError:
+            return bool(client.recv(READ_BYTES if self._reads else 1))
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return True
         except OSError:
             return False

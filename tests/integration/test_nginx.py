@@ -1,0 +1,198 @@
+"""nginx before the service, with the configuration that we ship: what it bounds, buffers, compresses and sets."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx
+import psutil
+import pytest
+
+from project.local.servers.errors import ServerUnavailable
+from project.local.servers.ports import LOOPBACK
+from project.local.servers.process import wait_until
+from tests.conftest import skip_or_fail
+from tests.integration.gunicorn_server import TIMEOUT_SECONDS, Web
+from tests.integration.nginx import PrivateNginx, require_programs
+from tests.integration.slow_clients import ADDRESS, SlowClients
+from tests.integration.test_slow_clients import BODY, FILL, HEAD, PASSWORD, STATIC
+
+pytestmark = pytest.mark.integration
+
+NAME = "vazifa.example"
+FORGED = {
+    "X-Forwarded-For": "203.0.113.9",
+    "X-Forwarded-Proto": "http",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Port": "1",
+    "Forwarded": "for=203.0.113.9",
+    "X_Forwarded_For": "203.0.113.9",
+    "SCRIPT_NAME": "/evil",
+}
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """The service behind the proxy, with users and tasks."""
+    variables = {
+        "THROTTLE_ANON": "off",
+        "THROTTLE_USER": "off",
+        "NUM_PROXIES": "1",
+        "ALLOWED_HOSTS": f"{NAME},127.0.0.1",
+    }
+    application = "tests.integration.misbehaving_application"
+    with Web(tmp_path_factory.mktemp("web"), application=application, WEB_THREADS="16", **variables) as web:
+        web.run("migrate", "--verbosity=0")
+        web.run("shell", "--no-imports", "-c", FILL)
+        yield web
+
+
+@pytest.fixture(scope="module")
+def nginx(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateNginx]:
+    """A running nginx."""
+    try:
+        require_programs()
+    except ServerUnavailable as error:
+        skip_or_fail(str(error))
+    with PrivateNginx(directory=tmp_path_factory.mktemp("nginx"), service_port=web.port) as nginx:
+        yield nginx
+
+
+def untrusted() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def client_from(address: str, nginx: PrivateNginx) -> httpx.Client:
+    transport = httpx.HTTPTransport(
+        local_address=address, verify=untrusted(), limits=httpx.Limits(max_connections=None)
+    )
+    url = f"https://{LOOPBACK}:{nginx.port}"
+    return httpx.Client(base_url=url, transport=transport, headers={"Host": NAME}, timeout=TIMEOUT_SECONDS)
+
+
+@pytest.fixture
+def client(nginx: PrivateNginx) -> Iterator[httpx.Client]:
+    """A client of the service, over TLS."""
+    with client_from(LOOPBACK, nginx) as client:
+        yield client
+
+
+@pytest.fixture
+def signed_in(client: httpx.Client) -> httpx.Client:
+    """A client with a token."""
+    answer = client.post("/api/token/", json={"username": "honest", "password": PASSWORD})
+    client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access']}"
+    return client
+
+
+class TestHeaders:
+    def test_who_the_client_is_and_how_it_came_is_set_by_the_proxy_alone(self, client: httpx.Client) -> None:
+        shown = client.get("/shown/", headers=FORGED).json()
+
+        assert (shown["HTTP_X_FORWARDED_FOR"], shown["HTTP_X_FORWARDED_PROTO"]) == (LOOPBACK, "https")
+        assert (shown["HTTP_HOST"], shown["SCRIPT_NAME"]) == (NAME, "")
+        assert not {"HTTP_FORWARDED", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT"} & set(shown)
+        assert "203.0.113.9" not in str(shown)
+
+    def test_http_leads_to_https(self, nginx: PrivateNginx) -> None:
+        answer = httpx.post(f"http://{LOOPBACK}:{nginx.http_port}/tasks/?a=b", headers={"Host": NAME})
+
+        assert (answer.status_code, answer.headers["Location"]) == (308, f"https://{NAME}/tasks/?a=b")
+
+    def test_no_version_is_named(self, client: httpx.Client) -> None:
+        assert client.get("/health/live/").headers["Server"] == "nginx"
+
+
+class TestCompression:
+    @pytest.mark.parametrize("path", ["/tasks/", "/tasks/export/", "/tasks/export/?format=csv", STATIC])
+    def test_what_holds_no_secret_is_compressed(self, signed_in: httpx.Client, path: str) -> None:
+        assert signed_in.get(path, headers={"Accept-Encoding": "gzip"}).headers.get("Content-Encoding") == "gzip"
+
+    def test_a_token_is_not(self, client: httpx.Client) -> None:
+        asked = {"username": "honest", "password": PASSWORD}
+        answer = client.post("/api/token/", json=asked, headers={"Accept-Encoding": "gzip"})
+
+        assert answer.status_code == 200
+        assert "Content-Encoding" not in answer.headers
+
+    def test_an_etag_stays_strong(self, signed_in: httpx.Client) -> None:
+        task = {"title": "Bir", "description": "x" * 5_000}
+        created = signed_in.post("/tasks/", json=task, headers={"Accept-Encoding": "gzip"})
+        read = signed_in.get(f"/tasks/{created.json()['id']}/", headers={"Accept-Encoding": "gzip"})
+        assert created.status_code == 201
+        assert created.headers["ETag"] == read.headers["ETag"]
+
+        changed = signed_in.patch(read.url.path, json={"title": "Ikki"}, headers={"If-Match": read.headers["ETag"]})
+        assert changed.status_code == 200
+
+
+def test_the_stream_comes_at_once_and_as_it_is(signed_in: httpx.Client) -> None:
+    headers = {"Accept-Encoding": "gzip", "Accept": "text/event-stream"}
+    with signed_in.stream("GET", "/activity/stream/", headers=headers) as answer:
+        assert next(answer.iter_lines()) == "retry: 1000"
+        assert "Content-Encoding" not in answer.headers
+
+
+def test_a_response_that_breaks_off_does_not_look_whole(nginx: PrivateNginx) -> None:
+    request = f"GET /breaks-off/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode()
+    plain = socket.create_connection((LOOPBACK, nginx.port), TIMEOUT_SECONDS)
+    with untrusted().wrap_socket(plain, suppress_ragged_eofs=True) as connection:
+        connection.sendall(request)
+        received = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert b"Transfer-Encoding: chunked" in received
+    assert b"half of it" in received
+    assert not received.endswith(b"0\r\n\r\n")
+
+
+def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
+    one_and_a_half = client.post("/api/token/", content=b"x" * 1_500_000, headers={"Content-Type": "application/json"})
+    assert (one_and_a_half.status_code, one_and_a_half.headers["Content-Type"]) == (413, "application/json")
+
+    assert client.post("/api/token/", content=b"x" * 3_000_000).status_code == 413
+
+
+def begun_request(nginx: PrivateNginx, address: str) -> ssl.SSLSocket:
+    """Return a connection that has sent a head and the beginning of a body."""
+    plain = socket.create_connection((LOOPBACK, nginx.port), TIMEOUT_SECONDS, source_address=(address, 0))
+    connection = untrusted().wrap_socket(plain)
+    connection.sendall(BODY.replace(b"127.0.0.1", NAME.encode()).replace(b"/api/token/", b"/tasks/"))
+    return connection
+
+
+def test_one_address_leaves_connections_for_others(nginx: PrivateNginx, client: httpx.Client) -> None:
+    waiting = [begun_request(nginx, ADDRESS) for _ in range(60)]
+    refused = 0
+    for connection in waiting:
+        connection.settimeout(0.05)
+        with suppress(TimeoutError):
+            refused += connection.recv(100).startswith(b"HTTP/1.1 429 ")
+
+    assert refused == 60 - 50
+    assert client.get("/health/live/").status_code == 200
+    for connection in waiting:
+        connection.close()
+
+
+def test_one_address_makes_no_more_logins_than_allowed(nginx: PrivateNginx, client: httpx.Client) -> None:
+    with client_from("127.0.0.3", nginx) as other:
+        statuses = [other.post("/api/token/", json={}).status_code for _ in range(60)]
+
+    assert statuses[:20] == [400] * 20
+    assert 429 in statuses
+    assert client.post("/api/token/", json={"username": "honest", "password": PASSWORD}).status_code == 200
+
+
+def test_no_slow_request_reaches_the_service(web: Web, nginx: PrivateNginx, client: httpx.Client) -> None:
+    requests = [text.replace(b"127.0.0.1", NAME.encode()) for text in (HEAD, BODY)]
+    with SlowClients(nginx.port, 100, *requests, drips=True, tls=untrusted()):
+        assert [client.get("/health/live/").status_code for _ in range(20)] == [200] * 20
+        [worker] = web.workers()
+        assert wait_until(lambda: not connections_of(worker, web.port), timeout_seconds=TIMEOUT_SECONDS)
+
+
+def connections_of(worker: psutil.Process, port: int) -> list[object]:
+    found = worker.net_connections("tcp")
+    return [each for each in found if each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED]
