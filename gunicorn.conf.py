@@ -36,7 +36,7 @@ time.tzset()
 files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 files = max(files, 4096 if most == resource.RLIM_INFINITY else min(4096, most))
 resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
-worker_connections = min(env.int("WEB_CONNECTIONS", 1000), (files - 8 * threads) // 2)
+worker_connections = max(threads, min(env.int("WEB_CONNECTIONS", 1000), (files - 8 * threads) // 2))
 
 
 def post_worker_init(worker: Any) -> None:

@@ -63,8 +63,8 @@ class Response(wsgi.Response):
 
     def send_headers(self) -> None:
         if not self.headers_sent:
-            lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
-            self.sock.send_with_next("".join(lines).encode("latin-1"))
+            lines = self.default_headers() + [f"{name}: {value}\r\n" for name, value in self.headers]
+            self.sock.send_with_next(("".join(lines) + "\r\n").encode("latin-1"))
             self.headers_sent = True
 
     def close(self) -> None:

@@ -77,6 +77,63 @@ def test_a_body_whose_length_is_in_doubt_hides_no_request(shared_web: Web, heade
     assert answers.split()[1] in {b"400", b"501"}
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "status"),
+    [
+        ("/tasks/", "application/json", b"401"),
+        ("/nowhere/", "application/json", b"404"),
+        ("/api/token/", "application/json; charset=latin-1", b"415"),
+        ("/api/token/", "image/png", b"415"),
+    ],
+)
+def test_a_refusal_of_a_request_that_has_come_keeps_the_connection(
+    shared_web: Web, path: str, kind: str, status: bytes
+) -> None:
+    body = b"x" * 300_000
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    last = b"GET /health/live/ HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n"
+    answers = everything_from(shared_web.send(head.encode() + body + last)).split(b"HTTP/1.1 ")[1:]
+
+    assert [answer[:3] for answer in answers] == [status, b"200"]
+    assert [b"\r\nConnection: keep-alive\r\n" in answer for answer in answers] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("framing", "status"),
+    [(b"Content-Length: 20000000", b"413"), (b"Transfer-Encoding: chunked", b"411")],
+)
+@pytest.mark.parametrize("path", [b"/api/token/", b"/tasks/", b"/nowhere/"])
+def test_a_refusal_of_a_body_that_is_not_read_can_be_read_while_the_client_sends(
+    shared_web: Web, path: bytes, framing: bytes, status: bytes
+) -> None:
+    head = b"POST " + path + b" HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n" + framing + b"\r\n\r\n"
+    body = b"x" * 20_000_000 if status == b"413" else b"1000000\r\n" + b"x" * 0x1000000 + b"\r\n0\r\n\r\n"
+    answer = everything_from(shared_web.send(head + body))
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.split()[1] == status
+    assert b"\r\nConnection: close\r\n" in answer
+    assert b'{"detail":' in answer
+
+
+def test_a_client_that_asks_is_told_to_send_a_body_that_will_be_read(shared_web: Web) -> None:
+    asking = LOGIN + b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: "
+    with shared_web.send(asking + b"2\r\n\r\n") as connection:
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"[]")
+        assert everything_from(connection).startswith(b"HTTP/1.1 400 ")
+    assert everything_from(shared_web.send(asking + b"20000000\r\n\r\n")).startswith(b"HTTP/1.1 413 ")
+
+
+def test_no_response_names_the_software(shared_web: Web) -> None:
+    requests = [b"GET /health/live/ HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n", b"garbage\r\n\r\n"]
+    for request in requests:
+        answer = everything_from(shared_web.send(request)).lower()
+        assert answer.startswith(b"http/1.1 ")
+        assert b"\r\nserver:" not in answer
+        assert b"gunicorn" not in answer
+
+
 def test_who_does_not_hang_up_holds_up_nobody(shared_web: Web) -> None:
     last = b"GET /health/live/ HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n"
     held = [shared_web.send(request) for request in (last, b"garbage\r\n\r\n") * 12]
