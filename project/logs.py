@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -16,26 +17,49 @@ LOGGED = "project.logged"
 OWNER_ONLY = 0o600
 QUIET_ADDRESSES = ("/static/", "/health/")
 
-# Characters that a terminal would run as a command, or that end a line for some readers.
-ESCAPES = {
-    code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))
-}
+# What a terminal would run as a command or reorder the line by, and what ends a line for some readers: control
+# characters, bidirectional ones, separators of lines and paragraphs, halves of surrogate pairs.
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+INDENT = "    "
 
 
 class LineFormatter(logging.Formatter):
-    """Escapes control characters, so that no title can forge a line or control a terminal. Tracebacks stay readable.
+    """Formats an event as one line, and its traceback as indented lines below it.
+
+    Guarantee: whatever text an event, an exception or a source line has, no line but the first begins like one, and no
+    character controls a terminal or changes the order in which others are shown: those are written as escapes.
 
     A warning or error ends with the id of the request in which it happened; in a worker, of the one that caused the
     work.
     """
 
+    def format(self, record: logging.LogRecord) -> str:
+        record.message = record.getMessage()
+        if self.usesTime():
+            record.asctime = self.formatTime(record, self.datefmt)
+        line = self.formatMessage(record)
+        # Not `exc_text` if there is the exception: another formatter has left it, as it stands.
+        traceback = self.formatException(record.exc_info) if record.exc_info else record.exc_text
+        details = [text for text in (traceback, record.stack_info) if text]
+        return "\n".join([line, *map(_indented, details)]) if details else line
+
     def formatMessage(self, record: logging.LogRecord) -> str:
-        line = super().formatMessage(record).translate(ESCAPES)
-        if record.levelno < logging.WARNING:
-            return line
-        # Django logs a 5xx response after its middleware is done; such a record carries the request.
-        request_id = getattr(getattr(record, "request", None), "request_id", "") or current_request_id()
-        return f"{line} request_id={request_id}" if request_id else line
+        line = super().formatMessage(record)
+        if record.levelno >= logging.WARNING:
+            # Django logs a 5xx response after its middleware is done; such a record carries the request.
+            request_id = getattr(getattr(record, "request", None), "request_id", "") or current_request_id()
+            line = f"{line} request_id={request_id}" if request_id else line
+        return escaped(line)
+
+
+def escaped(text: str) -> str:
+    """Return a text with unsafe characters as Python writes them, such as `\\n` and `\\u202e`."""
+    # Most lines are printable: their letters need not be looked at one by one.
+    return text if text.isprintable() else UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(INDENT + escaped(line) for line in text.split("\n"))
 
 
 def is_worth_a_line(record: logging.LogRecord) -> bool:

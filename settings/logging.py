@@ -30,12 +30,17 @@ LOGGING: dict[str, Any] = {
         "unlogged": {"()": _CALLBACK, "callback": "ext://project.logs.is_unlogged"},
         "without_traceback": {"()": _CALLBACK, "callback": "ext://project.logs.drop_traceback"},
     },
-    "handlers": {"lines": {"class": "project.logs.LineHandler", "filename": LOG_FILE, "formatter": "line"}},
+    "handlers": {
+        "lines": {"class": "project.logs.LineHandler", "filename": LOG_FILE, "formatter": "line"},
+        "runserver": {"class": "logging.StreamHandler", "formatter": "line"},
+    },
     "root": {"handlers": ["lines"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         # An error of a client is in the access log only; an ERROR is an error of the service.
         "django.request": {"level": "ERROR", "filters": ["unlogged"]},
+        # `runserver` writes the request as the client sent it, and only to the terminal.
+        "django.server": {"handlers": ["runserver"], "propagate": False},
         "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         # gunicorn would give these loggers handlers and formats of its own.
         "gunicorn.error": {"handlers": [], "level": LOG_LEVEL, "propagate": True},

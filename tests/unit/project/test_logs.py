@@ -67,7 +67,12 @@ def test_a_traceback_keeps_its_lines() -> None:
     except ValueError as error:
         failure = record("failed")
         failure.exc_info = (ValueError, error, error.__traceback__)
-    assert LineFormatter().format(failure).splitlines()[-1] == "ValueError: wrong"
+    lines = LineFormatter().format(failure).splitlines()
+    assert (lines[0], lines[1], lines[-1]) == (
+        "failed",
+        "    Traceback (most recent call last):",
+        "    ValueError: wrong",
+    )
 
 
 @pytest.mark.parametrize(
