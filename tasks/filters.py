@@ -19,7 +19,7 @@ from rest_framework.filters import OrderingFilter, SearchFilter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from actors.outbox.db.search import MAX_SEARCH_LENGTH, MAX_WORDS, words_of
+from actors.outbox.db.search import MAX_SEARCH_LENGTH, MAX_WORDS, MIN_LENGTH, is_long_enough, words_of
 from actors.rest.filters import IdFilter
 from tasks.models import Task
 
@@ -71,7 +71,7 @@ class FilterBackend(DjangoFilterBackend):
 
 
 class BoundedSearchFilter(SearchFilter):
-    """Refuses a search without a word, and one of more than `MAX_SEARCH_LENGTH` characters or `MAX_WORDS` words."""
+    """Refuses a search that would cost too much: of many characters or words, or of short words alone."""
 
     def get_search_terms(self, request: Request) -> list[str]:
         text = request.query_params.get(self.search_param, "")
@@ -84,8 +84,11 @@ class BoundedSearchFilter(SearchFilter):
         if not words:
             raise ValidationError({self.search_param: [_("Enter a word: quotation marks and commas are none.")]})
         if len(words) > MAX_WORDS:
-            message = _("Enter at most %(most)d different words.") % {"most": MAX_WORDS}
-            raise ValidationError({self.search_param: [message]})
+            message = _("Enter at most %(most)d different words; a phrase in quotation marks is one.")
+            raise ValidationError({self.search_param: [message % {"most": MAX_WORDS}]})
+        if not is_long_enough(words):
+            message = _("Enter a word of at least %(least)d letters or digits; shorter ones may stand beside it.")
+            raise ValidationError({self.search_param: [message % {"least": MIN_LENGTH}]})
         return words
 
 

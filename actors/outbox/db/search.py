@@ -13,8 +13,10 @@ from typing import Any
 from django.db.models import CharField, Lookup, TextField
 
 MAX_SEARCH_LENGTH = 200  # characters: the longest title
-MAX_WORDS = 30
-"""PostgreSQL keeps 32 regular expressions compiled; with more it would compile each anew for every row."""
+MAX_WORDS = 5
+"""Each is looked for in each text: a search costs as many times more. A phrase is one word."""
+MIN_LENGTH = 3
+"""Letters and digits of the longest word: PostgreSQL's index is of trigrams, and is no use to two letters."""
 
 # Typed for Uzbek's oʻ, gʻ and tutuq belgisi, by keyboards and word processors:
 # U+0027 ' U+0060 ` U+00B4 ´ U+02B9 ʹ U+02BB ʻ U+02BC ʼ U+02BD ʽ U+02BE ʾ U+02BF ʿ U+02C8 ˈ U+02CA ˊ U+02CB ˋ
@@ -24,6 +26,7 @@ APOSTROPHES = "'`´ʹʻʼʽʾʿˈˊˋ‘’‚‛′‵Ꞌꞌ＇"
 SAME = str.maketrans(f"{APOSTROPHES}Σςİ", "'" * len(APOSTROPHES) + "σσi")
 # Within quotation marks a phrase; between apostrophes too, if one begins a word and another ends one.
 WORD = re.compile(r"""\"([^"]*)"|'([^"]*?)'(?![^\s,])|[^\s,"]+""")
+LONG_ENOUGH = re.compile(rf"[\w']{{{MIN_LENGTH}}}")  # with apostrophes: oʻ and gʻ are letters
 CASED = range(0x20000)
 """The code points among which all letters with cases are."""
 
@@ -36,6 +39,11 @@ def words_of(text: str) -> list[str]:
     """
     found = (match[match.lastindex or 0].lstrip("'") for match in WORD.finditer(fold(text)))
     return list(dict.fromkeys(word for word in found if word.strip(", ")))
+
+
+def is_long_enough(words: list[str]) -> bool:
+    """Return whether at least one of a search's folded words has `MIN_LENGTH` letters or digits in succession."""
+    return any(map(LONG_ENOUGH.search, words))
 
 
 def fold(text: str) -> str:

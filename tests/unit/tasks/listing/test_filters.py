@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from actors.outbox.db.search import APOSTROPHES, MAX_WORDS
+from actors.outbox.db.search import APOSTROPHES
 from tasks.models import Task
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
@@ -19,7 +21,7 @@ Titles = Callable[..., list[str]]
 def some_tasks(user1: User, user2: User) -> None:
     """Four tasks, made in the order of their names: a and b of user1, c and d of user2; b and d completed."""
     for title, owner in (("a", user1), ("b", user1), ("c", user2), ("d", user2)):
-        Task.objects.create(title=title, owner=owner, completed=title in "bd")
+        Task.objects.create(title=title, description=title * 3, owner=owner, completed=title in "bd")
 
 
 @pytest.fixture
@@ -62,8 +64,8 @@ class TestFilters:
         assert titles(**{name: ""}) == ["a", "b", "c", "d"]
 
     def test_filters_narrow_each_other(self, titles: Titles, user1: User) -> None:
-        assert titles(completed="true", owner=user1.pk, owner_username="user1", search="b") == ["b"]
-        assert titles(completed="false", owner=user1.pk, search="b") == []
+        assert titles(completed="true", owner=user1.pk, owner_username="user1", search="bbb") == ["b"]
+        assert titles(completed="false", owner=user1.pk, search="bbb") == []
 
     def test_filters_search_and_order_go_together(self, titles: Titles) -> None:
         assert titles(owner_username="user2", ordering="-completed") == ["d", "c"]
@@ -95,7 +97,8 @@ class TestSearch:
             pytest.param("ХЛЕБ", ["Купить ХЛЕБ"], id="Cyrillic"),
             pytest.param("Ўткан", ["Купить ХЛЕБ"], id="Uzbek Cyrillic"),
             pytest.param("'; DROP TABLE tasks_task; --", [], id="SQL"),
-            pytest.param("\\", [], id="a backslash"),
+            pytest.param("\\olish", [], id="a backslash"),
+            pytest.param("n olish", ["Non olish"], id="a short word beside a longer one"),
             pytest.param("user1", [], id="owners are not searched"),
         ],
     )
@@ -124,11 +127,32 @@ class TestSearch:
         assert response.json() == {"search": ["Enter a word: quotation marks and commas are none."]}
 
     def test_words_are_few(self, owner: APIClient) -> None:
-        words = [f"{number:x}" for number in range(MAX_WORDS + 1)]
+        words = [f"{number:03x}" for number in range(6)]
+        asked = []
+        for search in (words[1:] * 2, words[:6]):
+            with CaptureQueriesContext(connection) as queries:
+                response = owner.get("/tasks/", {"search": " ".join(search)})
+            asked.append((response.status_code, [query["sql"].count(" OR ") for query in queries]))
 
-        assert owner.get("/tasks/", {"search": " ".join(words[1:] + words[1:])}).status_code == 200
-        response = owner.get("/tasks/", {"search": " ".join(words)})
-        assert (response.status_code, response.json()) == (400, {"search": ["Enter at most 30 different words."]})
+        # Five words in one count: title or description, each.
+        assert asked == [(200, [5]), (400, [])]
+        assert response.json() == {
+            "search": ["Enter at most 5 different words; a phrase in quotation marks is one."],
+        }
+
+    @pytest.mark.parametrize("text", ["o", "5", "uy", "ЎҚ", "uy is,5 a b", '"a b"', "++", "24%", "'uy'", "\\"])
+    @pytest.mark.parametrize("path", ["/tasks/", "/tasks/export/", "/tasks/?pagination=cursor"])
+    def test_short_words_alone_are_refused(self, owner: APIClient, path: str, text: str) -> None:
+        response = owner.get(path, {"search": text})
+
+        assert response.status_code == 400
+        assert response.json() == {
+            "search": ["Enter a word of at least 3 letters or digits; shorter ones may stand beside it."]
+        }
+
+    @pytest.mark.parametrize("text", ["o'q", "soʻz", "ЎТК", "100", "o'z uy", "kitob 5", "uy ishi", '"a b" olish'])
+    def test_a_longer_word_narrows_a_search_for_short_ones(self, owner: APIClient, text: str) -> None:
+        assert owner.get("/tasks/", {"search": text}).status_code == 200
 
     def test_a_whole_title_can_be_searched_for(self, titles: Titles, user1: User) -> None:
         title = "so'z " * 39 + "oxiri"
@@ -213,7 +237,9 @@ def test_a_filter_that_means_nothing_is_refused(
     assert gist in response.json()[name][0]
 
 
-@pytest.mark.parametrize("query", ["search=%ED%A0%80", "search=%FF%FE", "owner_username=%ED%A0%80", "search=%"])
+@pytest.mark.parametrize(
+    "query", ["search=bir%ED%A0%80", "search=bir%FF%FE", "owner_username=%ED%A0%80", "search=bir%"]
+)
 def test_a_query_that_is_not_utf8_finds_nothing_and_breaks_nothing(owner: APIClient, task: Task, query: str) -> None:
     response = owner.get(f"/tasks/?{query}")
 
