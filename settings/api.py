@@ -53,6 +53,10 @@ REQUIRE_IF_MATCH = env.bool("REQUIRE_IF_MATCH", False)
 # How long a create with an Idempotency-Key is remembered, in hours.
 IDEMPOTENCY_HOURS = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min=1))
 
+# How long the database may work on a statement of a request, in seconds; an export may take six times as long. 0: no
+# limit.
+REQUEST_STATEMENT_SECONDS = env.float("REQUEST_STATEMENT_SECONDS", 10.0, validate=validate.Range(min=0))
+
 # How many clients may follow the activity in each web process, and how many of them may be one user's; each has a
 # thread there.
 STREAM_CLIENTS = env.int("STREAM_CLIENTS", 16, validate=validate.Range(min=0))
@@ -69,8 +73,10 @@ LOGIN_LIMITS: dict[str, tuple[int, int] | None] = {
     "address": _limit(env.str("LOGIN_ATTEMPTS_ADDRESS", "100/hour", validate=_is_rate)),
     "account": _limit(env.str("LOGIN_ATTEMPTS_ACCOUNT", "50/hour", validate=_is_rate)),
 }
+
 # How many passwords each process checks at once; each takes a processor for a good part of a second.
 LOGIN_HASHES = env.int("LOGIN_HASHES", 2, validate=validate.Range(min=1))
+
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "project.api.authentication.TokenAuthentication",

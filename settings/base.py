@@ -55,6 +55,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "project.middleware.RefusedLogins",
     "project.middleware.ReleasedViews",
+    "project.db_time_limit.CostlyRequests",
 ]
 
 # SecurityMiddleware redirects nothing, whatever SECURE_SSL_REDIRECT is: RequireHttps does, and refuses requests with

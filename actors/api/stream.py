@@ -34,6 +34,7 @@ from actors.api.admission import admission
 from actors.api.serializers import ActivitySerializer
 from actors.commit_order import comes_after, in_commit_order, is_complete, renew_offset, sort_key
 from actors.models import Activity, Event
+from actors.rest import time_limit
 from actors.rest.places import Place, Places
 
 logger = logging.getLogger(__name__)
@@ -242,6 +243,7 @@ class Client:
                 self._place.leave()
 
     def _stream(self) -> Iterator[str]:
+        time_limit.lift()
         yield f"retry: {RETRY_MS}\nid: {self._position.row_id}\n\n"
         ends_at = time.monotonic() + MAX_SECONDS
         quiet_since = admitted_at = time.monotonic()

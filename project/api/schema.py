@@ -23,7 +23,7 @@ EVERYWHERE = {
     "413": "The body is too large.",
     "415": "The body is of a type or encoding that cannot be read.",
     "429": "Too many requests.",
-    "503": "The database is not available.",
+    "503": "The database is not available, or the request took it too long (code: query_timeout).",
 }
 OF_CREATION = {
     "403": "A browser's session without its CSRF token.",
@@ -66,9 +66,9 @@ def document_errors(result: dict[str, Any], generator: Any, **kwargs: Any) -> di
 def _errors(path: str, method: str) -> dict[str, Any]:
     texts = dict(EVERYWHERE)
     if path == STREAM:
-        texts["503"] = "The database is not available, or too many clients follow the activity."
+        texts["503"] = "The database is not available or took too long, or too many clients follow the activity."
     if path == EXPORT:
-        texts["503"] = "The database is not available, or too many files are being exported."
+        texts["503"] = "The database is not available or took too long, or too many files are being exported."
     if path in {STREAM, EXPORT}:
         texts["429"] = "Too many requests, or as many of these responses at a time as one user may have."
     if path.startswith(("/tasks/", "/activity/")):
