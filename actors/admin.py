@@ -6,11 +6,9 @@ django_dramatiq's own model is unregistered: no middleware here fills its table,
 import json
 
 from django.contrib import admin
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import truncatechars
-from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django_dramatiq.models import Task as DramatiqTask
 
@@ -19,17 +17,6 @@ from actors.outbox.admin.read_only import ReadOnlyAdmin, preformatted
 
 admin.site.unregister(DramatiqTask)
 
-MAX_COUNTED = 10_000
-
-
-class LatestPages(Paginator[Activity]):
-    """Pages of the latest 10,000 matching rows: counting all of them would take longer as the log grows."""
-
-    @cached_property
-    def count(self) -> int:
-        assert isinstance(self.object_list, QuerySet)
-        return self.object_list[:MAX_COUNTED].count()
-
 
 @admin.register(Activity)
 class ActivityAdmin(ReadOnlyAdmin[Activity]):
@@ -37,7 +24,6 @@ class ActivityAdmin(ReadOnlyAdmin[Activity]):
     list_filter = ("event", "occurred_at")
     search_fields = ("title", "owner", "changed_by", "=task_id", "=request_id")
     ordering = ("-id",)
-    paginator = LatestPages
     fields = (
         *("event", "task_id", "version", "title", "owner", "owner_id", "changed_by", "changed_by_id", "what_changed"),
         *("request_id", "message_id", "occurred_at", "published_at", "logged_at", "attempts"),

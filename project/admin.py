@@ -5,8 +5,9 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,17 +15,23 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from actors.outbox.admin.bounded import BoundedAdmin
 from actors.outbox.models import State
 from tasks.activity import deletions, start_deletion, stop_deletion
 from tasks.models import Task
 from tasks.user_deletion import tasks_left
 
 admin.site.site_header = admin.site.site_title = "Vazifa"
-admin.site.unregister(User)
+admin.site.unregister((Group, User))
+
+
+@admin.register(Group)
+class GroupAdmin(BoundedAdmin[Group], DjangoGroupAdmin):
+    """Django's admin of groups, with bounded lists."""
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin[User]):
+class UserAdmin(BoundedAdmin[User], DjangoUserAdmin[User]):
     """Django's admin of users, with deletions as jobs, and how far they are."""
 
     list_display = (*DjangoUserAdmin.list_display, "deletion")  # type: ignore[misc]

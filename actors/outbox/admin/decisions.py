@@ -6,6 +6,7 @@ from django.http import HttpRequest
 from django.template.defaultfilters import truncatechars
 from django.utils.translation import gettext_lazy as _
 
+from actors.outbox.admin.bounded import FewValuesFilter
 from actors.outbox.admin.read_only import ReadOnlyAdmin, text_column
 from actors.outbox.models import DeadLetterDecision
 
@@ -13,7 +14,7 @@ from actors.outbox.models import DeadLetterDecision
 @admin.register(DeadLetterDecision)
 class DeadLetterDecisionAdmin(ReadOnlyAdmin[DeadLetterDecision]):
     list_display = ("decided_at", "decision", "decided_by", "short_why", "actor", "subject", "reason", "row_id")
-    list_filter = ("decision", "reason", "decided_at")
+    list_filter = ("decision", ("reason", FewValuesFilter), "decided_at")
     search_fields = ("=row_id", "=message_id", "actor", "subject", "decided_by", "why")
     ordering = ("-id",)
     fields = (

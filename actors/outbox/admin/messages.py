@@ -17,8 +17,9 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from actors.outbox.admin.bounded import FewValuesFilter
 from actors.outbox.admin.forms import DecisionForm, EditForm
-from actors.outbox.admin.read_only import FewValuesFilter, ReadOnlyAdmin, text_column
+from actors.outbox.admin.read_only import ReadOnlyAdmin, text_column
 from actors.outbox.dead_letters import decisions
 from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
@@ -36,7 +37,11 @@ TITLES = {
 class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
     list_display = ("id", "actor", "subject", "state", "reason", "died_at", "due_at", "queue", "published_at")
     list_display_links = ("id", "actor")
-    list_filter = ("state", "reason", "queue", ("actor", FewValuesFilter), "died_at", "due_at")
+    list_filter = (
+        "state",
+        *((name, FewValuesFilter) for name in ("reason", "queue", "actor")),
+        *("died_at", "due_at"),
+    )
     search_fields = ("=message_id", "actor", "queue", "subject", "error", "request_id", "changed_by")
     ordering = ("-id",)
     actions = ("replay_dead_letters", "discard_dead_letters", "cancel_messages")
