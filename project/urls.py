@@ -2,10 +2,11 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from project import health
 from project.api.root import RootView
+from project.api.schema_view import SchemaView
 
 urlpatterns = [
     path(health.ADDRESS, include(health.urlpatterns)),
@@ -13,7 +14,7 @@ urlpatterns = [
     path("", include("tasks.urls")),
     path("", include("actors.urls")),
     path("api/token/", include("project.accounts.tokens.urls")),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api-auth/", include("rest_framework.urls")),
     path("admin/", admin.site.urls),

@@ -1,0 +1,55 @@
+"""`/api/schema/`: the OpenAPI schema, made once for each language and format, and kept.
+
+Making it takes a tenth of a second to a second of processor time, and anyone may ask for it. It depends on the release
+and the language alone, so a process keeps the bytes, of which there are as many as languages and formats.
+"""
+
+from functools import cache
+from hashlib import sha256
+from threading import Lock
+from typing import Any
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import translation
+from django.utils.cache import get_conditional_response
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+_making = Lock()
+
+
+class SchemaView(SpectacularAPIView):
+    """drf-spectacular's view, without its parameter `version`: there is one."""
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        language = _language_of(request)
+        renderer = request.accepted_renderer
+        with _making:  # by one thread, once
+            content, etag = _made(language, type(renderer))
+        response = HttpResponse(content, content_type=renderer.media_type)
+        response.headers["Content-Disposition"] = f'inline; filename="Vazifa.{renderer.format}"'
+        response.headers["Content-Language"] = language
+        response.headers["ETag"] = etag
+        return get_conditional_response(request, etag, None, response) or response
+
+
+def _language_of(request: Request) -> str:
+    """Return the language that `lang` or the client's headers ask for, among those that there are."""
+    try:
+        return translation.get_supported_language_variant(request.query_params.get("lang") or "")
+    except LookupError:
+        return translation.get_language() or "en"
+
+
+@cache
+def _made(language: str, renderer: type[BaseRenderer]) -> tuple[bytes, str]:
+    """Return the schema and its ETag."""
+    with translation.override(language):
+        schema = SchemaView.generator_class().get_schema(request=None, public=True)
+        content = renderer().render(schema, renderer_context={})
+    content = content if isinstance(content, bytes) else content.encode()
+    return content, f'"{sha256(content).hexdigest()[:32]}"'
