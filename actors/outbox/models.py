@@ -6,6 +6,7 @@ cancelled or discarded, and at no other time; an effect in the database commits 
 `dead_letters` keeps it for a decision, `maintenance.lost_messages` makes it pending again.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import models
@@ -88,6 +89,12 @@ class OutboxMessage(models.Model):
     class Meta:
         verbose_name = _("outbox message")
         verbose_name_plural = _("outbox messages")
+        # `change_outboxmessage` includes them.
+        permissions = (
+            ("replay_outboxmessage", "Can replay dead letters"),
+            ("discard_outboxmessage", "Can discard dead letters"),
+            ("cancel_outboxmessage", "Can cancel messages"),
+        )
         indexes = (
             models.Index(fields=("due_at", "id"), condition=Q(state__in=AWAITING), name="outbox_awaiting"),
             models.Index(fields=("queue", "published_at"), condition=Q(state=State.PUBLISHED), name="outbox_published"),
@@ -106,18 +113,31 @@ class OutboxMessage(models.Model):
         return f"{self.actor} {self.message_id}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operator:
+    """The person who decides on messages."""
+
+    name: str
+    user_id: int | None = None
+
+
 class Decision(models.TextChoices):
-    """What an operator did with a dead letter."""
+    """What an operator did with a dead letter, or with a message that was not published yet."""
 
     REPLAYED = "replayed", _("replayed")
     EDITED = "edited", _("edited and replayed")
     DISCARDED = "discarded", _("discarded")
+    CANCELLED = "cancelled", _("cancelled")
+
+
+# The columns of a message that the record of a decision keeps.
+COPIED = ("message_id", "queue", "actor", "subject", "reason", "error", "body")
 
 
 class DeadLetterDecision(models.Model):
-    """Which operator replayed or discarded a dead letter, when and why; kept after the row is gone.
+    """Which operator replayed or discarded a dead letter, or cancelled a message, when and why; it outlives the row.
 
-    Written by `dead_letters.decisions`.
+    Written by `dead_letters.decisions` and `operations.cancel`.
     """
 
     row_id = models.BigIntegerField(_("row"))
@@ -127,10 +147,10 @@ class DeadLetterDecision(models.Model):
     actor = models.CharField(_("actor"), max_length=100)
     subject = models.CharField(_("subject"), max_length=100, blank=True, default="")
     reason = models.CharField(_("reason"), max_length=40, blank=True, default="")
-    """Why the message was dead."""
+    """Why the message was dead; empty for a cancelled one."""
     error = models.TextField(_("error"), blank=True, default="")
     body = models.BinaryField(_("body"))
-    """The message as it died: a discarded one can still be read, an edited one compared."""
+    """The message as it was: a discarded or cancelled one can still be read, an edited one compared."""
     edited_body = models.BinaryField(_("edited body"), null=True)
     """The message that was sent in its place, if it was edited."""
     decision = models.CharField(_("decision"), max_length=9, choices=Decision.choices)
@@ -140,8 +160,8 @@ class DeadLetterDecision(models.Model):
     decided_at = models.DateTimeField(_("decided at"), db_default=Now())
 
     class Meta:
-        verbose_name = _("decision on a dead letter")
-        verbose_name_plural = _("decisions on dead letters")
+        verbose_name = _("decision on a message")
+        verbose_name_plural = _("decisions on messages")
         indexes = (models.Index(fields=("row_id",), name="outbox_decision_row"),)
 
     def __str__(self) -> str:

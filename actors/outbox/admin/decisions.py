@@ -1,4 +1,4 @@
-"""Decisions on dead letters in the admin, read-only. They outlive their messages."""
+"""Decisions on messages in the admin, read-only. They outlive their messages."""
 
 from django.contrib import admin
 from django.db.models import QuerySet

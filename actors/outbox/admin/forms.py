@@ -1,4 +1,4 @@
-"""Forms for an operator's decision on dead letters: the reason, and for an edited replay the new message."""
+"""Forms for an operator's decision on messages: the reason, and for an edited replay the new message."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ class DecisionForm(forms.Form):
         label=_("Why"), max_length=2_000, widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField"})
     )
     seen_until = forms.DateTimeField(required=False, widget=forms.HiddenInput)
-    """Latest `died_at` among the dead letters that the operator was shown: later ones are not part of the decision."""
+    """When the latest of the messages that the operator was shown died, or was sent: later ones are not decided on."""
 
 
 class EditForm(DecisionForm):

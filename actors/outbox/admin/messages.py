@@ -1,6 +1,6 @@
 """Outbox messages in the admin, read-only but for actions: cancel unpublished messages, decide on dead letters.
 
-Guarantee: each decision is made by `dead_letters.decisions`, with the operator's reason.
+Guarantee: each decision is made by `dead_letters.decisions` or `operations.cancel`, with the operator's reason.
 """
 
 from typing import Any
@@ -21,16 +21,21 @@ from actors.outbox.admin.bounded import FewValuesFilter
 from actors.outbox.admin.forms import DecisionForm, EditForm
 from actors.outbox.admin.read_only import ReadOnlyAdmin, text_column
 from actors.outbox.dead_letters import decisions
-from actors.outbox.dead_letters.decisions import Operator
-from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+from actors.outbox.models import AWAITING, DeadLetterDecision, Operator, OutboxMessage, State
 from actors.outbox.operations.cancel import cancel
 
 MAX_NAMED = 20
+NOTHING_LEFT = _("None of these can be cancelled: only what is not published yet can.")
+NOTHING_DEAD = _("None of these is a dead letter.")
 TITLES = {
     "replay": _("Replay dead letters"),
     "edit": _("Edit and replay a dead letter"),
     "discard": _("Discard dead letters"),
+    "cancel": _("Cancel messages"),
 }
+PERMISSIONS = {"replay": "replay", "edit": "replay", "discard": "discard", "cancel": "cancel"}
+# What can be decided on, and the time by which the operator has seen it.
+UNPUBLISHED, DEAD = ("created_at", AWAITING), ("died_at", (State.DEAD,))
 
 
 @admin.register(OutboxMessage)
@@ -62,21 +67,34 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxMessage]:
         return super().get_queryset(request).defer("body", "error", "traceback")
 
-    def has_decide_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may decide on dead letters. Django calls it for actions with permission "decide"."""
-        return request.user.has_perm("outbox.change_outboxmessage")
+    def may(self, request: HttpRequest, kind: str) -> bool:
+        """Return whether the user may decide so: by the permission for it, or by the one to change messages."""
+        names = (PERMISSIONS[kind], "change")
+        return any(request.user.has_perm(f"outbox.{name}_outboxmessage") for name in names)
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may replay dead letters. Django asks, for actions with permission "replay"."""
+        return self.may(request, "replay")
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "discard")
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "cancel")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.decide_view)
         decisions = [
-            path(f"<int:row_id>/{kind}/", view, {"kind": kind}, name=f"outbox_outboxmessage_{kind}") for kind in TITLES
+            path(f"<int:row_id>/{kind}/", view, {"kind": kind}, name=f"outbox_outboxmessage_{kind}")
+            for kind in ("replay", "edit", "discard")
         ]
         return [*decisions, *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        context = {"may_decide": self.has_decide_permission(request), **(extra_context or {})}
+        allowed = {f"may_{kind}": self.may(request, kind) for kind in ("replay", "discard")}
+        context = {**allowed, **(extra_context or {})}
         return super().change_view(request, object_id, form_url, context)
 
     @admin.display(description=_("earlier decisions"))
@@ -93,26 +111,21 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         )
         return format_html_join("", '<div><a href="{}">{}</a>: {}, {}</div>', lines) or "-"
 
-    @admin.action(description=TITLES["replay"], permissions=["decide"])
+    @admin.action(description=TITLES["replay"], permissions=["replay"])
     def replay_dead_letters(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> HttpResponse | None:
         return self._decide_on_many(request, rows, "replay")
 
-    @admin.action(description=TITLES["discard"], permissions=["decide"])
+    @admin.action(description=TITLES["discard"], permissions=["discard"])
     def discard_dead_letters(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> HttpResponse | None:
         return self._decide_on_many(request, rows, "discard")
 
-    @admin.action(description=_("Cancel messages"), permissions=["decide"])
-    def cancel_messages(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> None:
-        if count := cancel(rows):
-            text = ngettext("%(count)d message was cancelled.", "%(count)d messages were cancelled.", count)
-            self.message_user(request, text % {"count": count}, messages.SUCCESS)
-        else:
-            none = _("None of these can be cancelled: only what is not published yet can.")
-            self.message_user(request, none, messages.WARNING)
+    @admin.action(description=TITLES["cancel"], permissions=["cancel"])
+    def cancel_messages(self, request: HttpRequest, rows: QuerySet[OutboxMessage]) -> HttpResponse | None:
+        return self._decide_on_many(request, rows, "cancel")
 
     def decide_view(self, request: HttpRequest, row_id: int, kind: str) -> HttpResponse:
         """Ask for the decision on one dead letter, and carry it out."""
-        if not self.has_decide_permission(request):
+        if not self.may(request, kind):
             raise PermissionDenied
         rows = OutboxMessage.objects.filter(pk=row_id, state=State.DEAD)
         row = rows.first()
@@ -127,26 +140,32 @@ class OutboxMessageAdmin(ReadOnlyAdmin[OutboxMessage]):
         return self._ask(request, rows, kind, form, [])
 
     def _decide_on_many(self, request: HttpRequest, rows: QuerySet[OutboxMessage], kind: str) -> HttpResponse | None:
-        dead = rows.filter(state=State.DEAD)
+        seen_at, states = UNPUBLISHED if kind == "cancel" else DEAD
+        rows = rows.filter(state__in=states)
         form = DecisionForm(request.POST if "why" in request.POST else None)
         if form.is_valid():
             if seen_until := form.cleaned_data["seen_until"]:
-                dead = dead.filter(died_at__lte=seen_until)
-            self._carry_out(request, dead, kind, form)
+                rows = rows.filter(**{f"{seen_at}__lte": seen_until})
+            self._carry_out(request, rows, kind, form)
             return None
-        if not dead.exists():
-            self.message_user(request, _("None of these is a dead letter."), messages.WARNING)
+        if not rows.exists():
+            self.message_user(request, NOTHING_LEFT if kind == "cancel" else NOTHING_DEAD, messages.WARNING)
             return None
         if not form.is_bound:
             # As text, because a form's widget drops the fraction of a second.
-            form.initial["seen_until"] = dead.aggregate(latest=Max("died_at"))["latest"].isoformat()
+            form.initial["seen_until"] = rows.aggregate(latest=Max(seen_at))["latest"].isoformat()
         hidden = [("action", request.POST["action"]), ("select_across", request.POST.get("select_across", "0"))]
         hidden += [(ACTION_CHECKBOX_NAME, chosen) for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME)]
-        return self._ask(request, dead, kind, form, hidden)
+        return self._ask(request, rows, kind, form, hidden)
 
     def _carry_out(self, request: HttpRequest, rows: QuerySet[OutboxMessage], kind: str, form: DecisionForm) -> None:
         by = Operator(name=request.user.get_username(), user_id=request.user.pk)
         why = form.cleaned_data["why"]
+        if kind == "cancel":
+            count = cancel(rows, by=by, why=why)
+            text = ngettext("%(count)d message was cancelled.", "%(count)d messages were cancelled.", count)
+            self.message_user(request, text % {"count": count}, messages.SUCCESS if count else messages.WARNING)
+            return
         if kind == "discard":
             decided = decisions.discard(rows, by=by, why=why)
             count = len(decided.decisions)

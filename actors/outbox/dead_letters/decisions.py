@@ -14,23 +14,13 @@ from dramatiq.common import current_millis, q_name
 
 from actors.outbox.context import log_word
 from actors.outbox.dead_letters.payload import UnfitMessage, is_too_old, plain, require_fit, require_queue
-from actors.outbox.models import UNLEASED, DeadLetterDecision, Decision, OutboxMessage, State
+from actors.outbox.models import COPIED, UNLEASED, DeadLetterDecision, Decision, Operator, OutboxMessage, State
 from actors.outbox.wakeup import wake_relay_on_commit
 
 logger = logging.getLogger(__name__)
 
 # Rows that are locked and decided on in one transaction.
 BATCH = 200
-# The columns of a dead letter that the record of the decision keeps.
-COPIED = ("message_id", "queue", "actor", "subject", "reason", "error", "body")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Operator:
-    """The person who decides on dead letters."""
-
-    name: str
-    user_id: int | None = None
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,5 +1,10 @@
-"""Types of the commands' arguments: each parses a text, or raises `ArgumentTypeError` with what is expected."""
+"""Types of the commands' arguments: each parses a text, or raises `ArgumentTypeError` with what is expected.
 
+Also the name of the person who decides, where none is given.
+"""
+
+import getpass
+import os
 import re
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
@@ -54,3 +59,11 @@ def moment(text: str) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise ArgumentTypeError(f"{text!r} is no time, such as 2026-01-31, 2026-01-31T12:00, 90m, 12h or 7d")
+
+
+def os_user() -> str:
+    """Return the name of the operating system's user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container the user may have no name
+        return f"uid {os.getuid()}"

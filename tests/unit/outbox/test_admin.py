@@ -140,9 +140,28 @@ def test_an_action_on_nothing_dead_says_so(admin_client: Client, die: Die) -> No
 def test_what_is_not_published_yet_is_cancelled(admin_client: Client, die: Die) -> None:
     published, dead = die(state=State.PUBLISHED), die()
     rows = [die(state=State.PENDING), die(state=State.SCHEDULED), published, dead]
-    assert "2 messages were cancelled." in act(admin_client, "cancel_messages", rows)
+    asked = act(admin_client, "cancel_messages", rows)
+    assert "2 messages will be deleted before they are published" in asked
+    assert "This field is required" in act(admin_client, "cancel_messages", rows, why=" ")
+    assert OutboxMessage.objects.count() == 4
+    assert "2 messages were cancelled." in act(admin_client, "cancel_messages", rows, why="not wanted")
     assert set(OutboxMessage.objects.all()) == {published, dead}
+    decisions = DeadLetterDecision.objects.order_by("row_id")
+    assert [(one.row_id, one.decision, one.decided_by, one.why, bytes(one.body)) for one in decisions] == [
+        (row.pk, "cancelled", "admin", "not wanted", bytes(row.body)) for row in rows[:2]
+    ]
     assert "None of these can be cancelled" in act(admin_client, "cancel_messages", [published, dead])
+    shown = page(admin_client, DECISIONS, decision__exact="cancelled")
+    assert "not wanted" in shown
+
+
+def test_what_was_sent_after_the_question_is_not_cancelled(admin_client: Client, die: Die) -> None:
+    seen = die(state=State.PENDING)
+    every = {"action": "cancel_messages", "select_across": "1", "_selected_action": [seen.pk]}
+    until = admin_client.post(LIST, every).context["form"]["seen_until"].value()
+    later = die(state=State.PENDING, created_at=timezone.now() + timedelta(seconds=1))
+    act(admin_client, "cancel_messages", [seen], select_across="1", why="x", seen_until=until)
+    assert OutboxMessage.objects.get().pk == later.pk
 
 
 def test_what_died_after_the_question_is_not_decided_on(admin_client: Client, die: Die) -> None:
@@ -212,6 +231,25 @@ def test_a_user_who_may_decide_does(browser_of: Callable[..., Client], die: Die)
     act(browser, "discard_dead_letters", [row], why="x")
     assert not OutboxMessage.objects.exists()
     assert DeadLetterDecision.objects.get().decided_by == "staff"
+
+
+@pytest.mark.parametrize("kind", ["replay", "discard", "cancel"])
+def test_each_kind_of_decision_has_a_permission_of_its_own(
+    browser_of: Callable[..., Client], die: Die, kind: str
+) -> None:
+    browser = browser_of("view_outboxmessage", f"{kind}_outboxmessage")
+    dead, pending = die(), die(state=State.PENDING)
+    own = page(browser, address(dead, "change"))
+    assert (">Replay<" in own, ">Edit and replay<" in own, ">Discard<" in own) == (
+        (kind == "replay", kind == "replay", kind == "discard")
+    )
+    for view, needed in (("replay", "replay"), ("edit", "replay"), ("discard", "discard")):
+        assert browser.get(address(dead, view)).status_code == (200 if needed == kind else 403)
+    actions = {"replay": "replay_dead_letters", "discard": "discard_dead_letters", "cancel": "cancel_messages"}
+    for action in actions.values():
+        act(browser, action, [dead, pending], why="x")
+    [decision] = DeadLetterDecision.objects.all()
+    assert decision.decision == {"replay": "replayed", "discard": "discarded", "cancel": "cancelled"}[kind]
 
 
 def test_a_user_without_permission_sees_nothing(browser_of: Callable[..., Client], die: Die) -> None:

@@ -12,8 +12,7 @@ from django.contrib.auth.models import Group
 from actors.outbox import store
 from actors.outbox.context import log_fields
 from actors.outbox.dead_letters import decisions
-from actors.outbox.dead_letters.decisions import Operator
-from actors.outbox.models import OutboxMessage
+from actors.outbox.models import Operator, OutboxMessage
 from actors.outbox.relay import relay
 from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import only_row, raise_database_away

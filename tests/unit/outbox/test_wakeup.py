@@ -10,8 +10,7 @@ from django.db import transaction
 from actors.outbox import wakeup
 from actors.outbox.background import BackgroundThreads
 from actors.outbox.dead_letters import decisions
-from actors.outbox.dead_letters.decisions import Operator
-from actors.outbox.models import OutboxMessage, State
+from actors.outbox.models import Operator, OutboxMessage, State
 from actors.outbox.wakeup import wake_relay_on_commit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]

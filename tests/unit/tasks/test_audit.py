@@ -16,8 +16,7 @@ from dramatiq import Message
 
 from actors.models import Activity
 from actors.outbox.dead_letters import decisions
-from actors.outbox.dead_letters.decisions import Operator
-from actors.outbox.models import OutboxMessage
+from actors.outbox.models import Operator, OutboxMessage
 from actors.retention import prune
 from tasks import audit
 from tasks.listing import count_ledger

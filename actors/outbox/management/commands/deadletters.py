@@ -4,9 +4,7 @@ Guarantee: of a dead letter's contents, which any client of RabbitMQ may have wr
 the terminal.
 """
 
-import getpass
 import json
-import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
@@ -20,10 +18,9 @@ from django.template.defaultfilters import truncatechars
 from django.utils import timezone
 
 from actors.outbox.dead_letters import decisions, payload
-from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.dead_letters.payload import UnfitMessage
 from actors.outbox.management import arguments
-from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+from actors.outbox.models import DeadLetterDecision, Operator, OutboxMessage, State
 
 LISTED = 100
 # Options, and the conditions on rows that they set.
@@ -112,7 +109,7 @@ class Command(BaseCommand):
 
     def _decide(self, options: dict[str, Any]) -> None:
         rows = _chosen(options)
-        count, by, why = rows.count(), Operator(name=options["by"] or _os_user()), options["why"]
+        count, by, why = rows.count(), Operator(name=options["by"] or arguments.os_user()), options["why"]
         if "edit" in options:
             decided = decisions.replay(rows, by=by, why=why, body=_edited(rows, options))
         else:
@@ -177,13 +174,6 @@ def _edited(rows: QuerySet[OutboxMessage], options: dict[str, Any]) -> bytes | N
         return payload.edit(rows.get(), payload.parse(text))
     except (OSError, ValueError, RecursionError, UnfitMessage) as error:
         raise CommandError(f"--edit: {_printable(str(error))}") from error
-
-
-def _os_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container the user may have no name
-        return f"uid {os.getuid()}"
 
 
 def _columns(row: OutboxMessage) -> tuple[str, ...]:

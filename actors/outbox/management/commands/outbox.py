@@ -18,11 +18,12 @@ from actors.outbox.maintenance.leadership import queues_to_watch
 from actors.outbox.maintenance.lost_messages import repair_now
 from actors.outbox.maintenance.upkeep import connect_to_broker
 from actors.outbox.management import arguments
-from actors.outbox.models import OutboxMessage
+from actors.outbox.models import Operator, OutboxMessage
 from actors.outbox.operations.cancel import cancel, why_not
 from actors.outbox.operations.horizon import holders
 from actors.outbox.operations.stats import Rate, collect, measure_rate
 
+NO_REASON = "manage.py outbox cancel, without a reason"
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -46,6 +47,8 @@ class Command(BaseCommand):
         cancelling.add_argument("--subject", type=arguments.word, help="such as task:1")
         cancelling.add_argument("--actor", type=arguments.word, help="the actor's name")
         cancelling.add_argument("--dedupe-key", type=arguments.word, help="the key that it was sent with")
+        cancelling.add_argument("--why", type=arguments.word, default=NO_REASON, help="kept with the decision")
+        cancelling.add_argument("--by", metavar="NAME", help="who decides (the user of the operating system)")
 
     def handle(self, *args: Any, job: str, **options: Any) -> None:
         {"status": self._status, "repair": self._repair, "cancel": self._cancel}[job](options)
@@ -97,7 +100,7 @@ class Command(BaseCommand):
             raise CommandError("Say which: ids, --subject, --actor or --dedupe-key.")
         rows = OutboxMessage.objects.filter(**conditions)
         missing = set(options["ids"]) - set(rows.values_list("pk", flat=True))
-        count = cancel(rows)
+        count = cancel(rows, by=Operator(name=options["by"] or arguments.os_user()), why=options["why"])
         self.stdout.write(f"Cancelled: {count}.")
         reasons = why_not(rows)
         if missing:

@@ -18,9 +18,8 @@ from django.utils import timezone
 
 from actors.outbox import envelope
 from actors.outbox.dead_letters import collector, decisions, payload
-from actors.outbox.dead_letters.decisions import Operator
 from actors.outbox.dead_letters.payload import UnfitMessage
-from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+from actors.outbox.models import DeadLetterDecision, Operator, OutboxMessage, State
 from tests.unit.outbox.inline_worker import QUEUE, InlineWorker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.management.commands import outbox
 from actors.outbox.management.commands.outbox import duration
-from actors.outbox.models import OutboxMessage, State
+from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 from actors.outbox.operations import horizon
 from actors.outbox.operations.cancel import DEAD, IN_HAND, IN_RABBITMQ
 from actors.outbox.operations.stats import measure_rate
@@ -231,3 +231,39 @@ def test_to_cancel_everything_one_has_to_say_what(send: Send) -> None:
     with pytest.raises(CommandError, match="No message is like that"):
         run("cancel", "--subject", "task:2")
     assert OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "by", "why"),
+    [
+        (["--why", "not wanted", "--by", "op"], "op", "not wanted"),
+        ([], "the-os-user", "manage.py outbox cancel, without a reason"),
+    ],
+)
+def test_a_cancellation_is_recorded(
+    send: Send, monkeypatch: pytest.MonkeyPatch, options: list[str], by: str, why: str
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "the-os-user")
+    row_id = send(subject="task:1")
+    assert run("cancel", row_id, *options) == "Cancelled: 1.\n"
+    [record] = DeadLetterDecision.objects.all()
+    assert (record.row_id, record.decision, record.decided_by, record.why) == (row_id, "cancelled", by, why)
+    assert (record.subject, record.reason) == ("task:1", "")
+
+
+def test_a_cancellation_that_fails_deletes_nothing(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ValueError("no record")
+
+    row_id = send()
+    monkeypatch.setattr(type(DeadLetterDecision.objects), "bulk_create", fail)
+    with pytest.raises(ValueError, match="no record"):
+        run("cancel", row_id)
+    assert OutboxMessage.objects.get().pk == row_id
+
+
+def test_many_messages_are_cancelled_a_batch_at_a_time(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.outbox.operations.cancel.BATCH", 2)
+    ids = [send(subject="task:1") for _ in range(5)]
+    assert run("cancel", "--subject", "task:1") == "Cancelled: 5.\n"
+    assert sorted(DeadLetterDecision.objects.values_list("row_id", flat=True)) == ids

@@ -21,7 +21,7 @@ from psycopg.sql import SQL
 
 from actors.outbox import store
 from actors.outbox.exceptions import LeaveForRedelivery
-from actors.outbox.models import OutboxMessage, State
+from actors.outbox.models import Operator, OutboxMessage, State
 from actors.outbox.operations.cancel import cancel
 from actors.outbox.relay import relay
 from actors.outbox.worker import delivery, execution_lease
@@ -162,7 +162,7 @@ def test_a_leased_message_is_not_cancelled_though_its_copy_was_put_off(
 
     def work() -> None:
         inline_worker.deliver(only_row(), redelivered=True)
-        seen.extend([only_row().state, cancel(OutboxMessage.objects.all())])
+        seen.extend([only_row().state, cancel(OutboxMessage.objects.all(), by=Operator(name="op"), why="x")])
 
     actor(work, outside_effects=True).send()
     inline_worker.deliver(only_row())

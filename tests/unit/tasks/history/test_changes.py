@@ -13,8 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from actors.models import Activity
 from actors.outbox import envelope, store
 from actors.outbox.dead_letters import decisions
-from actors.outbox.dead_letters.decisions import Operator
-from actors.outbox.models import OutboxMessage, State
+from actors.outbox.models import Operator, OutboxMessage, State
 from tasks import audit
 from tasks.history.changes import state_of
 from tasks.models import Task
