@@ -4,6 +4,8 @@
   query set that overrides `update` sets both, as Django's does (`tasks.history.versioning`).
 - `Collector.delete` deletes by `_raw_delete` what it need not read: a table that refuses deletions refuses those too
   (`actors.models`).
+- A user's `_password` is the password that is being set, and None while `check_password` saves a stronger hash of the
+  same one (`project.accounts`).
 - `QuerySet._insert` inserts for `save()` and `bulk_create()`: `QuickInsertQuerySet` does so for one row, without
   compiling the statement each time.
 
@@ -28,6 +30,11 @@ def use_database_to_write(rows: QuerySet[Any]) -> None:
 def forget_results(rows: QuerySet[Any]) -> None:
     """Make a query set read its rows again when they are next used."""
     rows._result_cache = None
+
+
+def is_rehashed(user: Any, update_fields: Any) -> bool:
+    """Return whether a user is saved with another hash of the same password, which Django does at a sign-in."""
+    return user._password is None and set(update_fields or ()) == {"password"} and user.has_usable_password()
 
 
 class RefusingQuerySet(QuerySet[M]):

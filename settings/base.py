@@ -3,6 +3,7 @@
 from typing import Any
 
 import django_stubs_ext
+from environs import validate
 
 from settings.api import *
 from settings.environment import ROOT, VAR, env
@@ -160,6 +161,9 @@ CACHES = {
     if CACHE_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
+
+# How long security events are kept, in days: `manage.py prune_security_events` deletes older ones.
+SECURITY_EVENT_DAYS = env.int("SECURITY_EVENT_DAYS", 90, validate=validate.Range(min=1))
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("uz", "Oʻzbekcha"), ("en", "English"), ("ru", "Русский")]

@@ -1,1 +1,1 @@
-"""Users' access to the service: their sign-ins and tokens."""
+"""Users' access to the service: their sign-ins and tokens, and the record of what happened to it."""

@@ -15,7 +15,6 @@ from django.utils import translation
 from django.utils.cache import get_conditional_response
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 _making = Lock()
@@ -27,9 +26,10 @@ class SchemaView(SpectacularAPIView):
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         language = _language_of(request)
-        renderer = request.accepted_renderer
+        renderer: Any = request.accepted_renderer
+        kind: Any = type(renderer)
         with _making:  # by one thread, once
-            content, etag = _made(language, type(renderer))
+            content, etag = _made(language, kind)
         response = HttpResponse(content, content_type=renderer.media_type)
         response.headers["Content-Disposition"] = f'inline; filename="Vazifa.{renderer.format}"'
         response.headers["Content-Language"] = language
@@ -45,11 +45,11 @@ def _language_of(request: Request) -> str:
         return translation.get_language() or "en"
 
 
-@cache
-def _made(language: str, renderer: type[BaseRenderer]) -> tuple[bytes, str]:
+@cache  # of as many texts as there are languages and renderers
+def _made(language: str, renderer: Any) -> tuple[bytes, str]:
     """Return the schema and its ETag."""
     with translation.override(language):
-        schema = SchemaView.generator_class().get_schema(request=None, public=True)
+        schema = SchemaView.generator_class().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
         content = renderer().render(schema, renderer_context={})
     content = content if isinstance(content, bytes) else content.encode()
     return content, f'"{sha256(content).hexdigest()[:32]}"'

@@ -17,7 +17,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
 
     def note(self: SchemaGenerator, *arguments: object, **options: object) -> object:
         found.append(self)
-        return make(self, *arguments, **options)
+        return make(self, *arguments, **options)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(SchemaGenerator, "get_schema", note)
     schema_view._made.cache_clear()
