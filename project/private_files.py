@@ -18,8 +18,9 @@ SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 def database_files(connection: BaseDatabaseWrapper) -> list[Path]:
     """Return the files of an SQLite database that exist; none for one in memory, or for another database."""
-    if connection.vendor != "sqlite" or connection.is_in_memory_db():
+    if connection.vendor != "sqlite":
         return []
+    # One in memory has a name that is no file's.
     names = (Path(f"{connection.settings_dict['NAME']}{suffix}") for suffix in SUFFIXES)
     return [name for name in names if name.is_file()]
 

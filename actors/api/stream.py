@@ -35,7 +35,7 @@ from actors.api.serializers import ActivitySerializer
 from actors.commit_order import comes_after, in_commit_order, is_complete, renew_offset, sort_key
 from actors.models import Activity, Event
 from actors.rest import time_limit
-from actors.rest.places import Place, Places
+from actors.rest.places import Placed, Places
 
 logger = logging.getLogger(__name__)
 
@@ -216,10 +216,8 @@ class Client:
         wanted: Callable[[Sent], bool],
         has_gone: Callable[[], bool] = lambda: False,
         may_stay: Callable[[], bool] = lambda: True,
-        place: Place | None = None,
     ) -> None:
         tail.enter()
-        self._place = place
         self._has_gone = has_gone
         self._may_stay = may_stay
         self._tail = tail
@@ -239,8 +237,6 @@ class Client:
         if self._is_open:
             self._is_open = False
             self._tail.leave()
-            if self._place is not None:
-                self._place.leave()
 
     def _stream(self) -> Iterator[str]:
         time_limit.lift()
@@ -293,7 +289,7 @@ class Client:
 process_tail = Tail()
 
 
-def open_client(request: Request) -> Client:
+def open_client(request: Request) -> Placed[str]:
     """Return the stream that the request asks for, from its `Last-Event-ID` on or from now on.
 
     Raises:
@@ -311,14 +307,15 @@ def open_client(request: Request) -> Client:
         return (task_id is None or sent.task_id == task_id) and (event is None or sent.event == event)
 
     position = end_of_log() if last is None else position_of(last)
-    return Client(
+    place = places.take(request.user.pk)
+    client = Client(
         process_tail,
         position=position,
         wanted=is_wanted,
         has_gone=partial(_has_hung_up, request.META),
         may_stay=admission(request),
-        place=places.take(request.user.pk),
     )
+    return Placed(place, client)
 
 
 def _has_hung_up(environment: dict[str, Any]) -> bool:

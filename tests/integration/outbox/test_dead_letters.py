@@ -15,7 +15,7 @@ from actors.outbox import envelope
 from actors.outbox.amqp import topology
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.dead_letters import collector, decisions
-from actors.outbox.models import OutboxMessage, State
+from actors.outbox.models import Operator, OutboxMessage, State
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
 
@@ -258,7 +258,7 @@ def test_a_replayed_letter_outruns_its_own_late_copy(scene: Scene, send: Callabl
     scene.reject()
     scene.collect()
     rows = OutboxMessage.objects.filter(pk=row.pk)
-    decisions.replay(rows, by=decisions.Operator(name="operator"), why="mended")
+    decisions.replay(rows, by=Operator(name="operator"), why="mended")
     scene.reject()
     scene.collect()
     assert (only_row().state, only_row().attempt) == (State.PENDING, 1)
