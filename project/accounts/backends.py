@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 from actors.outbox.context import log_word
 from project.accounts.hashing import hashing_slots
 from project.accounts.login_limits import MAX_USERNAME, Attempt, is_first_report, remove_expired
-from project.accounts.refusals import LoginBusy, TooManyAttempts
+from project.accounts.refusals import LoginRefused, TooManyAttempts
 from project.client_address import client_address, counted_as
 from project.logs import LOGGED
 
@@ -59,13 +59,8 @@ class LimitedBackend(ModelBackend):
                     attempt.count()
                     held.enter_context(hashing_slots.one())
                     remove_expired()
-            except TooManyAttempts as refusal:
-                if is_first_report(refusal.row):
-                    logger.warning("login refused limit=%r wait=%ds %s", refusal.limit, refusal.wait, who)
-                raise
-            except LoginBusy:
-                if request is not None:
-                    request.META[LOGGED] = True
+            except LoginRefused as refusal:
+                _log_once(refusal, request, who)
                 raise
             user = super().authenticate(request, username, password)
         if user is None:
@@ -79,3 +74,12 @@ class LimitedBackend(ModelBackend):
     ) -> User | None:
         """Do the same in a thread: Django's own would pass by the limits."""
         return await sync_to_async(self.authenticate)(request, username, password, **kwargs)
+
+
+def _log_once(refusal: LoginRefused, request: HttpRequest | None, who: str) -> None:
+    """Log a refusal if it is the first one by its limit; `hashing` logs those of its own."""
+    if isinstance(refusal, TooManyAttempts):
+        if is_first_report(refusal.row):
+            logger.warning("login refused limit=%r wait=%ds %s", refusal.limit, refusal.wait, who)
+    elif request is not None:
+        request.META[LOGGED] = True
