@@ -3,8 +3,6 @@
 Guarantee: every server that is started here is stopped here, by its process id.
 """
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from project.local.servers import debian, postgresql, rabbitmq
+from project.local.servers import postgresql, rabbitmq, redis_installation
 from project.local.servers.errors import ServerFailedToStart
 from project.local.servers.ports import LOOPBACK, free_port, listens
 from project.local.servers.process import Program, RunningProgram, wait_until
@@ -48,7 +46,7 @@ def private_servers(directory: Path, report: Callable[[str], None]) -> Iterator[
 @contextmanager
 def _private_redis(directory: Path, report: Callable[[str], None]) -> Iterator[tuple[str, int]]:
     """Run a Redis that keeps all in memory, as a broker mostly is run; return its address and process id."""
-    server, environment = _find_redis(report)
+    server, environment = redis_installation.find_or_fetch(CACHE, report)
     port = free_port()
     url = f"redis://{LOOPBACK}:{port}/0"
     settings = ("--bind", LOOPBACK, "--port", str(port), "--save", "", "--appendonly", "no")
@@ -61,17 +59,6 @@ def _private_redis(directory: Path, report: Callable[[str], None]) -> Iterator[t
         yield url, running.pid
     finally:
         running.stop()
-
-
-def _find_redis(report: Callable[[str], None]) -> tuple[str, dict[str, str]]:
-    """Return the command of an installed Redis, or of one unpacked from Debian's package, and its environment."""
-    environment = {"LC_ALL": "C.UTF-8"}
-    if installed := shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin"):
-        return installed, environment
-    path = CACHE.absolute() / f"redis-{debian.host_tag()}"
-    tree = debian.PackageTree(title="Redis", packages=["redis-server"], path=path).fetch(report)
-    libraries = debian.library_path(debian.library_directories(tree))
-    return str(tree / "usr/bin/redis-server"), {**environment, **libraries}
 
 
 def cpu_seconds(pid: int) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from django.db.backends.sqlite3.base import DatabaseWrapper
 
 OTHERS = 0o077
 # An SQLite database and the files beside it, which take its mode if they are made later.
@@ -18,9 +19,8 @@ SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 def database_files(connection: BaseDatabaseWrapper) -> list[Path]:
     """Return the files of an SQLite database that exist; none for one in memory, or for another database."""
-    if connection.vendor != "sqlite":
+    if not isinstance(connection, DatabaseWrapper) or connection.is_in_memory_db():
         return []
-    # One in memory has a name that is no file's.
     names = (Path(f"{connection.settings_dict['NAME']}{suffix}") for suffix in SUFFIXES)
     return [name for name in names if name.is_file()]
 

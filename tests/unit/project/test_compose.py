@@ -29,12 +29,14 @@ ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 OURS = sorted(name for name, service in SERVICES.items() if service["image"] == "vazifa:local")
+OTHERS = sorted(SERVICES.keys() - set(OURS))
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 # ${NAME}, ${NAME:-default} and ${NAME:?message}: the forms that docker-compose.yml uses.
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<text>[^}]*))?\}")
 SECRET = secrets.token_hex(32)
-SECRETS = {"SECRET_KEY", "POSTGRES_PASSWORD", "RABBITMQ_PASSWORD"}
+SECRETS = {"SECRET_KEY", "POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "VALKEY_PASSWORD"}
+TMP = "/tmp"  # noqa: S108 – in a container
 CONDITIONS = {"service_started", "service_healthy", "service_completed_successfully"}
 PINNED = re.compile(r"[a-z]+(/[a-z]+)?:[1-9]\d*(\.\d+)*(-[a-z]+)?")
 READ_BY_PYTHON_AND_DJANGO = {"PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "DJANGO_SETTINGS_MODULE"}
@@ -253,7 +255,10 @@ def test_production_settings_start_with_it(service: str) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("password", "server"), [("POSTGRES_PASSWORD", "postgres"), ("RABBITMQ_PASSWORD", "rabbitmq")])
+@pytest.mark.parametrize(
+    ("password", "server"),
+    [("POSTGRES_PASSWORD", "postgres"), ("RABBITMQ_PASSWORD", "rabbitmq"), ("VALKEY_PASSWORD", "valkey")],
+)
 def test_each_password_is_given_to_its_server_and_to_who_calls_it(password: str, server: str) -> None:
     given = {name for name, service in SERVICES.items() if password in str(service.get("environment"))}
 
@@ -382,7 +387,54 @@ def test_only_pinned_and_hashed_packages_are_installed() -> None:
     assert install.endswith("--requirement /tmp/runtime.txt")
 
 
-def test_the_configuration_of_rabbitmq_is_mounted_read_only() -> None:
-    mounts = [mount.split(":") for mount in SERVICES["rabbitmq"]["volumes"] if mount.startswith("./")]
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_can_write_to_its_image_or_get_more_rights(service: str) -> None:
+    given = SERVICES[service]
+
+    assert given["read_only"] is True
+    assert given["cap_drop"] == ["ALL"]
+    assert given["security_opt"] == ["no-new-privileges:true"]
+    assert not given.keys() & {"cap_add", "privileged", "devices", "network_mode", "pid", "ipc"}
+
+
+@pytest.mark.parametrize("service", OTHERS)
+def test_every_other_service_runs_as_its_images_user_within_limits(service: str) -> None:
+    given = SERVICES[service]
+
+    assert given["user"] == service  # each image names its user like the server
+    assert re.fullmatch(r"[1-9]\d*[mg]", given["mem_limit"])
+    assert given["pids_limit"] > 0
+
+
+@pytest.mark.parametrize(
+    ("service", "written"),
+    [
+        ("postgres", ["/var/lib/postgresql/data", "/var/run/postgresql", TMP]),
+        ("rabbitmq", ["/var/lib/rabbitmq", "/var/log/rabbitmq", TMP]),
+        ("valkey", ["/data"]),
+    ],
+)
+def test_what_a_service_writes_to_is_a_volume_or_is_in_memory(service: str, written: list[str]) -> None:
+    tmpfs = SERVICES[service]["tmpfs"]
+    mounts = [mount.split(":") for mount in SERVICES[service].get("volumes", [])]
+    writable = {mount[1] for mount in mounts if mount[-1] != "ro"} | set([tmpfs] if isinstance(tmpfs, str) else tmpfs)
+
+    assert writable == set(written)
+
+
+def test_the_service_is_not_postgresqls_superuser() -> None:
+    user = urlsplit(environment_of("web")["DATABASE_URL"]).username
+
+    assert user == "vazifa" != environment_of("postgres")["POSTGRES_USER"]
+
+
+def test_the_health_check_of_valkey_fails_without_the_password() -> None:
+    assert SERVICES["valkey"]["healthcheck"]["test"] == ["CMD", "valkey-cli", "-e", "ping"]
+    assert "--requirepass" in SERVICES["valkey"]["command"]
+
+
+@pytest.mark.parametrize("service", ["postgres", "rabbitmq"])
+def test_the_files_of_a_server_are_mounted_read_only(service: str) -> None:
+    mounts = [mount.split(":") for mount in SERVICES[service]["volumes"] if mount.startswith("./")]
 
     assert [(ROOT / source).is_file() and mode == "ro" for source, _, mode in mounts] == [True]

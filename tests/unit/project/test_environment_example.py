@@ -19,7 +19,8 @@ EXAMPLE = ROOT / ".env.example"
 READERS = [*sorted((ROOT / "settings").glob("*.py")), ROOT / "gunicorn.conf.py"]
 
 # Read by docker-compose.yml and by django_dramatiq's `rundramatiq`, not by the service's own code.
-READ_BY_OTHERS = {"POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "DRAMATIQ_NPROCS", "DRAMATIQ_NTHREADS", "PORT"}
+PASSWORDS = {"POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "VALKEY_PASSWORD"}
+READ_BY_OTHERS = PASSWORDS | {"DRAMATIQ_NPROCS", "DRAMATIQ_NTHREADS", "PORT"}
 
 # Production refuses to start without these.
 REQUIRED = {
