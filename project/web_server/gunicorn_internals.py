@@ -151,6 +151,7 @@ class Worker(ThreadWorker):
     def _keepalive_after(self, conn: Connection, keepalive: Any) -> bool:
         if keepalive:
             conn.parser.mesg.body.read()  # what the service left unread; it is in memory
+            conn.parser.mesg = None  # so that the parser need not look again, a kilobyte at a time
         return bool(keepalive)
 
     def _gets_next(self, conn: Connection) -> bool:
