@@ -3,7 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httpx
 import psutil
@@ -21,6 +21,9 @@ from tests.integration.test_slow_clients import BODY, FILL, HEAD, PASSWORD, STAT
 pytestmark = pytest.mark.integration
 
 NAME = "vazifa.example"
+# The certificate is signed by nobody.
+UNTRUSTED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+UNTRUSTED.check_hostname, UNTRUSTED.verify_mode = False, ssl.CERT_NONE
 FORGED = {
     "X-Forwarded-For": "203.0.113.9",
     "X-Forwarded-Proto": "http",
@@ -59,16 +62,8 @@ def nginx(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Privat
         yield nginx
 
 
-def untrusted() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
 def client_from(address: str, nginx: PrivateNginx) -> httpx.Client:
-    transport = httpx.HTTPTransport(
-        local_address=address, verify=untrusted(), limits=httpx.Limits(max_connections=None)
-    )
+    transport = httpx.HTTPTransport(local_address=address, verify=UNTRUSTED, limits=httpx.Limits(max_connections=None))
     url = f"https://{LOOPBACK}:{nginx.port}"
     return httpx.Client(base_url=url, transport=transport, headers={"Host": NAME}, timeout=TIMEOUT_SECONDS)
 
@@ -139,7 +134,7 @@ def test_the_stream_comes_at_once_and_as_it_is(signed_in: httpx.Client) -> None:
 def test_a_response_that_breaks_off_does_not_look_whole(nginx: PrivateNginx) -> None:
     request = f"GET /breaks-off/ HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode()
     plain = socket.create_connection((LOOPBACK, nginx.port), TIMEOUT_SECONDS)
-    with untrusted().wrap_socket(plain, suppress_ragged_eofs=True) as connection:
+    with UNTRUSTED.wrap_socket(plain, suppress_ragged_eofs=True) as connection:
         connection.sendall(request)
         received = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert b"Transfer-Encoding: chunked" in received
@@ -154,26 +149,23 @@ def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
     assert client.post("/api/token/", content=b"x" * 3_000_000).status_code == 413
 
 
-def begun_request(nginx: PrivateNginx, address: str) -> ssl.SSLSocket:
-    """Return a connection that has sent a head and the beginning of a body."""
-    plain = socket.create_connection((LOOPBACK, nginx.port), TIMEOUT_SECONDS, source_address=(address, 0))
-    connection = untrusted().wrap_socket(plain)
-    connection.sendall(BODY.replace(b"127.0.0.1", NAME.encode()).replace(b"/api/token/", b"/tasks/"))
-    return connection
-
-
 def test_one_address_leaves_connections_for_others(nginx: PrivateNginx, client: httpx.Client) -> None:
-    waiting = [begun_request(nginx, ADDRESS) for _ in range(60)]
+    begun = BODY.replace(b"127.0.0.1", NAME.encode()).replace(b"/api/token/", b"/tasks/")
     refused = 0
-    for connection in waiting:
-        connection.settimeout(0.05)
-        with suppress(TimeoutError):
-            refused += connection.recv(100).startswith(b"HTTP/1.1 429 ")
+    with ExitStack() as open_ones:
+        connections = []
+        for _ in range(60):
+            plain = socket.create_connection((LOOPBACK, nginx.port), TIMEOUT_SECONDS, source_address=(ADDRESS, 0))
+            connections.append(open_ones.enter_context(UNTRUSTED.wrap_socket(plain)))
+        for connection in connections:
+            connection.sendall(begun)
+        for connection in connections:
+            connection.settimeout(0.05)
+            with suppress(TimeoutError):
+                refused += connection.recv(100).startswith(b"HTTP/1.1 429 ")
+        assert client.get("/health/live/").status_code == 200
 
     assert refused == 60 - 50
-    assert client.get("/health/live/").status_code == 200
-    for connection in waiting:
-        connection.close()
 
 
 def test_one_address_makes_no_more_logins_than_allowed(nginx: PrivateNginx, client: httpx.Client) -> None:
@@ -187,7 +179,7 @@ def test_one_address_makes_no_more_logins_than_allowed(nginx: PrivateNginx, clie
 
 def test_no_slow_request_reaches_the_service(web: Web, nginx: PrivateNginx, client: httpx.Client) -> None:
     requests = [text.replace(b"127.0.0.1", NAME.encode()) for text in (HEAD, BODY)]
-    with SlowClients(nginx.port, 100, *requests, drips=True, tls=untrusted()):
+    with SlowClients(nginx.port, 100, *requests, drips=True, tls=UNTRUSTED):
         assert [client.get("/health/live/").status_code for _ in range(20)] == [200] * 20
         [worker] = web.workers()
         assert wait_until(lambda: not connections_of(worker, web.port), timeout_seconds=TIMEOUT_SECONDS)
