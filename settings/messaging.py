@@ -52,6 +52,17 @@ OUTBOX_RELAY_THREAD = env.bool("OUTBOX_RELAY_THREAD", True)
 # The kind of RabbitMQ's queues: final from the first deploy on, because RabbitMQ changes no existing queue.
 OUTBOX_QUEUE_TYPE = env.str("QUEUE_TYPE", "quorum", validate=validate.OneOf(["quorum", "classic"]))
 
+# What the names of all queues begin with in RabbitMQ: two installations on one vhost need different ones.
+OUTBOX_QUEUE_PREFIX = env.str(
+    "QUEUE_PREFIX",
+    "",
+    validate=validate.Regexp(
+        r"[A-Za-z0-9._-]{0,50}\Z", error="it must be at most 50 letters, digits, dots, dashes and underscores"
+    ),
+)
+# Whether workers run messages that another program published; if not, those become dead letters.
+OUTBOX_FOREIGN_MESSAGES = env.bool("FOREIGN_MESSAGES", False)
+
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 # Seconds. How often upkeep looks for messages that RabbitMQ has lost or dead-lettered.
 OUTBOX_UPKEEP_SECONDS = env.float("UPKEEP_SECONDS", 5.0, validate=_POSITIVE)

@@ -20,6 +20,12 @@ class _Settings:
     OUTBOX_QUEUE_TYPE: str = QUORUM
     """The type of RabbitMQ's queues, `quorum` or `classic`."""
 
+    OUTBOX_QUEUE_PREFIX: str = ""
+    """What the names of all queues begin with in RabbitMQ: two installations on one vhost need different ones."""
+
+    OUTBOX_FOREIGN_MESSAGES: bool = False
+    """Whether workers run messages that another program published; if not, those become dead letters."""
+
     OUTBOX_RELAY_THREAD: bool = True
     """Whether web and worker processes run relay and upkeep threads."""
 
@@ -28,6 +34,9 @@ class _Settings:
 
     OUTBOX_REPAIR_AFTER_SECONDS: float | None = None
     """How long after its queue was found empty an unsettled message is lost; None: `worker.limits` calculates it."""
+
+    OUTBOX_PROBE_SECONDS: float = 60.0
+    """How often a queue that another installation uses too is looked at by one worker, until it does not any more."""
 
     OUTBOX_CONSUMER_TIMEOUT_SECONDS: float = 1_800
     """RabbitMQ's `consumer_timeout`: how long a message may stay unacknowledged before RabbitMQ requeues it."""

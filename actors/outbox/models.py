@@ -8,6 +8,7 @@ cancelled or discarded, and at no other time; an effect in the database commits 
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from django.db import models
 from django.db.models import Q
@@ -169,7 +170,7 @@ class DeadLetterDecision(models.Model):
 
 
 class WatchedQueue(models.Model):
-    """When upkeep found a queue empty, and the lease of the process that leads its upkeep."""
+    """When upkeep found a queue empty, who leads its upkeep, and whether another installation uses it too."""
 
     name = models.CharField(max_length=100, primary_key=True)
     seen_empty_at = models.DateTimeField(null=True)
@@ -177,6 +178,9 @@ class WatchedQueue(models.Model):
     time that a message may stay in a worker (`worker.limits`)."""
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
+    probe_at = models.DateTimeField(null=True)
+    """When a worker looks again whether it still holds another installation's messages; null if it is ours alone
+    (`worker.shared_queues`)."""
 
     class Meta:
         verbose_name = _("watched queue")
@@ -184,6 +188,21 @@ class WatchedQueue(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Installation(models.Model):
+    """This database among those whose services share a RabbitMQ: one row, written at first use (`installation`)."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    key = models.UUIDField(default=uuid4)
+    """Travels with each published message. A copy of the database has the same."""
+
+    class Meta:
+        verbose_name = _("installation")
+        verbose_name_plural = _("installations")
+
+    def __str__(self) -> str:
+        return str(self.key)
 
 
 def clean(text: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
 
+from actors.outbox.amqp.topology import name_in_rabbitmq
+
 # A header of each message, which identifies a returned one even among equal messages; .NET's client does the same.
 SEQUENCE_HEADER = "x-publish-sequence"
 
@@ -34,7 +36,7 @@ class Outgoing:
     """Identifies the message to the caller; the `Outcome` lists messages by it."""
 
     queue: str
-    """The routing key on the default exchange."""
+    """The queue's name, without the installation's prefix."""
 
     body: bytes
 
@@ -96,10 +98,10 @@ class Confirms:
 
     def send(self, message: Outgoing) -> None:
         """Publish a message on the channel. One that pika cannot encode is `refused`."""
-        sequence = self._sent + 1
+        sequence, routing_key = self._sent + 1, name_in_rabbitmq(message.queue)
         try:
             message.properties.headers = {**(message.properties.headers or {}), SEQUENCE_HEADER: sequence}
-            self._channel.basic_publish("", message.queue, message.body, message.properties, mandatory=True)
+            self._channel.basic_publish("", routing_key, message.body, message.properties, mandatory=True)
         except ENCODING_ERRORS as error:
             self.outcome.refused[message.key] = f"cannot be encoded: {type(error).__name__}: {error}"
         else:

@@ -3,6 +3,7 @@
 Every argument whose default differs between RabbitMQ 3.10 and 4.x is given explicitly, so that both behave alike.
 Arguments are final from the first deploy on, because RabbitMQ refuses to change an existing queue. The setting
 `OUTBOX_QUEUE_TYPE` picks the type: `quorum`, or `classic` for a node that has no quorum queues or no disk to spare.
+`OUTBOX_QUEUE_PREFIX` begins all names in RabbitMQ; elsewhere queues are named without it.
 
 Guarantee: a queue that RabbitMQ refuses to declare affects no other queue, is logged once with a hint about what to do,
 and is declared again at intervals: once an operator has repaired it, no process needs a restart.
@@ -27,11 +28,19 @@ NOT_FOUND = 404
 DELIVERY_LIMIT = 1_000
 # RabbitMQ 4.x deletes messages beyond its default of 20 deliveries; -1 means unlimited on 4.x, but at once on 3.10.
 DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
+SHARED_HINT = (
+    "hint='give one of both installations a vhost of its own (RABBITMQ_URL), or a prefix for its queues (QUEUE_PREFIX)'"
+)
+
+
+def name_in_rabbitmq(queue_name: str) -> str:
+    """Return RabbitMQ's name for a queue: with the installation's prefix. Actors and rows name queues without it."""
+    return f"{conf.OUTBOX_QUEUE_PREFIX}{queue_name}"
 
 
 def dead_letter_queue(queue_name: str) -> str:
-    """Return the name of the queue for the dead letters of `queue_name`."""
-    return xq_name(queue_name)
+    """Return RabbitMQ's name for the queue of the dead letters of `queue_name`."""
+    return xq_name(name_in_rabbitmq(queue_name))
 
 
 def work_queue_arguments(queue_name: str) -> dict[str, Any]:
@@ -63,11 +72,11 @@ def dead_letter_queue_arguments() -> dict[str, Any]:
 
 
 def arguments_by_queue(queue_name: str) -> dict[str, dict[str, Any]]:
-    """Return the arguments of a dead-letter queue and of its queue, by name, in the order of their declaration."""
+    """Return the arguments of a dead-letter queue and of its queue, by RabbitMQ's names, as they are declared."""
     # In the other order RabbitMQ would hold back dead letters, for lack of their queue.
     return {
         dead_letter_queue(queue_name): dead_letter_queue_arguments(),
-        queue_name: work_queue_arguments(queue_name),
+        name_in_rabbitmq(queue_name): work_queue_arguments(queue_name),
     }
 
 
@@ -90,7 +99,7 @@ class Declaration:
     def _on_open(self, channel: Any) -> None:
         try:
             for name, arguments in arguments_by_queue(self.queue).items():
-                answered = self._on_declared if name == self.queue else None
+                answered = self._on_declared if name == name_in_rabbitmq(self.queue) else None
                 channel.queue_declare(name, durable=True, arguments=arguments, callback=answered)
         except (AMQPError, ValueError) as error:
             self.refusal = f"{type(error).__name__}: {error}"
@@ -157,7 +166,7 @@ def count_ready(connection: Any, queue: str) -> int:
     """
     try:
         with connection.channel() as channel:
-            return int(channel.queue_declare(queue, passive=True).method.message_count)
+            return int(channel.queue_declare(name_in_rabbitmq(queue), passive=True).method.message_count)
     except ChannelClosedByBroker as error:
         if error.reply_code != NOT_FOUND:
             raise
