@@ -12,7 +12,7 @@ from typing import Any
 
 import pika
 from django.db import connection
-from dramatiq import Broker, Message
+from dramatiq import Broker, Consumer, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
@@ -24,7 +24,7 @@ from actors.outbox.amqp.topology import declare
 from actors.outbox.context import current_context
 from actors.outbox.exceptions import NotSupported
 from actors.outbox.wakeup import wake_relay_on_commit
-from actors.outbox.worker.consumer import OutboxConsumer, describe_connect_failure
+from actors.outbox.worker.consumer import describe_connect_failure
 from actors.outbox.worker.limits import prefetch_of
 
 BLOCKED_TIMEOUT_SECONDS = 10
@@ -157,8 +157,10 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
         super().__init__(**options)
         self.parameters = addresses
 
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> OutboxConsumer:
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """Return a consumer of a queue, which declares it over the consumer's own connection.
+
+        If another installation uses the queue too, the consumer may bring none of its messages.
 
         Args:
             queue_name: the queue's name.
@@ -166,10 +168,12 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
             timeout: how long the consumer waits for a message, in milliseconds.
 
         Raises:
-            ConnectionClosed: RabbitMQ cannot be reached, or refuses.
+            ConnectionClosed: RabbitMQ cannot be reached, or refuses; or the database cannot be reached.
         """
+        from actors.outbox.worker.shared_queues import open_consumer  # noqa: PLC0415 – as in `_write`
+
         self.declare_queue(queue_name)
-        return OutboxConsumer(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
+        return open_consumer(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
 
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
         """Register a queue for workers. There are no delay queues: a delay is the due time of a row.

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 MAX_LOGGED_ERROR = 300  # characters
+MAX_LOGGED_WORD = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,5 +120,6 @@ def log_fields(*, actor: str, subject: str, row: int, attempt: int, error: str =
 
 
 def log_word(text: str) -> str:
-    """Return a text as one field of a log line, quoted if necessary: a foreign message may contain any text."""
-    return text if re.fullmatch(r"[\w.:@/-]+", text) else repr(text)
+    """Return a text as one field of a log line, cut and quoted if necessary: a foreign message may contain any text."""
+    word = text[:MAX_LOGGED_WORD]
+    return word if re.fullmatch(r"[\w.:@/-]+", word) else repr(word)

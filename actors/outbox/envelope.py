@@ -1,43 +1,28 @@
-"""The message as published to RabbitMQ: as it was sent, plus its attempt reference; readable in the management UI."""
+"""The message as published to RabbitMQ: as it was sent, plus its attempt reference; readable in the management UI.
 
-from dataclasses import dataclass
-from typing import Any, Self
+Guarantee: a message that came back from RabbitMQ equals its row (`differences` names no field) if and only if a worker
+would run for it exactly what was sent. Access to RabbitMQ is no access to the database: nothing else is run.
+"""
+
+from typing import Any
 
 import pika
-from dramatiq import Message, get_encoder
+from dramatiq import Message, MessageProxy, get_encoder
+from dramatiq.errors import DecodeError
 
 from actors.outbox.amqp.publisher import Outgoing
 from actors.outbox.conf import conf
+from actors.outbox.decoding import INSTALLATION, OPTION, AttemptRef
+from actors.outbox.installation import installation_id
 from actors.outbox.models import OutboxMessage
 
 PERSISTENT = 2
-# The Dramatiq option that carries the attempt reference.
-OPTION = "outbox"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttemptRef:
-    """Attempt reference: which row a message settles, and at which attempt. As text it is `row_id:attempt`."""
-
-    row_id: int
-
-    attempt: int
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Self | None:
-        """Return the attempt reference in a message's options; None if there is none: the message is foreign."""
-        try:
-            row_id, attempt = map(int, options[OPTION].split(":"))
-        except (KeyError, AttributeError, TypeError, ValueError):
-            return None
-        return cls(row_id=row_id, attempt=attempt)
-
-    def __str__(self) -> str:
-        return f"{self.row_id}:{self.attempt}"
+# What a message has beside what was sent: the reference, and not a due time.
+OWN_OPTIONS = (OPTION, "eta")
 
 
 def to_amqp(row: OutboxMessage) -> Outgoing:
-    """Return the AMQP message of a row, with its attempt reference as an option and as a header.
+    """Return the AMQP message of a row, with its attempt reference as an option and, with the installation, as headers.
 
     Raises:
         DecodeError: the body is not a Dramatiq message.
@@ -55,6 +40,34 @@ def to_amqp(row: OutboxMessage) -> Outgoing:
         type=row.actor,
         app_id=conf.OUTBOX_APPLICATION,
         timestamp=message["message_timestamp"] // 1000,
-        headers={"subject": row.subject, "request_id": row.request_id, OPTION: ref},
+        headers={
+            "subject": row.subject,
+            "request_id": row.request_id,
+            OPTION: ref,
+            INSTALLATION: installation_id(),
+        },
     )
     return Outgoing(key=row.pk, queue=row.queue, body=get_encoder().encode(message), properties=properties)
+
+
+def differences(message: Message[Any] | MessageProxy, *, body: bytes, queue: str) -> list[str]:
+    """Return the names of the fields in which a message from RabbitMQ differs from its row; of most, none.
+
+    Args:
+        message: the message, with the name of the queue that brought it.
+        body: the row's body. What it lacks, as those of early releases may, is not compared.
+        queue: the row's queue.
+    """
+    encode = get_encoder().encode
+    options = {name: value for name, value in message.options.items() if name not in OWN_OPTIONS}
+    fields = {**message.asdict(), "options": options}
+    try:
+        if message.queue_name == queue and encode(fields) == body:
+            return []
+        # Encoded otherwise, or another: edited by an operator, sent by an early release, or forged.
+        sent = get_encoder().decode(body) | {"queue_name": queue}
+        sent["options"] = {name: value for name, value in sent["options"].items() if name not in OWN_OPTIONS}
+        # By their encoded values: to Python 1 equals True.
+        return [name for name in sent if encode({name: sent[name]}) != encode({name: fields.get(name)})]
+    except (AttributeError, DecodeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        return [type(error).__name__]

@@ -29,6 +29,10 @@ class UnsettledRow(NamedTuple):
 
     message_id: str
 
+    queue: str
+
+    body: bytes
+
     starts: int
 
     held_until: datetime | None

@@ -1,6 +1,8 @@
 """Collects the messages that RabbitMQ dead-lettered: of unknown actors, undecodable, rejected, delivered too often.
 
-Guarantee: a dead letter is acknowledged only after it was written to a row, or if its message is settled or superseded.
+Guarantee: a dead letter is acknowledged only after it was written to a row, or if its message is settled, superseded or
+forged. A row dies only for the message that it published. A program that floods RabbitMQ fills no disk with rows: of
+foreign messages, which have no row, `MAX_FOREIGN` are kept, each cut at `MAX_FOREIGN_BYTES`; others are dropped.
 `maintenance.upkeep` calls `collect`; an operator decides on the rows (`decisions`).
 """
 
@@ -12,17 +14,24 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 from dramatiq import Message
+from dramatiq.errors import DecodeError
 
 from actors.outbox.amqp.topology import dead_letter_queue
+from actors.outbox.conf import conf
 from actors.outbox.db.errors import RowIsLocked
-from actors.outbox.dead_letters.payload import MAX_ID_LENGTH, MAX_NAME_LENGTH, is_known, is_too_old, plain, read
-from actors.outbox.envelope import OPTION, AttemptRef
+from actors.outbox.dead_letters.payload import is_known, is_too_old, plain
+from actors.outbox.decoding import MAX_ID_LENGTH, MAX_NAME_LENGTH, OPTION, AttemptRef, read
+from actors.outbox.envelope import differences, to_amqp
+from actors.outbox.exceptions import OutboxError
+from actors.outbox.installation import is_of_another
+from actors.outbox.log_limit import limit_lines
 from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
 from actors.outbox.store import lock, log_fields_of
 
 logger = logging.getLogger(__name__)
 
 UNDECODABLE = "undecodable"
+FOREIGN = "foreign"
 UNKNOWN_ACTOR = "unknown actor"
 TOO_OLD = "too old"
 REJECTED = "rejected"
@@ -34,6 +43,19 @@ LOCK_TIMEOUT_MS = 500
 # Within this time a redelivered foreign message that equals a known dead letter counts as the same one, whose collector
 # was killed before it acknowledged.
 SAME_LETTER_WITHIN = timedelta(days=1)
+MAX_PROBLEM_LENGTH = 1_000
+MAX_FOREIGN = 1_000
+MAX_FOREIGN_BYTES = 65_536
+
+# Lines that a client of RabbitMQ can cause without end.
+SETTLED = "dead letter dropped row=%s: settled or superseded before"
+FORGED = "dead letter dropped row=%s: forged, it is not what this service published; the row stays as it is"
+TOO_MANY = "dead letter dropped queue=%s: a foreign message, of which %d are kept until an operator has decided on them"
+limit_lines(logger, SETTLED, FORGED, TOO_MANY)
+
+
+class OthersLetter(OutboxError):
+    """Raised when the next dead letter is of another installation, which collects it itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +82,7 @@ def collect(channel: Any, queue: str, *, at_most: int) -> int:
         How many messages were acknowledged.
 
     Raises:
+        OthersLetter: the next message is another installation's; it is requeued.
         OperationalError, InterfaceError: the database cannot be reached; the message is requeued.
         AMQPError: RabbitMQ cannot be reached, or has no such queue.
     """
@@ -72,6 +95,8 @@ def collect(channel: Any, queue: str, *, at_most: int) -> int:
                 break
             # Requeued unless it is written to a row: an error before that leaves it in RabbitMQ.
             waiting.append(method.delivery_tag)
+            if is_of_another(properties.headers):
+                raise OthersLetter(f"queue={dead_letter_queue(queue)} is shared with another installation")
             letter = DeadLetter(
                 queue=queue,
                 body=body,
@@ -102,13 +127,13 @@ def write_down(letter: DeadLetter) -> bool:
     message, problem = read(letter.body)
     reason, error = _judge(letter, message, problem)
     message_id = plain(letter.message_id if message is None else message.message_id, MAX_ID_LENGTH)
-    # An undecodable message still has its attempt reference in a header.
+    # A message that cannot be read may still be what the row published: its reference is in a header too.
     options = message.options if message is not None else {OPTION: plain(letter.headers.get(OPTION))}
     ref = AttemptRef.of(options)
     try:
         with transaction.atomic(durable=True):
             if ref is not None:
-                return _end(ref, message_id, reason, error)
+                return _end(ref, letter, message, reason=reason, error=error)
             actor = plain(letter.actor if message is None else message.actor_name, MAX_NAME_LENGTH)
             _add(letter, message_id=message_id, actor=actor, reason=reason, error=error)
             return True
@@ -116,13 +141,16 @@ def write_down(letter: DeadLetter) -> bool:
         return False
 
 
-def _end(ref: AttemptRef, message_id: str, reason: str, error: str) -> bool:
+def _end(ref: AttemptRef, letter: DeadLetter, message: Message[Any] | None, *, reason: str, error: str) -> bool:
     attempts = lock([ref.row_id], timeout_ms=LOCK_TIMEOUT_MS)
     this = OutboxMessage.objects.filter(pk=ref.row_id)
-    row = this.only("message_id", "actor", "subject", "attempt", "traceback").first()
+    row = this.first() if attempts.get(ref.row_id) == ref.attempt else None
     # Another message id with the same row id: the database was recreated since, and the message came from the old one.
-    if row is None or row.message_id != message_id or attempts.get(ref.row_id) != ref.attempt:
-        logger.info("dead letter dropped row=%s: settled or superseded before", ref)
+    if row is None or (message is not None and row.message_id != message.message_id):
+        logger.info(SETTLED, ref)
+        return True
+    if not _is_published_by(row, letter, message):
+        logger.error(FORGED, ref)
         return True
     if this.filter(held_until__gt=Now()).exists():
         return False
@@ -131,13 +159,28 @@ def _end(ref: AttemptRef, message_id: str, reason: str, error: str) -> bool:
     return True
 
 
+def _is_published_by(row: OutboxMessage, letter: DeadLetter, message: Message[Any] | None) -> bool:
+    if message is not None:
+        return not differences(message.copy(queue_name=letter.queue), body=bytes(row.body), queue=row.queue)
+    try:
+        return letter.body == to_amqp(row).body
+    except (DecodeError, TypeError):
+        return False
+
+
 def _add(letter: DeadLetter, **columns: str) -> None:
-    queue = plain(letter.queue, MAX_NAME_LENGTH)
-    if letter.is_redelivered and _is_known(queue, letter.body):
+    queue, body = plain(letter.queue, MAX_NAME_LENGTH), letter.body[:MAX_FOREIGN_BYTES]
+    if letter.is_redelivered and _is_known(queue, body):
         return
+    # A row that a send has written was claimed before it died.
+    if OutboxMessage.objects.filter(state=State.DEAD, claimed_at=None)[:MAX_FOREIGN].count() == MAX_FOREIGN:
+        logger.error(TOO_MANY, queue, MAX_FOREIGN)
+        return
+    if body != letter.body:
+        columns["error"] += f"\nCut: it had {len(letter.body)} bytes."
     row = OutboxMessage.objects.create(
         queue=queue,
-        body=letter.body,
+        body=body,
         state=State.DEAD,
         died_at=Now(),
         subject=plain(letter.headers.get("subject"), MAX_NAME_LENGTH),
@@ -158,7 +201,9 @@ def _judge(letter: DeadLetter, message: Message[Any] | None, problem: str) -> tu
     """Return why a message is dead: the reason and an explanation."""
     cause, text = _rabbitmqs_reason(letter.headers)
     if message is None:
-        return UNDECODABLE, f"{problem}\n{text}"
+        return UNDECODABLE, f"{plain(problem, MAX_PROBLEM_LENGTH)}\n{text}"
+    if AttemptRef.of(message.options) is None and not conf.OUTBOX_FOREIGN_MESSAGES:
+        return FOREIGN, f"another program published it, and OUTBOX_FOREIGN_MESSAGES is False\n{text}"
     if cause in RABBITMQS_REASONS:
         return RABBITMQS_REASONS[cause], text
     if not is_known(message.actor_name):

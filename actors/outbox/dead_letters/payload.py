@@ -12,37 +12,20 @@ from typing import Any
 import dramatiq
 from dramatiq import Message
 from dramatiq.common import current_millis, q_name
-from dramatiq.errors import DecodeError
 from dramatiq.message import generate_unique_id
 from dramatiq.middleware import AgeLimit
 
+from actors.outbox.decoding import MAX_NAME_LENGTH, read
 from actors.outbox.discovery import import_actors
 from actors.outbox.exceptions import OutboxError
 from actors.outbox.models import OutboxMessage, clean
 
-MAX_ID_LENGTH = 64
-MAX_NAME_LENGTH = 100
 # How many bytes of a body that is not JSON are shown.
 MAX_DUMP_BYTES = 4_096
-FIELD_TYPES = {"actor_name": str, "queue_name": str, "message_id": str, "kwargs": dict, "options": dict}
 
 
 class UnfitMessage(OutboxError):
     """Raised when no worker could run a message as it is: undecodable, of no known actor, of a queue not consumed."""
-
-
-def read(body: bytes) -> tuple[Message[Any] | None, str]:
-    """Return the decoded message and "", or None and what is wrong with the body."""
-    try:
-        message = Message.decode(body)
-    except DecodeError as error:
-        return None, plain(_describe_root(error), MAX_NAME_LENGTH * 10)
-    is_well_formed = (
-        all(isinstance(getattr(message, name), kind) for name, kind in FIELD_TYPES.items())
-        and type(message.message_timestamp) is int
-        and 0 <= message.message_timestamp < 1 << 53
-    )
-    return (message, "") if is_well_formed else (None, "a field of the message has a value of the wrong type")
 
 
 def require_fit(body: bytes) -> Message[Any]:
@@ -53,13 +36,11 @@ def require_fit(body: bytes) -> Message[Any]:
     """
     message, problem = read(body)
     if message is None:
-        raise UnfitMessage(f"it is no message: {problem}")
+        raise UnfitMessage(f"it is no message: {plain(problem, MAX_NAME_LENGTH * 10)}")
     if not is_known(message.actor_name):
         raise UnfitMessage(f"there is no actor {plain(message.actor_name, MAX_NAME_LENGTH)!r}")
     if not (message.message_id.isascii() and message.message_id.isprintable() and message.message_id.strip()):
         raise UnfitMessage("its message_id is no printable ASCII text")
-    if len(message.message_id) > MAX_ID_LENGTH:
-        raise UnfitMessage(f"its message_id is longer than {MAX_ID_LENGTH} characters")
     _require_arguments(message)
     return message
 
@@ -160,12 +141,6 @@ def _require_arguments(message: Message[Any]) -> None:
         inspect.signature(actor.fn).bind(*message.args, **message.kwargs)
     except TypeError as error:
         raise UnfitMessage(f"{message.actor_name} does not take these arguments: {error}") from error
-
-
-def _describe_root(error: BaseException) -> str:
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return f"{type(error).__name__}: {error}"
 
 
 def _dump(body: bytes) -> Iterator[str]:

@@ -21,10 +21,10 @@ from pika.exceptions import ChannelClosedByBroker
 from actors.outbox.amqp.client_names import process_name, with_connection_name
 from actors.outbox.amqp.outage import CANNOT_CONNECT, Outage
 from actors.outbox.amqp.pika_internals import TimeLimitedConnection
-from actors.outbox.amqp.topology import NOT_FOUND, count_ready, declare, explain_refusal
+from actors.outbox.amqp.topology import NOT_FOUND, SHARED_HINT, count_ready, declare, explain_refusal
 from actors.outbox.conf import conf
 from actors.outbox.db.errors import is_operational
-from actors.outbox.dead_letters.collector import collect
+from actors.outbox.dead_letters.collector import OthersLetter, collect
 from actors.outbox.maintenance import lost_messages
 from actors.outbox.maintenance.leadership import acquire_leadership, queues_to_watch, resign
 from actors.outbox.operations.horizon import HorizonLog
@@ -44,12 +44,16 @@ Connect = Callable[[], TimeLimitedConnection]
 class Upkeep:
     """The upkeep of one process, with its state from one step to the next: its leases' token and its connection."""
 
-    def __init__(self, *, connect: Connect, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self, *, connect: Connect, lease_seconds: float = LEASE_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._collects_at: dict[str, float] = {}
         self.token = uuid4()
         self.connection: TimeLimitedConnection | None = None
         self._connect = connect
         self._lease_seconds = lease_seconds
-        self._refusals: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
         self._horizon_log = HorizonLog()
 
     def step(self) -> bool:
@@ -85,16 +89,22 @@ class Upkeep:
     def _look_after(self, queue: str) -> None:
         if self.connection is None or not self.connection.is_open:
             self.connection = self._connect()
-        look = partial(count_ready, self.connection)
-        refusal = ""
+        problem = self._problems.get(queue, "")
         try:
+            look = partial(count_ready, self.connection)
             lost_messages.step(queue, token=self.token, look=look, margin_seconds=self._margin_seconds)
-            collect_dead_letters(self.connection, queue)
+            if self._clock() >= self._collects_at.get(queue, 0.0):
+                problem = ""
+                collect_dead_letters(self.connection, queue)
         except ChannelClosedByBroker as error:
-            refusal = error.reply_text
-        if refusal and refusal != self._refusals.get(queue):
-            logger.error("upkeep: queue refused %s", explain_refusal(queue, refusal))
-        self._refusals[queue] = refusal
+            problem = f"queue refused {explain_refusal(queue, error.reply_text)}"
+        except OthersLetter as met:
+            # Given back, it counts as delivered once more: not at each step.
+            self._collects_at[queue] = self._clock() + conf.OUTBOX_PROBE_SECONDS
+            problem = f"{met} {SHARED_HINT}"
+        if problem and problem != self._problems.get(queue):
+            logger.error("upkeep: %s", problem)
+        self._problems[queue] = problem
 
     @cached_property
     def _margin_seconds(self) -> float:
@@ -109,6 +119,7 @@ def collect_dead_letters(rabbitmq: TimeLimitedConnection, queue: str) -> None:
         queue: the queue that workers consume.
 
     Raises:
+        OthersLetter: the next dead letter is another installation's.
         ChannelClosedByBroker: RabbitMQ refuses the queue.
     """
     try:

@@ -23,7 +23,7 @@ from actors.outbox.db.errors import trust_connection
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.store import UnsettledRow
 from actors.outbox.worker.delivery import read_together
-from actors.outbox.worker.dramatiq_internals import WorkQueueItem
+from actors.outbox.worker.dramatiq_internals import SKIPPED, WorkQueueItem
 from actors.outbox.worker.execution import Execution
 from actors.outbox.worker.group_commit import Completion, settle_batch
 from actors.outbox.worker.log_buffer import buffered_lines, flush_lines
@@ -88,10 +88,15 @@ class MessageRun:
         self._deferred: tuple[Execution, Completion] | None = None
 
     def enter(self, execution: Execution) -> None:
-        """Pass the row that the batch has read to the message's execution, and defer its settling to the batch."""
+        """Pass the row that the batch has read to the message's execution, and defer its settling to the batch.
+
+        Raises:
+            SkipMessage: the message is forged.
+        """
         delivery = execution.delivery
         row = self.batch.rows.get(delivery.ref.row_id)
         if row is not None and (row.attempt, row.message_id) == (delivery.ref.attempt, delivery.message.message_id):
+            delivery.require_equal(row)
             execution.known_row = row
         execution.defer = self._defer
         execution.before_waiting = self.batch.close
@@ -152,7 +157,7 @@ class MessageRun:
         except SkipMessage as error:
             if message.failed:
                 message.stuff_exception(error)
-            self._thread.logger.warning("Message %s was skipped.", message)
+            self._thread.logger.warning(SKIPPED, message)
             broker.emit_after("skip_message", message)
         except BaseException as error:  # noqa: BLE001 – as in Dramatiq: any exception of an actor is its failure
             message.stuff_exception(error)

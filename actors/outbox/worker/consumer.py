@@ -6,29 +6,53 @@ run after a committed outcome finds no row and does nothing. `broker` makes one 
 
 Guarantee: a connection acknowledges only deliveries of its own, and none that was left for redelivery. Dramatiq's own
 consumer can acknowledge, and so remove, another message that has not run:
-docs/upstream/dramatiq-acknowledges-another-connections-message.md.
+docs/upstream/dramatiq-acknowledges-another-connections-message.md. A message of another installation is neither run nor
+answered: the consumer ends, and RabbitMQ gets back all that it had prefetched (`shared_queues`).
 """
 
+import reprlib
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import dramatiq
 from dramatiq import Message, MessageProxy
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from dramatiq.errors import ConnectionClosed, DecodeError
+from dramatiq.errors import ConnectionClosed
 from dramatiq.logging import get_logger
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from actors.outbox.amqp.client_names import process_name, with_connection_name
 from actors.outbox.amqp.outage import CANNOT_CONNECT
 from actors.outbox.amqp.pika_internals import open_consuming, unflushed
-from actors.outbox.amqp.topology import declare, explain_refusal
+from actors.outbox.amqp.topology import declare, explain_refusal, name_in_rabbitmq
+from actors.outbox.conf import conf
 from actors.outbox.context import log_word
+from actors.outbox.decoding import INSTALLATION, AttemptRef, read
 from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.log_limit import limit_lines
 from actors.outbox.worker.acks import AckBuffer
 
 # What pika raises over a connection or a channel that is lost.
 LOST = (AMQPError, AssertionError)
+MAX_SHOWN_ARGUMENTS = 6
+
+
+REJECTED = "rejected queue=%s reason=%s body=%s"
+limit_lines(get_logger(__name__, "OutboxConsumer"), REJECTED)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbours:
+    """How a consumer knows the messages of other installations, and what it does when it meets one."""
+
+    installation: str
+    """The id of this installation."""
+
+    on_meeting: Callable[[str], None]
+    """Called with the other's id, after everything was given back to RabbitMQ."""
 
 
 class DeliveredMessage(MessageProxy):
@@ -41,6 +65,13 @@ class DeliveredMessage(MessageProxy):
         self.tag = tag
         self.consumer = consumer
         self.is_left_for_redelivery = False
+
+    def __str__(self) -> str:
+        """Return the message for log lines, cut: any program may have written it."""
+        named = islice(self.kwargs.items(), MAX_SHOWN_ARGUMENTS)
+        arguments = [reprlib.repr(value) for value in self.args[:MAX_SHOWN_ARGUMENTS]]
+        arguments += [f"{log_word(name)}={reprlib.repr(value)}" for name, value in named]
+        return f"{log_word(self.actor_name)}({', '.join(arguments)})"
 
     def stuff_exception(self, exception: BaseException) -> None:
         self.is_left_for_redelivery = isinstance(exception, LeaveForRedelivery)
@@ -61,19 +92,29 @@ class OutboxConsumer(dramatiq.Consumer):
     `add_callback_threadsafe`; a message's consumer and tag are set before any worker thread sees it, and never change.
     """
 
-    def __init__(self, broker: RabbitmqBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+    def __init__(
+        self,
+        broker: RabbitmqBroker,
+        queue_name: str,
+        prefetch: int,
+        timeout: int,
+        neighbours: Neighbours | None = None,
+    ) -> None:
         """Connect, declare the queue and prepare to consume; the first `next()` subscribes.
 
         Args:
-            broker: the broker whose connection parameters are used.
+            broker: the broker whose connection parameters are used, and whose actors are known.
             queue_name: declared anew on every connection, so that a node that lost its disk gets its queues back.
             prefetch: how many messages may be unacknowledged at a time.
             timeout: how long `next()` waits for a message, in milliseconds.
+            neighbours: None if no other installation's messages are expected.
 
         Raises:
             ConnectionClosed: RabbitMQ cannot be reached, or refuses the queue; then the error says what to do.
         """
         self.queue_name = queue_name
+        self._broker = broker
+        self._neighbours = neighbours
         self.logger = get_logger(__name__, type(self))  # type: ignore[no-untyped-call]
         self.known_tags: set[int] = set()
         self._ack_buffer = AckBuffer()
@@ -87,36 +128,65 @@ class OutboxConsumer(dramatiq.Consumer):
             declare(self.channel, queue_name)
             self.channel.basic_qos(prefetch_count=prefetch)
             # Without the queue's name, with which the tag might exceed AMQP's 255 bytes.
-            self.iterator = self.channel.consume(queue_name, inactivity_timeout=timeout / 1000, consumer_tag=name)
+            self.iterator = self.channel.consume(
+                name_in_rabbitmq(queue_name), inactivity_timeout=timeout / 1000, consumer_tag=name
+            )
         except CANNOT_CONNECT as error:
             # Dramatiq closes only consumers that it was given.
             self._close_connection()
             raise ConnectionClosed(describe_connect_failure(queue_name, error)) from None  # type: ignore[no-untyped-call]
 
     def __next__(self) -> DeliveredMessage | None:
-        """Return the next message; None if none has arrived in time, or its body is no Dramatiq message.
+        """Return the next message; None if none has arrived in time, or no worker may run it.
 
-        Such a body is logged and rejected: RabbitMQ moves it, unchanged, to the dead-letter queue.
+        Such a one is logged and rejected: RabbitMQ moves it, unchanged, to the dead-letter queue.
 
         Raises:
             ConnectionClosed: the connection, or its channel, is lost.
+            StopIteration: the message is another installation's.
         """
         try:
-            method, _properties, body = next(self.iterator)
+            method, properties, body = next(self.iterator)
         except LOST as error:
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
         if method is None:
             return None
+        self._leave_to_neighbours(properties)
         self.known_tags.add(method.delivery_tag)
-        message = _decode(body)
+        message, problem = self._read(body)
         if message is None:
-            self.logger.error("Rejecting what is not a message on queue %r: %r", self.queue_name, body)
+            self.logger.error(REJECTED, self.queue_name, problem, reprlib.repr(body))
             self._answer(method.delivery_tag, is_ack=False)
             return None
         # Dramatiq looks up the consumer by the queue's name in the body; an unknown name ends the worker thread.
         if message.queue_name != self.queue_name:
             message = message.copy(queue_name=self.queue_name)
         return DeliveredMessage(message, redelivered=method.redelivered, tag=method.delivery_tag, consumer=self)
+
+    def _read(self, body: bytes) -> tuple[Message[Any] | None, str]:
+        """Return the message, or None and why no worker may run it. Whether it equals its row, `delivery` checks."""
+        message, problem = read(body)
+        if message is None:
+            return None, problem
+        is_foreign = AttemptRef.of(message.options) is None
+        if is_foreign and not conf.OUTBOX_FOREIGN_MESSAGES:
+            return None, "foreign: another program published it, and OUTBOX_FOREIGN_MESSAGES is False"
+        if message.actor_name not in self._broker.actors:
+            return None, f"there is no actor {log_word(message.actor_name)}"
+        if not is_foreign:
+            # The relay publishes none. For one with a due time Dramatiq would wait, unacknowledged.
+            message.options.pop("eta", None)
+        return message, ""
+
+    def _leave_to_neighbours(self, properties: Any) -> None:
+        if self._neighbours is None:
+            return
+        other = (properties.headers or {}).get(INSTALLATION)
+        if other is not None and other != self._neighbours.installation:
+            # Not by nacks, which would come back at once and count until RabbitMQ gives the message up.
+            self.close()
+            self._neighbours.on_meeting(str(other))
+            raise StopIteration
 
     def ack(self, message: MessageProxy) -> None:
         """Acknowledge `message`, unless it is left for redelivery or came over a connection that is lost by now."""
@@ -184,22 +254,3 @@ def describe_connect_failure(queue: str, error: BaseException) -> str:
     if isinstance(error, ChannelClosedByBroker):
         return explain_refusal(queue, error.reply_text)
     return str(error) or type(error).__name__
-
-
-def _decode(body: bytes) -> Message[Any] | None:
-    """Return the message in a body; None if the body is not a message.
-
-    Dramatiq decodes any object with the right keys. Values of a wrong type make its consumer thread fail, reconnect
-    and receive the same message again, endlessly.
-    """
-    try:
-        message = Message.decode(body)
-    except DecodeError:
-        return None
-    is_well_formed = (
-        isinstance(message.actor_name, str)
-        and isinstance(message.kwargs, dict)
-        and isinstance(message.options, dict)
-        and isinstance(message.message_id, str)
-    )
-    return message if is_well_formed else None

@@ -1,5 +1,6 @@
 """One delivery: a message that a worker has received, its row, and the interruptions that may reach its actor."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,20 +11,26 @@ from django.db import Error, connection
 from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import ShutdownNotifications, SkipMessage, TimeLimit
 
-from actors.outbox.context import log_fields
+from actors.outbox.context import log_fields, log_word
 from actors.outbox.db.errors import trust_connection
 from actors.outbox.db.postgres import lock_timeout, skips_locked
 from actors.outbox.db.transactions import discard_stray_transaction
-from actors.outbox.envelope import AttemptRef
+from actors.outbox.decoding import AttemptRef
+from actors.outbox.envelope import differences
+from actors.outbox.log_limit import limit_lines
 from actors.outbox.models import OutboxMessage, OutboxMessageQuerySet, State
 from actors.outbox.store import UnsettledRow, fetch_unsettled
 from actors.outbox.worker.interrupts import lift, take_back_undelivered
 
+logger = logging.getLogger(__name__)
+
+FORGED = "forged message dropped row=%s differs=%s: it is not what this service published; the row stays as it is"
+limit_lines(logger, FORGED)
 INTERRUPTERS = (TimeLimit, ShutdownNotifications)
 # The relay keeps a row locked for milliseconds. A lock that lasts longer than this is another worker's; the attempt to
 # take it is retried with backoff (`db.retrying`).
 LOCK_TIMEOUT_MS = 2_000
-# The columns that an execution needs. The body is not among them.
+# The columns that an execution needs.
 NEEDED = tuple(name for name in UnsettledRow._fields if name not in {"id", "message_id"})
 
 
@@ -94,7 +101,7 @@ class Delivery:
         """Return the row, if it is not settled yet.
 
         Raises:
-            SkipMessage: it is settled, superseded or dead.
+            SkipMessage: it is settled, superseded or dead, or it is another message's: this one is forged.
         """
         return self._required(self.row())
 
@@ -102,7 +109,7 @@ class Delivery:
         """Lock the row for the rest of the transaction, and return it.
 
         Raises:
-            SkipMessage: it is settled, superseded or dead.
+            SkipMessage: it is settled, superseded or dead, or it is another message's: this one is forged.
             RowIsLocked: another transaction keeps it locked for longer than `LOCK_TIMEOUT_MS`: the relay's, whose
                 commit takes long, or another worker's, which may settle the row, or may be dead without PostgreSQL
                 having noticed. Only the end of the lock shows which.
@@ -114,7 +121,20 @@ class Delivery:
         found = rows.only(*NEEDED).first()
         if found is None:
             raise SkipMessage("settled or superseded before")
+        self.require_equal(found)
         return found
+
+    def require_equal(self, row: OutboxMessage | UnsettledRow) -> None:
+        """Check that the message is the one that the row published: any program may have written to RabbitMQ.
+
+        The row stays as it is. Its own copy runs when it arrives; if that was replaced, repair publishes it again.
+
+        Raises:
+            SkipMessage: it is another message.
+        """
+        if different := differences(self.message, body=bytes(row.body), queue=row.queue):
+            logger.error(FORGED, self.ref, ", ".join(map(log_word, different)))
+            raise SkipMessage("forged: it differs from its row")
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -6,6 +6,7 @@
   without one. `TimeoutManager` and `ShutdownManager` raise under a lock that ending a limit or a notification takes
   too, and note in which threads.
 - `group.run` sends one message after the other, without a hook.
+- `WorkerThread.process_message` logs each message that is skipped, by `SKIPPED`, in the logger `THREADS_LOGGER`.
 - Three modules repeat what Dramatiq does: `batch.MessageRun` its `WorkerThread.process_message`, `retries` its
   `Retries`, `follow_ups` its `Pipelines` and `Callbacks`.
 
@@ -22,6 +23,8 @@ from dramatiq.middleware.time_limit import _CtypesTimeoutManager
 from dramatiq.worker import _WorkQueueItem
 
 WorkQueueItem = _WorkQueueItem
+THREADS_LOGGER = "dramatiq.worker.WorkerThread"
+SKIPPED = "Message %s was skipped."
 run_group: Callable[..., group] = group.run
 """Dramatiq's own `group.run`."""
 

@@ -15,21 +15,25 @@ from typing import Any
 import dramatiq
 from django.db import transaction
 from dramatiq import Broker, MessageProxy
+from dramatiq.middleware import SkipMessage
 
 from actors.outbox.context import log_word
 from actors.outbox.db.inserts import insert_rows
 from actors.outbox.db.retrying import retry_until_available
-from actors.outbox.envelope import AttemptRef
+from actors.outbox.decoding import AttemptRef
 from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.log_limit import limit_lines
 from actors.outbox.worker.batch import BatchingWorkerThread, current_run
 from actors.outbox.worker.delivery import Delivery
-from actors.outbox.worker.dramatiq_internals import make_threads_with
+from actors.outbox.worker.dramatiq_internals import SKIPPED, THREADS_LOGGER, make_threads_with
 from actors.outbox.worker.execution import Execution
 from actors.outbox.worker.group_commit import rows_of
 from actors.outbox.worker.retries import retries_of
 from actors.outbox.worker.state import WorkerState
 
 logger = logging.getLogger(__name__)
+# A client of RabbitMQ can cause it without end, by messages without an unsettled row.
+limit_lines(logging.getLogger(THREADS_LOGGER), SKIPPED)
 
 
 class Engine:
@@ -117,6 +121,8 @@ class Engine:
             end(execution)
         except LeaveForRedelivery as error:
             message.stuff_exception(error)
+        except SkipMessage as reason:
+            logger.info("outcome dropped %s: %s", execution.delivery, reason)
 
 
 def _call_without_row(actor: dramatiq.Actor[Any, Any], function: Callable[[], Any]) -> Any:

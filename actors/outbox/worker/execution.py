@@ -110,18 +110,22 @@ class Execution:
         """Write the outcome of a message that failed before its actor was called.
 
         Raises:
+            SkipMessage: the message was settled or superseded before, or is forged; nothing is written.
             LeaveForRedelivery: the worker stops before the outcome could be written.
         """
         self.delivery.lift_interruptions()
+        self._retry_until_available(self.delivery.unsettled_row, may_pass=is_any)
         self._write_failure(error)
 
     def skip(self) -> None:
         """Settle a message that a middleware has skipped: its work is done without a run.
 
         Raises:
+            SkipMessage: the message was settled or superseded before, or is forged; nothing is written.
             LeaveForRedelivery: the worker stops before the message could be settled.
         """
         self.delivery.lift_interruptions()
+        self._retry_until_available(self.delivery.unsettled_row, may_pass=is_any)
         self._retry_until_available(lambda: self.delivery.row().delete(), may_pass=is_any)
 
     def settle_deferred(self, completion: Completion) -> None:

@@ -16,7 +16,7 @@ from actors.outbox import store
 from actors.outbox.db.errors import RowIsLocked, database_is_unavailable
 from actors.outbox.db.inserts import insert_rows
 from actors.outbox.db.transactions import discard_stray_transaction
-from actors.outbox.envelope import AttemptRef
+from actors.outbox.decoding import AttemptRef
 from actors.outbox.worker import delivery
 
 logger = logging.getLogger(__name__)

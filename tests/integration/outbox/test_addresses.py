@@ -11,6 +11,7 @@ from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.maintenance.upkeep import connect_to_broker
+from actors.outbox.worker.consumer import OutboxConsumer
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
 
@@ -35,10 +36,12 @@ def broker(
         dramatiq.set_broker(before)
 
 
+@pytest.mark.django_db
 def test_a_worker_consumes_from_the_address_that_answers(
     broker: OutboxRabbitmqBroker, request: pytest.FixtureRequest
 ) -> None:
     consumer = broker.consume(request.node.name)
+    assert isinstance(consumer, OutboxConsumer)
     assert consumer.connection.is_open
     consumer.close()
 

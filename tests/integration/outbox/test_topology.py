@@ -90,6 +90,12 @@ def ready(node: PrivateRabbitmq, queue: str) -> int:
 
 
 @pytest.fixture(autouse=True)
+def admitted(settings: Any) -> None:
+    """Admit the messages of these tests, which have no rows."""
+    settings.OUTBOX_FOREIGN_MESSAGES = True
+
+
+@pytest.fixture(autouse=True)
 def impatient_consumers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.2)
 

@@ -12,6 +12,12 @@ from actors.outbox.models import OutboxMessage
 from tests.unit.outbox.inline_worker import QUEUE, InlineWorker, make_inline_worker
 
 
+@pytest.fixture(autouse=True)
+def all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log every line: limits last for a minute, and so from one test to others."""
+    monkeypatch.setattr("actors.outbox.log_limit.MAX_LINES", 10**9)
+
+
 @pytest.fixture
 def inline_worker() -> Iterator[InlineWorker]:
     inline_worker = make_inline_worker()

@@ -2,6 +2,9 @@
 
 import pytest
 from django.test import Client
+from django.utils import timezone
+
+from actors.outbox.models import WatchedQueue
 
 PROBES = ["/health/live/", "/health/ready/"]
 
@@ -11,7 +14,17 @@ PROBES = ["/health/live/", "/health/ready/"]
 def test_a_service_with_its_database_is_ready() -> None:
     response = Client().get("/health/ready/")
 
-    assert (response.status_code, response.json()) == (200, {"status": "ok", "database": "ok"})
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "database": "ok", "queues": "ok"})
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("database")
+def test_a_service_whose_queue_another_installation_uses_is_ready_and_says_so() -> None:
+    WatchedQueue.objects.create(name="activity", probe_at=timezone.now())
+
+    response = Client().get("/health/ready/")
+
+    assert (response.status_code, response.json()["queues"]) == (200, "shared with another installation")
 
 
 def test_a_live_service_says_so_without_a_database() -> None:

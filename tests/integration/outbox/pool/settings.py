@@ -1,6 +1,7 @@
-"""The development settings and one slow actor."""
+"""The development settings and one slow actor; a queue that is shared is looked at every second."""
 
 from settings.development import *  # noqa: F403 – as all settings do
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.integration.outbox.pool"]  # noqa: F405
 DRAMATIQ_AUTODISCOVER_MODULES = [*DRAMATIQ_AUTODISCOVER_MODULES, "slow"]  # noqa: F405
+OUTBOX_PROBE_SECONDS = 1.0

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from actors.outbox import store
 from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
-from actors.outbox.envelope import AttemptRef
+from actors.outbox.decoding import AttemptRef
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.relay import relay, thread
 from actors.outbox.relay.relay import MAX_WINDOW, Relay

@@ -123,6 +123,23 @@ def test_messages_that_wait_are_settled_together(pool: Pool, quick: Declare) -> 
     assert not OutboxMessage.objects.exists()
 
 
+def test_a_forged_message_in_a_batch_runs_nothing_and_the_others_are_settled_together(
+    pool: Pool, quick: Declare
+) -> None:
+    send_all(quick(named), "a", "b", "c")
+    rows = list(OutboxMessage.objects.order_by("pk"))
+    forged = MessageProxy(Message.decode(envelope.to_amqp(rows[1]).body).copy(args=("forged",)))
+    pool.take(rows[0])
+    pool.thread.work_queue.put(_WorkQueueItem(0, forged))
+    pool.take(rows[2])
+    pool.work_once()
+    assert (effects(), pool.consumer.ends, pool.groups) == (["a", "c"], ["ack"] * 3, [2])
+    assert only_row().pk == rows[1].pk
+    pool.take_all()
+    pool.work_once()
+    assert effects() == ["a", "b", "c"]
+
+
 def test_nothing_of_a_batch_is_left_to_the_garbage_collector(pool: Pool, quick: Declare) -> None:
     send_all(quick(named), "a", "b", "c")
     pool.take_all()

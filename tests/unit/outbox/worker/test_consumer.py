@@ -17,7 +17,7 @@ from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from actors.outbox.exceptions import LeaveForRedelivery
-from actors.outbox.worker.consumer import DeliveredMessage, OutboxConsumer
+from actors.outbox.worker.consumer import DeliveredMessage, Neighbours, OutboxConsumer
 
 QUEUE = "activity"
 
@@ -27,7 +27,7 @@ class Channel:
 
     def __init__(self) -> None:
         self.answered: list[tuple[str, int]] = []
-        self.bodies: deque[tuple[bytes, bool]] = deque()
+        self.bodies: deque[tuple[bytes, bool, dict[str, Any] | None]] = deque()
         self.consumed: dict[str, Any] = {}
         self.declared: list[str] = []
         self.is_open = True
@@ -50,9 +50,10 @@ class Channel:
             if not self.bodies:
                 yield None, None, None
                 continue
-            body, redelivered = self.bodies.popleft()
+            body, redelivered, headers = self.bodies.popleft()
             tag += 1
-            yield SimpleNamespace(delivery_tag=tag, redelivered=redelivered), None, body
+            properties = pika.BasicProperties(headers=headers)
+            yield SimpleNamespace(delivery_tag=tag, redelivered=redelivered), properties, body
 
     def basic_ack(self, tag: int, *, multiple: bool) -> None:
         self.answered.append(("ack up to" if multiple else "ack", tag))
@@ -88,11 +89,17 @@ class Connection:
 
 
 @pytest.fixture
-def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[], OutboxConsumer]:
+def connect(monkeypatch: pytest.MonkeyPatch, met: list[str]) -> Callable[[], OutboxConsumer]:
     """Open one more connection and consume over it, as Dramatiq does after it has lost one."""
     monkeypatch.setattr("actors.outbox.amqp.pika_internals.AnyAddressConnection", Connection)
-    broker = cast(RabbitmqBroker, SimpleNamespace(parameters=[pika.ConnectionParameters()]))
-    return lambda: OutboxConsumer(broker, QUEUE, 16, 1000)
+    broker = cast(RabbitmqBroker, SimpleNamespace(parameters=[pika.ConnectionParameters()], actors={"log": None}))
+    return lambda: OutboxConsumer(broker, QUEUE, 16, 1000, Neighbours(installation="ours", on_meeting=met.append))
+
+
+@pytest.fixture
+def met() -> list[str]:
+    """The ids of the other installations that consumers have met."""
+    return []
 
 
 @pytest.fixture
@@ -101,12 +108,18 @@ def consumer(connect: Callable[[], OutboxConsumer]) -> OutboxConsumer:
 
 
 def body(**changes: Any) -> bytes:
-    fields = {"queue_name": QUEUE, "actor_name": "log", "args": [1], "kwargs": {}, "options": {}, "message_id": "m"}
-    return json.dumps({**fields, "message_timestamp": 1, **changes}).encode()
+    fields = {"queue_name": QUEUE, "actor_name": "log", "args": [1], "kwargs": {}, "options": {"outbox": "7:0"}}
+    return json.dumps({**fields, "message_id": "m", "message_timestamp": 1, **changes}).encode()
 
 
-def deliver(consumer: OutboxConsumer, raw: bytes | None = None, *, redelivered: bool = False) -> Any:
-    consumer.channel.bodies.append((body() if raw is None else raw, redelivered))
+def deliver(
+    consumer: OutboxConsumer,
+    raw: bytes | None = None,
+    *,
+    redelivered: bool = False,
+    headers: dict[str, Any] | None = None,
+) -> Any:
+    consumer.channel.bodies.append((body() if raw is None else raw, redelivered, headers))
     return next(consumer)
 
 
@@ -264,6 +277,11 @@ def test_a_message_says_whether_rabbitmq_delivered_it_before(consumer: OutboxCon
         body(kwargs=[]),
         body(actor_name=["log"]),
         body(message_id={}),
+        body(message_id="m\0"),
+        body(message_id="m" * 65),
+        body(message_timestamp="1"),
+        body(options={"outbox": "7:0", "throws": "ValueError"}),
+        body(options={"outbox": "7:0", "time_limit": "1"}),
     ],
 )
 def test_what_is_no_message_is_rejected_once_and_the_next_one_is_taken(consumer: OutboxConsumer, raw: bytes) -> None:
@@ -275,6 +293,60 @@ def test_what_is_no_message_is_rejected_once_and_the_next_one_is_taken(consumer:
 def test_a_message_belongs_to_the_queue_on_which_it_came(consumer: OutboxConsumer) -> None:
     message = deliver(consumer, body(queue_name="another", options={"outbox": "7:0"}))
     assert (message.queue_name, message.options, message.args) == (QUEUE, {"outbox": "7:0"}, (1,))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"outbox": None}, {"outbox": "7"}, {"outbox": f"{10**30}:0"}, {"outbox": "7:-1"}, {"outbox": "٧:0"}]
+)
+def test_a_message_without_a_reference_is_rejected_unless_a_setting_admits_it(
+    consumer: OutboxConsumer, settings: Any, options: dict[str, Any]
+) -> None:
+    assert deliver(consumer, body(options=options)) is None
+    assert consumer.channel.answered == [("nack", 1)]
+    settings.OUTBOX_FOREIGN_MESSAGES = True
+    assert deliver(consumer, body(options=options)).options == options
+
+
+def test_an_actor_that_no_worker_knows_is_rejected_in_one_line_that_cannot_be_forged(
+    consumer: OutboxConsumer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert deliver(consumer, body(actor_name="log\n\x1b[2J", args=["x" * 100_000])) is None
+    assert consumer.channel.answered == [("nack", 1)]
+    [record] = caplog.records
+    assert record.exc_info is None
+    assert record.getMessage().isprintable()
+    assert len(record.getMessage()) < 500
+
+
+def test_a_due_time_is_dropped_so_that_no_message_waits_in_the_worker(consumer: OutboxConsumer) -> None:
+    assert deliver(consumer, body(options={"outbox": "7:0", "eta": 10**15})).options == {"outbox": "7:0"}
+
+
+def test_log_lines_show_a_message_cut_and_escaped(consumer: OutboxConsumer) -> None:
+    shown = str(deliver(consumer, body(args=["x" * 10**6, *range(1_000)], kwargs={"a\nb" * 1_000: "\x1b" * 1_000})))
+    assert shown.startswith("log('xxx")
+    assert shown.isprintable()
+    assert len(shown) < 1_000
+
+
+@pytest.mark.parametrize("headers", [None, {}, {"installation": None}, {"installation": "ours"}])
+def test_messages_of_this_installation_and_of_earlier_releases_are_taken(
+    consumer: OutboxConsumer, met: list[str], headers: dict[str, Any] | None
+) -> None:
+    assert deliver(consumer, headers=headers).message_id == "m"
+    assert met == []
+
+
+@pytest.mark.parametrize("raw", [body(), b"of a later release"])
+def test_at_a_message_of_another_installation_it_ends_and_answers_nothing(
+    consumer: OutboxConsumer, met: list[str], raw: bytes
+) -> None:
+    before = deliver(consumer)
+    with pytest.raises(StopIteration):
+        deliver(consumer, raw, headers={"installation": "theirs"})
+    assert (met, consumer.channel.answered, consumer.connection.is_open) == (["theirs"], [], False)
+    consumer.ack(before)
+    assert consumer.channel.answered == []
 
 
 def test_nothing_to_take_is_none(consumer: OutboxConsumer) -> None:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError
 from dramatiq.middleware import SkipMessage
 
-from actors.outbox.envelope import AttemptRef
+from actors.outbox.decoding import AttemptRef
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker.group_commit import Completion, rows_of, settle, settle_batch, settle_together
 from tests.unit.outbox.inline_worker import InlineWorker
