@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('outbox', '0007_suspects'),
+        ('outbox', '0008_cancellations'),
     ]
 
     operations = [
