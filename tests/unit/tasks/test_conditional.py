@@ -26,7 +26,7 @@ WRITES = [
     pytest.param("delete", None, id="DELETE"),
 ]
 READS = [pytest.param("get", id="GET"), pytest.param("head", id="HEAD")]
-GARBAGE = ["1-0123456789abcdef", "W/abc", '"', "", ",", "**"]
+GARBAGE = ["1-0123456789abcdef", "W/abc", '"', "", ",", "**", '"abc", garbage', '"abc" "abc"', '*, "abc"']
 
 Body = dict[str, object] | None
 ClientOf = Callable[[User], APIClient]
@@ -204,7 +204,7 @@ class TestConditionalReads:
 
 @pytest.mark.parametrize(("method", "body"), WRITES)
 class TestConditionalWrites:
-    @pytest.mark.parametrize("seen", ["{etag}", '"abc", {etag}', "*"])
+    @pytest.mark.parametrize("seen", ["{etag}", '"abc", {etag}', ', "abc",,{etag} ,', "*"])
     def test_who_has_seen_the_task_changes_it(
         self, client1: APIClient, address: str, task: Task, method: str, body: Body, seen: str
     ) -> None:
