@@ -95,6 +95,11 @@ class BoundedSearchFilter(SearchFilter):
 class StableOrderingFilter(OrderingFilter):
     """Orders by the requested fields and then by id: each task is on exactly one page."""
 
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        [ordering] = super().get_schema_operation_parameters(view)
+        field = f"-?({'|'.join(view.ordering_fields)})"
+        return [ordering | {"schema": {"type": "string", "pattern": f"^{field}(,{field})*$"}}]
+
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: APIView) -> tuple[str, ...]:
         ordering = super().get_ordering(request, queryset, view) or ()
         id_field = "-id" if ordering and ordering[0].startswith("-") else "id"

@@ -31,7 +31,7 @@ from tasks.models import IdempotencyKey
 HEADER = "Idempotency-Key"
 VARIABLE = "HTTP_IDEMPOTENCY_KEY"
 REPLAYED = "Idempotency-Replayed"
-WELL_FORMED = re.compile(r"[\x21-\x7e]{1,255}")
+PATTERN = r"^[\x21-\x7e]{1,255}$"
 KEPT_HEADERS = ("ETag", "Location")
 
 
@@ -104,7 +104,7 @@ def _replay(kept: IdempotencyKey, fingerprint: str) -> Response:
 
 def _key(request: Request) -> str:
     key: str = request.META[VARIABLE]
-    if not WELL_FORMED.fullmatch(key):
+    if not re.fullmatch(PATTERN, key):
         raise ParseError(_("Idempotency-Key takes 1 to 255 visible ASCII characters, such as a UUID."))
     return key
 

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError as FormValidationError
 from django.http import StreamingHttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from actors.api.views import TaskActivityView
-from tasks import export, idempotency
+from tasks import conditional, export, idempotency
 from tasks.conditional import ConditionalRequests
 from tasks.filters import BoundedSearchFilter, FilterBackend, StableOrderingFilter, StrictBooleanField, TaskFilter
 from tasks.listing.pagination import TaskPagination, chosen_pagination
@@ -32,16 +32,28 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     idempotency.HEADER,
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
+    pattern=idempotency.PATTERN,
     description="Makes the request safe to repeat: the same key and body get the stored response, and create nothing.",
 )
 BOM = OpenApiParameter(
     "bom", OpenApiTypes.BOOL, description="Whether csv begins with a byte order mark, by which Excel recognizes UTF-8."
 )
+ETAGS = [OpenApiExample("any state", "*"), OpenApiExample("one state", '"1-0123456789abcdef"')]
 IF_MATCH = OpenApiParameter(
-    "If-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The task's ETag; if it changed, a 412."
+    "If-Match",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    pattern=conditional.PATTERN,
+    examples=ETAGS,
+    description="The task's ETag; if it changed, a 412.",
 )
 IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The task's ETag; if unchanged, a 304."
+    "If-None-Match",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    pattern=conditional.PATTERN,
+    examples=ETAGS,
+    description="The task's ETag; if unchanged, a 304.",
 )
 
 
@@ -78,7 +90,7 @@ class TaskViewSet(ConditionalRequests):
 
     @extend_schema(
         parameters=[IDEMPOTENCY_KEY],
-        request=TaskSerializer(many=True),
+        request={"application/json": TaskSerializer(many=True)},
         responses={201: TaskSerializer(many=True)},
     )
     @action(detail=False, methods=["post"], url_path="bulk", pagination_class=None, filter_backends=())

@@ -47,6 +47,9 @@ RETRY_MS = 1_000
 PAGE = 50
 FEW = 5
 MAX_PAGE = 1024 * 1024  # characters; a page exceeds it by its last event
+MAX_DIGITS = 18
+NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1}
+"""An id in a parameter, as the OpenAPI schema describes it."""
 # How much of the log's end the process keeps in memory: a client that is no further behind needs no database.
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
@@ -334,6 +337,6 @@ def _has_hung_up(environment: dict[str, Any]) -> bool:
 def _number(text: str | None, *, name: str) -> int | None:
     if text is None:
         return None
-    if not re.fullmatch(r"[0-9]{1,18}", text):
+    if not re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", text):
         raise ValidationError({name: [_("Enter a whole number.")]})
     return int(text)

@@ -20,7 +20,7 @@ from actors.api import stream
 from actors.api.filters import ActivityFilter, TaskActivityFilter
 from actors.api.pagination import ActivityPagination
 from actors.api.serializers import ActivitySerializer
-from actors.models import Activity
+from actors.models import Activity, Event
 from actors.rest.cursors import Place
 from actors.rest.renderers import StreamRenderer
 
@@ -72,6 +72,19 @@ class TaskActivityView(ActivityView):
         return timeline.is_known(task_id)
 
 
+# As the OpenAPI schema describes one of a stream.
+SENT_EVENT = {
+    "type": "object",
+    "description": "Server-Sent Events.",
+    "properties": {
+        "id": {"type": "string", "description": "The last one is the Last-Event-ID to continue from."},
+        "event": {"type": "string", "enum": Event.values},
+        "data": {"type": "string", "description": "The event as in the list (Activity), in JSON."},
+    },
+    "required": ["data"],
+}
+
+
 class EventStreamRenderer(StreamRenderer):
     """Server-Sent Events, written by `stream`."""
 
@@ -88,11 +101,11 @@ class ActivityStreamView(APIView):
     @extend_schema(
         operation_id="activity_stream",
         parameters=[
-            OpenApiParameter("Last-Event-ID", OpenApiTypes.INT, OpenApiParameter.HEADER, description="Start after it."),
-            OpenApiParameter("task", OpenApiTypes.INT, description="Only of this task."),
-            OpenApiParameter("event", OpenApiTypes.STR, description="Only of this kind, such as task.created."),
+            OpenApiParameter("Last-Event-ID", stream.NUMBER, OpenApiParameter.HEADER, description="Start after it."),
+            OpenApiParameter("task", stream.NUMBER, description="Only of this task."),
+            OpenApiParameter("event", OpenApiTypes.STR, enum=Event.values, description="Only of this kind."),
         ],
-        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+        responses={(200, "text/event-stream"): SENT_EVENT},
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
         client = stream.open_client(request)

@@ -8,11 +8,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import BigIntegerField
 from django_filters.fields import IsoDateTimeField
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 
 
-@extend_schema_field(OpenApiTypes.INT)
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": BigIntegerField.MAX_BIGINT})
 class IdFilter(django_filters.Filter):
     """The id of a row."""
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 
+from tasks.views import MAX_BULK
+
 DETAIL = {"type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
 FIELD_ERRORS = {
     "type": "object",
@@ -46,21 +48,51 @@ LOGIN = "/api/token/"
 EXPORT = "/tasks/export/"
 
 
+# As `actors.rest.keyset.require_page_size` has it; a page has 100 rows at most, however many are asked for.
+BOUNDS = {"page": {"minimum": 1}, "page_size": {"minimum": 1, "maximum": 10**18 - 1}}
+NEVER_EMPTY = {"cursor", "page_size"}
+
+# No text may contain a NUL, and one of at least a character may not consist of spaces.
+TEXT, NOT_BLANK = r"^[^\x00]*$", r"^[^\x00]*[^\s\x00][^\x00]*$"
+
+
 class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]  # drf-spectacular registers it by its class
     """Documents `TokenAuthentication` as simplejwt's own: to a client it is the same."""
 
     target_class = "project.api.authentication.TokenAuthentication"
 
 
-def document_errors(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """Add to every operation the errors that it can answer with (a drf-spectacular post-processing hook)."""
+def document(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
+    """Add to every operation its errors, and what parameters may be (a drf-spectacular post-processing hook)."""
     schemas = {"Error": DETAIL, "FieldErrors": FIELD_ERRORS, "ErrorsOfMany": ERRORS_OF_MANY}
     result["components"]["schemas"] |= schemas
+    many = result["paths"][BULK]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    many |= {"minItems": 1, "maxItems": MAX_BULK}  # for which drf-spectacular would write minLength and maxLength
+    for name, schema in result["components"]["schemas"].items():
+        if name.endswith("Request"):
+            for field in schema.get("properties", {}).values():
+                _describe_text(field)
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
+            _describe_parameters(path, operation.get("parameters", []))
             for status, response in sorted(_errors(path, method).items()):
                 operation["responses"].setdefault(status, response)
     return result
+
+
+def _describe_parameters(path: str, parameters: list[dict[str, Any]]) -> None:
+    for parameter in parameters:
+        parameter["schema"] |= BOUNDS.get(parameter["name"], {})
+        if parameter["name"] != "cursor":  # no text is refused: one that is no cursor has no page
+            _describe_text(parameter["schema"])
+        # Browsers' forms send every field: an empty one is no filter. The stream is for programs.
+        if parameter["in"] == "query" and parameter["name"] not in NEVER_EMPTY and path != STREAM:
+            parameter["allowEmptyValue"] = True
+
+
+def _describe_text(schema: dict[str, Any]) -> None:
+    if schema.get("type") == "string" and not schema.keys() & {"enum", "format", "pattern"}:
+        schema["pattern"] = NOT_BLANK if schema.get("minLength") else TEXT
 
 
 def _errors(path: str, method: str) -> dict[str, Any]:

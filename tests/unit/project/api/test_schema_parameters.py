@@ -1,0 +1,156 @@
+"""What the OpenAPI schema says of a parameter is what the service does with it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from tasks.conditional import PATTERN
+from tasks.models import Task
+from tests.unit.schema_client import SchemaCheckingClient, openapi
+
+# Not within a transaction: the end of a stream closes its connection.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+STREAM = "/activity/stream/"
+
+
+def parameters(place: str) -> Iterator[Any]:
+    """All parameters of reading operations: address, name and schema."""
+    for path, operations in openapi()["paths"].items():
+        for parameter in operations.get("get", {}).get("parameters", []):
+            if parameter["in"] == place:
+                name = parameter["name"]
+                yield pytest.param(path, name, parameter, id=f"{path}?{name}")
+
+
+QUERY = list(parameters("query"))
+BOUNDED = [each for each in QUERY if "minimum" in each.values[2]["schema"]]
+TEXTS = [each for each in QUERY if "pattern" in each.values[2]["schema"]]
+
+
+@pytest.fixture
+def client(task: Task) -> SchemaCheckingClient:
+    """The owner of a task, whose responses are compared with the schema."""
+    client = SchemaCheckingClient()
+    client.force_authenticate(task.owner)
+    return client
+
+
+@pytest.fixture
+def task(user1: Any) -> Task:
+    return Task.objects.create(title="Yangi vazifa", owner=user1)
+
+
+def status(client: APIClient, task: Task, path: str, query: dict[str, Any]) -> int:
+    response = client.get(re.sub("{.*}", str(task.pk), path), query)
+    response.close()  # a stream would keep its place
+    return int(response.status_code)
+
+
+@pytest.mark.parametrize(("path", "name", "described"), QUERY)
+def test_an_empty_parameter_is_accepted_where_the_schema_allows_it(
+    client: APIClient, task: Task, path: str, name: str, described: dict[str, Any]
+) -> None:
+    is_text = described["schema"]["type"] == "string" and not described["schema"].keys() & {"enum", "format"}
+    answered = status(client, task, path, {name: ""})
+
+    if described.get("allowEmptyValue"):
+        assert answered == 200
+    else:
+        assert answered == 400 or (is_text and answered == 404) or name == "cursor"
+
+
+@pytest.mark.parametrize(("path", "name", "described"), BOUNDED)
+def test_a_number_is_accepted_within_its_bounds(
+    client: APIClient, task: Task, path: str, name: str, described: dict[str, Any]
+) -> None:
+    least, most = described["schema"]["minimum"], described["schema"].get("maximum")
+
+    assert status(client, task, path, {name: least}) == 200
+    assert status(client, task, path, {name: least - 1}) in {400, 404}
+    if most is not None:
+        assert status(client, task, path, {name: most}) == 200
+        assert status(client, task, path, {name: most + 1}) == 400
+
+
+def test_numbers_have_bounds() -> None:
+    numbers = {(path, name) for path, name, each in (q.values for q in QUERY) if each["schema"]["type"] == "integer"}
+
+    assert {tuple(each.values[:2]) for each in BOUNDED} == numbers
+    assert (STREAM, "task") in numbers
+
+
+@pytest.mark.parametrize(("path", "name", "described"), TEXTS)
+def test_no_text_may_contain_a_nul(
+    client: APIClient, task: Task, path: str, name: str, described: dict[str, Any]
+) -> None:
+    pattern = described["schema"]["pattern"]
+
+    assert not re.fullmatch(pattern, "a\0b")
+    assert status(client, task, path, {name: "a\0b"}) == 400
+
+
+@pytest.mark.parametrize("ordering", ["completed", "-created_at", "completed,-created_at"])
+def test_an_order_that_the_schema_allows_is_one(client: APIClient, task: Task, ordering: str) -> None:
+    [described] = [each.values[2] for each in QUERY if each.values[:2] == ("/tasks/", "ordering")]
+
+    assert re.fullmatch(described["schema"]["pattern"], ordering)
+    assert status(client, task, "/tasks/", {"ordering": ordering}) == 200
+
+
+@pytest.mark.parametrize("ordering", ["title", "--completed", "completed;created_at"])
+def test_an_order_that_the_schema_forbids_is_none(client: APIClient, task: Task, ordering: str) -> None:
+    [described] = [each.values[2] for each in QUERY if each.values[:2] == ("/tasks/", "ordering")]
+
+    assert not re.fullmatch(described["schema"]["pattern"], ordering)
+    assert status(client, task, "/tasks/", {"ordering": ordering}) == 400
+
+
+@pytest.mark.parametrize("operation", [("/tasks/{id}/", method) for method in ("get", "put", "patch", "delete")])
+def test_conditions_are_described_with_tags_to_try(operation: tuple[str, str]) -> None:
+    path, method = operation
+    [header] = [each for each in openapi()["paths"][path][method]["parameters"] if each["in"] == "header"]
+
+    assert header["schema"]["pattern"] == PATTERN
+    for example in header["examples"].values():
+        assert re.fullmatch(PATTERN, example["value"])
+
+
+@pytest.mark.parametrize("path", ["/tasks/", "/tasks/bulk/"])
+@pytest.mark.parametrize("key", ["a", "~" * 255, "", "a b", "a" * 256, "é"])
+def test_an_idempotency_key_is_accepted_if_the_schema_says_so(client: APIClient, path: str, key: str) -> None:
+    [header] = [each for each in openapi()["paths"][path]["post"]["parameters"] if each["in"] == "header"]
+    one = {"title": "Yangi vazifa"}
+    body: Any = [one] if path == "/tasks/bulk/" else one
+
+    answer = client.post(path, body, format="json", headers={"Idempotency-Key": key})
+
+    assert (answer.status_code == 201) is bool(re.fullmatch(header["schema"]["pattern"], key))
+
+
+@pytest.mark.parametrize(
+    ("title", "answered"), [("a", 201), (" a ", 201), (" ", 400), ("\t\u2003", 400), ("a\0", 400), ("\0", 400)]
+)
+def test_a_title_is_accepted_if_the_schema_says_so(client: APIClient, title: str, answered: int) -> None:
+    pattern = openapi()["components"]["schemas"]["TaskRequest"]["properties"]["title"]["pattern"]
+
+    assert bool(re.fullmatch(pattern, title)) is (answered == 201)
+    assert client.post("/tasks/", {"title": title}, format="json").status_code == answered
+
+
+def test_the_schema_bounds_how_many_tasks_are_created_at_a_time() -> None:
+    content = openapi()["paths"]["/tasks/bulk/"]["post"]["requestBody"]["content"]
+    many = content["application/json"]["schema"]
+
+    assert list(content) == ["application/json"]
+    assert (many["minItems"], many["maxItems"]) == (1, 500)
+
+
+def test_a_streams_event_is_described_by_its_fields() -> None:
+    sent = openapi()["paths"][STREAM]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"]
+
+    assert list(sent["properties"]) == ["id", "event", "data"]
+    assert sent["properties"]["event"]["enum"] == ["task.created", "task.updated", "task.deleted"]
