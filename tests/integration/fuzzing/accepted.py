@@ -1,0 +1,77 @@
+"""What a check of Schemathesis calls a failure and is right all the same: the whole list, with the reason of each.
+
+Schemathesis' process imports this module (`hooks` in schemathesis.toml).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import schemathesis
+from schemathesis import Case, HookContext, Response
+from schemathesis.core.failures import Failure
+
+# Schemathesis' codes of failures (`schemathesis explain ST201`).
+INVALID_ACCEPTED, VALID_REFUSED, DELETED_AVAILABLE = "ST201", "ST202", "ST301"
+CONDITIONS = {"If-Match", "If-None-Match"}
+
+
+def used_idempotency_key(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """A valid body with an Idempotency-Key that was used for another body: no schema can say that of two requests."""
+    return failure.code == VALID_REFUSED and response.status_code == 422 and "Idempotency-Key" in (case.headers or {})
+
+
+def unmet_condition(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """An invented ETag is not that of the task's present state."""
+    has_condition = bool(CONDITIONS & set(case.headers or {}))
+    return failure.code == VALID_REFUSED and response.status_code == 412 and has_condition
+
+
+def header_of_letters(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """Schemathesis makes some headers of letters and digits alone, whatever their pattern, and takes them for valid."""
+    made = [value for name, value in (case.headers or {}).items() if name in CONDITIONS]
+    return failure.code == VALID_REFUSED and response.status_code == 400 and any(map(str.isalnum, map(str, made)))
+
+
+def history_of_a_deleted_task(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """A task's history outlives the task, on purpose."""
+    return failure.code == DELETED_AVAILABLE and case.operation.path == "/tasks/{task_id}/activity/"
+
+
+def unknown_header(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """A header that a server does not know has to be ignored (RFC 9110, 5.1)."""
+    return failure.code == INVALID_ACCEPTED and "x-schemathesis-unknown-property" in (case.headers or {})
+
+
+def empty_id(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """A client of the stream that has seen no event has an empty id: it is as if it sent none."""
+    return failure.code == INVALID_ACCEPTED and response.request.headers.get("Last-Event-ID") in ("", b"")
+
+
+def form_of_no_object(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """A number for a form is sent as a form with a field of that name, or with none: unknown fields are ignored."""
+    is_form = case.media_type in {"multipart/form-data", "application/x-www-form-urlencoded"}
+    return failure.code == INVALID_ACCEPTED and is_form and not isinstance(case.body, dict)
+
+
+def empty_form(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """Schemathesis' client sends a form without fields in chunks: no length."""
+    is_unmeasured = "Content-Length" not in response.request.headers
+    return failure.code in {INVALID_ACCEPTED, VALID_REFUSED} and response.status_code == 411 and is_unmeasured
+
+
+ACCEPTED: list[Callable[[Failure, Case[Any], Response], bool]] = [
+    used_idempotency_key,
+    unmet_condition,
+    header_of_letters,
+    history_of_a_deleted_task,
+    unknown_header,
+    empty_id,
+    form_of_no_object,
+    empty_form,
+]
+
+
+@schemathesis.hook
+def filter_failure(context: HookContext, failure: Failure, case: Case[Any], response: Response) -> bool:
+    """Drop the failures of the list."""
+    return not any(is_right(failure, case, response) for is_right in ACCEPTED)
