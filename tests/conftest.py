@@ -161,7 +161,7 @@ def stack(
             "THROTTLE_ANON": "10000/minute",
             "THROTTLE_USER": "10000/minute",
             "STREAM_CLIENTS": "64",
-            "STREAM_CLIENTS_PER_USER": "64",
+            "STREAM_CLIENTS_PER_USER": "100",
         },
     )
     with stack:
