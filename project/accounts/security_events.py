@@ -15,14 +15,14 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
 
 from actors.django_internals import RefusingQuerySet
 from actors.outbox.context import current_context, current_request_id
+from project.client_address import client_address
 
 MAX_NAME = 200
 MAX_ADDRESS = 45
-"""An IPv6 address with an IPv4 one in it; and less than a forged `X-Forwarded-For`."""
+"""An IPv6 address with an IPv4 one in it."""
 MAX_DETAIL = 500
 MAX_FAILURES_OF_ADDRESS = 60
 MAX_FAILURES = 1_000
@@ -40,6 +40,7 @@ class Kind(models.TextChoices):
     LOGIN = "login", _("signed in")
     LOGIN_FAILED = "login_failed", _("failed to sign in")
     LOGOUT = "logout", _("signed out")
+    REUSE = "token_reuse", _("refresh token used twice")
     PASSWORD = "password", _("password changed")
     RIGHTS = "rights", _("rights changed")
 
@@ -109,7 +110,7 @@ def record(
         account: the account's name, where there is no user, or as it was typed.
         detail: more about it; never a password or a token.
     """
-    address = _address_of(request) if request is not None else ""
+    address = client_address(request) if request is not None else ""
     if kind == Kind.LOGIN_FAILED:
         left = _failures_left(address)
         if left <= 0:
@@ -139,10 +140,6 @@ def prune(before: datetime, *, batch: int = 1_000) -> int:
 def plain(text: str, length: int) -> str:
     """Return a text that every database stores, cut at a length."""
     return text[:length].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:length]
-
-
-def _address_of(request: Any) -> str:
-    return plain(BaseThrottle().get_ident(request) or "", MAX_ADDRESS)
 
 
 def _failures_left(address: str) -> int:

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='time')),
-                ('kind', models.CharField(choices=[('login', 'signed in'), ('login_failed', 'failed to sign in'), ('logout', 'signed out'), ('password', 'password changed'), ('rights', 'rights changed')], max_length=20, verbose_name='event')),
+                ('kind', models.CharField(choices=[('login', 'signed in'), ('login_failed', 'failed to sign in'), ('logout', 'signed out'), ('token_reuse', 'refresh token used twice'), ('password', 'password changed'), ('rights', 'rights changed')], max_length=20, verbose_name='event')),
                 ('account', models.CharField(blank=True, default='', max_length=200, verbose_name='account')),
                 ('user_id', models.BigIntegerField(null=True, verbose_name='account (id)')),
                 ('by', models.CharField(blank=True, default='', max_length=200, verbose_name='changed by')),

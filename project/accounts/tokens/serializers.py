@@ -32,7 +32,7 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         try:
-            return _pair(sign_ins.rotate(RefreshToken(attrs["refresh"])))
+            return _pair(sign_ins.rotate(RefreshToken(attrs["refresh"]), self.context["request"]))
         except NoActiveUser:
             raise _no_account(self) from None
 
@@ -49,7 +49,7 @@ class LogoutSerializer(simplejwt.TokenVerifySerializer):
     """The family of a token ends."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        sign_ins.end(AnyToken(attrs["token"]))
+        sign_ins.end(AnyToken(attrs["token"]), self.context["request"])
         return {}
 
 
@@ -57,7 +57,7 @@ class LogoutEverywhereSerializer(simplejwt.TokenVerifySerializer):
     """All families of a token's user end."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        sign_ins.end_all(sign_ins.check(AnyToken(attrs["token"])))
+        sign_ins.end_all(sign_ins.check(AnyToken(attrs["token"])), self.context["request"])
         return {}
 
 

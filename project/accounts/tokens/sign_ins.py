@@ -9,7 +9,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from django.contrib.auth.signals import user_logged_in
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
@@ -17,6 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework_simplejwt.exceptions import InvalidToken
 
+from project.accounts.security_events import Kind, record
 from project.accounts.tokens.families import EndReason, TokenFamily, digest_of_password
 from project.accounts.tokens.kinds import FAMILY, ID, TYPE, USER, FamilyToken, RefreshToken
 from project.accounts.tokens.lookup import has_ended
@@ -61,7 +63,7 @@ def issue(user: Any) -> RefreshToken:
     return refresh
 
 
-def rotate(used: RefreshToken) -> RefreshToken:
+def rotate(used: RefreshToken, request: HttpRequest | None = None) -> RefreshToken:
     """Return the refresh token that replaces a valid one.
 
     Raises:
@@ -77,6 +79,7 @@ def rotate(used: RefreshToken) -> RefreshToken:
         if not _end(EndReason.REUSE, pk=used.family):  # it was ended since it was read
             raise has_ended()
         logger.warning("refresh token used twice, sign-in ended user=%s family=%s", user.pk, used.family)
+        record(Kind.REUSE, request=request, user=user)
         raise InvalidToken(_("This refresh token was used before, so its sign-in has ended. Sign in again."))
     return fresh
 
@@ -93,8 +96,8 @@ def check(token: FamilyToken) -> Any:
     return found.user
 
 
-def end(token: FamilyToken) -> None:
-    """Log out: end the family of a token; one that has ended stays so.
+def end(token: FamilyToken, request: HttpRequest | None = None) -> None:
+    """Log out: end the family of a token; one that has ended stays so. Django's `user_logged_out` is sent.
 
     Raises:
         InvalidToken: there is no such family.
@@ -102,14 +105,20 @@ def end(token: FamilyToken) -> None:
     family = {"pk": token.family, "user_id": token.user_pk}
     if _end(EndReason.LOGOUT, **family):
         logger.info("signed out user=%s family=%s", token.user_pk, token.family)
+        _send_logged_out(get_user_model()._default_manager.filter(pk=token.user_pk).first(), request)
     elif not TokenFamily.objects.filter(**family).exists():
         raise InvalidToken(_("Token is invalid"))
 
 
-def end_all(user: Any) -> None:
-    """Log out everywhere: end all families of a user."""
+def end_all(user: Any, request: HttpRequest | None = None) -> None:
+    """Log out everywhere: end all families of a user. Django's `user_logged_out` is sent."""
     count = _end(EndReason.LOGOUT_EVERYWHERE, user_id=user.pk)
     logger.info("signed out everywhere user=%s families=%d", user.pk, count)
+    _send_logged_out(user, request)
+
+
+def _send_logged_out(user: Any, request: HttpRequest | None) -> None:
+    user_logged_out.send(sender=type(user), request=request, user=user)
 
 
 def _end(reason: EndReason, **families: Any) -> int:

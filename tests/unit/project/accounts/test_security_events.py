@@ -54,6 +54,28 @@ def test_a_sign_in_its_failure_and_the_sign_out_are_recorded(client: Client, doo
     assert all(request_id for (request_id,) in events("request_id")[start:])
 
 
+@pytest.mark.parametrize("door", ["/api/token/logout/", "/api/token/logout-everywhere/"])
+def test_tokens_that_come_and_go_are_recorded(user1: User, door: str) -> None:
+    client, start = APIClient(REMOTE_ADDR="192.0.2.7"), SecurityEvent.objects.count()
+    tokens = client.post("/api/token/", {"username": "user1", "password": PASSWORD}).json()
+    assert client.post(door, {"token": tokens["access"]}).status_code == 200
+
+    assert events("kind", "account", "user_id", "address")[start:] == [
+        ("login", "user1", user1.pk, "192.0.2.7"),
+        ("logout", "user1", user1.pk, "192.0.2.7"),
+    ]
+
+
+def test_a_refresh_token_that_is_used_twice_is_recorded(user1: User) -> None:
+    client = APIClient(REMOTE_ADDR="192.0.2.7")
+    tokens = client.post("/api/token/", {"username": "user1", "password": PASSWORD}).json()
+    answers = [client.post("/api/token/refresh/", {"refresh": tokens["refresh"]}).status_code for _ in range(3)]
+
+    assert answers == [200, 401, 401]
+    assert events("kind", "user_id", "address")[-1:] == [("token_reuse", user1.pk, "192.0.2.7")]
+    assert SecurityEvent.objects.filter(kind=Kind.REUSE).count() == 1
+
+
 def test_a_token_that_is_refused_is_a_failed_sign_in(user1: User) -> None:
     APIClient().post("/api/token/", {"username": "user1", "password": "hunter2"}, REMOTE_ADDR="2001:db8::1")
 
