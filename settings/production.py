@@ -5,7 +5,7 @@ from settings.weak_secrets import refuse_weak_secrets
 
 require("SECRET_KEY", "DATABASE_URL", "RABBITMQ_URL", "ALLOWED_HOSTS")
 refuse_weak_secrets(
-    keys={"SECRET_KEY": env.str("SECRET_KEY")},
+    keys={name: key for name in ("SECRET_KEY", "TOKEN_SIGNING_KEY") if (key := env.str(name, ""))},
     passwords={name: env.str(name, "") for name in ("DATABASE_URL", "RABBITMQ_URL", "CACHE_URL")},
 )
 

@@ -6,8 +6,9 @@ refuses unread, because it is too large or of unknown length, appears empty, and
 Written against gunicorn 27.0.1, of which it uses more than is documented: `ThreadWorker.run` calls `accept`,
 `murder_pending` and `_cap_keepalive`, whose connections are here in `Loop`; `enqueue_req` has a thread call `handle`
 for a connection and the main loop then `finish_request`; `handle` takes a connection's `parser` and calls
-`handle_request` and `_keepalive_after`. The parser reads from its `unreader`. `wsgi.create` makes a `wsgi.Response`.
-Of `tpool`, Python's `ThreadPoolExecutor`, the worker asks `_work_queue` whether requests wait for a thread.
+`handle_request` and `_keepalive_after`. The parser reads from its `unreader`. `wsgi.create` makes a `wsgi.Response`;
+`handle_error` answers by `util.write_error`. Of `tpool`, Python's `ThreadPoolExecutor`, the worker asks `_work_queue`
+whether requests wait for a thread.
 `tests/unit/project/web_server/test_gunicorn_internals.py` fails when one of these changes, and says what to look at.
 """
 
@@ -17,12 +18,14 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
+from gunicorn import util
 from gunicorn.http import get_parser, wsgi
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from project.web_server.arrival import Arrival
 from project.web_server.client_socket import ClientSocket
 from project.web_server.loop import Loop, receive
+from project.web_server.refusals import refusal
 from settings.api import MAX_BODY_BYTES
 
 LINGER_MS = 5
@@ -78,6 +81,11 @@ class Response(wsgi.Response):
             self.sock.send_or_hold(data)
 
 
+def write_error(sock: ClientSocket, status: int, reason: str, detail: str) -> None:
+    """Answer a request that is no HTTP; gunicorn's own response is a page of HTML with parts of the request."""
+    sock.send_or_hold(refusal(f"{status} {reason}", f"{detail or reason}\n"))
+
+
 class Worker(ThreadWorker):
     """Serves whole requests in its threads, and leaves all that waits for clients to `Loop`.
 
@@ -92,6 +100,7 @@ class Worker(ThreadWorker):
         # gunicorn stops accepting at this number, so that others queue unseen; `Loop` makes room for each.
         self.worker_connections = self.cfg.worker_connections + 1
         wsgi.Response = Response
+        util.write_error = write_error
 
     def run(self) -> None:
         self._loop = Loop(

@@ -29,7 +29,9 @@ def test_concurrent_changes_of_one_task_all_succeed(
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation TO '{isolation}'")
     variables = {"DATABASE_URL": postgresql.url(name), "THROTTLE_USER": "off", "WEB_CONCURRENCY": "2"}
     own = {"ENV_FILE": os.devnull, "DJANGO_SETTINGS_MODULE": "settings.development", "LOG_FILE": "", **variables}
-    subprocess.run([*MANAGE, "prepare"], env={**os.environ, **own}, cwd=ROOT, check=True)
+    for command in (["migrate", "--verbosity", "0"], ["createsuperuser", "--noinput", "--username", USERNAME]):
+        environment = {**os.environ, **own, "DJANGO_SUPERUSER_PASSWORD": PASSWORD, "DJANGO_SUPERUSER_EMAIL": ""}
+        subprocess.run([*MANAGE, *command], env=environment, cwd=ROOT, check=True)
     with Web(tmp_path, **variables) as web:
         token = web.client.post("/api/token/", json={"username": USERNAME, "password": PASSWORD}).json()["access"]
         web.client.headers["Authorization"] = f"Bearer {token}"

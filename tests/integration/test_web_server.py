@@ -125,13 +125,15 @@ def test_a_client_that_asks_is_told_to_send_a_body_that_will_be_read(shared_web:
     assert everything_from(shared_web.send(asking + b"20000000\r\n\r\n")).startswith(b"HTTP/1.1 413 ")
 
 
-def test_no_response_names_the_software(shared_web: Web) -> None:
+def test_no_response_names_the_software_or_is_taken_for_a_page(shared_web: Web) -> None:
     requests = [b"GET /health/live/ HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n", b"garbage\r\n\r\n"]
     for request in requests:
         answer = everything_from(shared_web.send(request)).lower()
         assert answer.startswith(b"http/1.1 ")
         assert b"\r\nserver:" not in answer
         assert b"gunicorn" not in answer
+        assert b"\r\nx-content-type-options: nosniff\r\n" in answer
+        assert b"\r\ncontent-type: text/html" not in answer
 
 
 def test_who_does_not_hang_up_holds_up_nobody(shared_web: Web) -> None:

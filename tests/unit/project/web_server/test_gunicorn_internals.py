@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
 
@@ -39,7 +40,8 @@ def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     """A worker of four threads, none of them started."""
-    monkeypatch.setattr(wsgi, "Response", wsgi.Response)  # which a worker replaces
+    monkeypatch.setattr(wsgi, "Response", wsgi.Response)  # which a worker replaces, as it does
+    monkeypatch.setattr(util, "write_error", util.write_error)
     cfg = Config()
     cfg.set("threads", 4)
     worker = Worker(1, 1, [], SimpleNamespace(), 30, cfg, WebLogger(cfg))
@@ -207,6 +209,7 @@ def test_a_thread_that_failed_leaves_no_connection_behind(worker: Worker) -> Non
         ("gunicorn.http.wsgi:create", "2c35d4a2dc62"),
         ("gunicorn.http.wsgi:Response", "d67f8e6b29d7"),
         ("gunicorn.workers.gthread:ThreadWorker.finish_request", "616e7bb15a00"),
+        ("gunicorn.workers.base:Worker.handle_error", "75426448389b"),
     ],
 )
 def test_what_is_relied_on_has_not_changed(part: str, digest: str) -> None:
