@@ -10,8 +10,7 @@ import logging
 from contextlib import ExitStack
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest
@@ -73,7 +72,7 @@ class LimitedBackend(ModelBackend):
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
         """Do the same in a thread: Django's own would pass by the limits."""
-        return await sync_to_async(self.authenticate)(request, username, password, **kwargs)
+        return await BaseBackend.aauthenticate(self, request, username=username, password=password, **kwargs)
 
 
 def _log_once(refusal: LoginRefused, request: HttpRequest | None, who: str) -> None:

@@ -12,7 +12,7 @@ from tests.tokens import bearer
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = tuple(str(ROOT / folder) + "/" for folder in ("actors", "project", "tasks"))
-MAX_FILES = 24
+MAX_FILES = 27
 
 
 @pytest.mark.django_db
