@@ -24,7 +24,7 @@ from actors.outbox.exceptions import LeaveForRedelivery
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.django_db(transaction=True)]
 
 DEADLINE_SECONDS = 60.0
 
