@@ -1,12 +1,13 @@
 """Who sent a request: the address of its client, and the network by which clients are counted.
 
 Guarantee: a client cannot choose its address. It is the peer of the connection or, with `NUM_PROXIES` trusted proxies,
-what the outermost of them reported. A client has one count however many addresses of its IPv6 network it uses, and
-whatever port a proxy reports with them.
+what the outermost of them reported; where `TRUSTED_PROXIES` names proxies, only if the peer is one of these. A client
+has one count however many addresses of its IPv6 network it uses, and whatever port a proxy reports with them.
 """
 
 import re
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -25,7 +26,7 @@ def client_address(request: HttpRequest | Request) -> str:
     """
     peer: str = request.META.get("REMOTE_ADDR", "")
     forwarded: str = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    if settings.NUM_PROXIES and forwarded:
+    if settings.NUM_PROXIES and forwarded and _is_trusted(peer, tuple(settings.TRUSTED_PROXIES)):
         # Each proxy appends the address that it sees.
         return _address(forwarded.split(",")[-settings.NUM_PROXIES :][0]) or _address(peer)
     return _address(peer)
@@ -36,6 +37,13 @@ def counted_as(address: str) -> str:
     if ":" not in address:
         return address
     return str(IPv6Network((int(IPv6Address(address)), IPV6_PREFIX), strict=False))
+
+
+@lru_cache(1_000)
+def _is_trusted(peer: str, proxies: tuple[str, ...]) -> bool:
+    """Return whether a peer is one of these proxies; where none is named, each is, as are those of a Unix socket."""
+    address = _address(peer)
+    return not proxies or not address or any(ip_address(address) in ip_network(each) for each in proxies)
 
 
 def _address(text: str) -> str:

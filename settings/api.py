@@ -41,7 +41,7 @@ def _limit(rate: str) -> tuple[int, int] | None:
 
 # How many trusted proxies report the address by which clients are counted; 0 trusts none, because a client that can
 # choose its address can spend another client's limit.
-NUM_PROXIES = env.int("NUM_PROXIES", 0)
+NUM_PROXIES = env.int("NUM_PROXIES", 0, validate=validate.Range(min=0))
 
 # The largest request body, in bytes. Task titles and descriptions are text: a mebibyte is a long book chapter.
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)

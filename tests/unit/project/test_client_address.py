@@ -41,6 +41,22 @@ def test_the_outermost_trusted_proxy_says_who_the_client_is(
 
 
 @pytest.mark.parametrize(
+    ("peer", "client"),
+    [
+        (PEER, "192.0.2.1"),
+        (f"::ffff:{PEER}", "192.0.2.1"),
+        ("2001:db8::1", "192.0.2.1"),
+        ("", "192.0.2.1"),  # of a Unix socket, which the web server trusts too
+        ("10.0.1.1", "10.0.1.1"),
+        ("2001:db8:1::1", "2001:db8:1::1"),
+    ],
+)
+def test_where_proxies_are_named_no_other_peer_says_who_the_client_is(settings: Any, peer: str, client: str) -> None:
+    settings.NUM_PROXIES, settings.TRUSTED_PROXIES = 1, ["10.0.0.0/24", "2001:db8::/48"]
+    assert address("192.0.2.1", peer=peer) == client
+
+
+@pytest.mark.parametrize(
     ("reported", "client"),
     [
         ("192.0.2.1:50123", "192.0.2.1"),

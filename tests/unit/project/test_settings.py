@@ -75,6 +75,7 @@ def test_production_passes_the_deployment_check_in_silence() -> None:
         ("LOG_LANGUAGE", "de", "LOG_LANGUAGE"),
         ("MAX_RETRIES", "many", "MAX_RETRIES"),
         ("ACCESS_LOG", "-", "ACCESS_LOG"),
+        ("NUM_PROXIES", "-1", "NUM_PROXIES"),
         ("TRUSTED_PROXIES", "proxy.example.com", "name addresses and networks"),
         ("TRUSTED_PROXIES", "*", "name addresses and networks"),
         ("TRUSTED_PROXIES", "10.0.0.1/24", "has host bits set"),
