@@ -4,8 +4,12 @@ from settings.environment import VAR, env, require
 from settings.weak_secrets import refuse_weak_secrets
 
 require("SECRET_KEY", "DATABASE_URL", "RABBITMQ_URL", "ALLOWED_HOSTS")
+_old_keys: list[str] = env.list("TOKEN_OLD_SIGNING_KEYS", [])
 refuse_weak_secrets(
-    keys={name: key for name in ("SECRET_KEY", "TOKEN_SIGNING_KEY") if (key := env.str(name, ""))},
+    keys=[
+        *((name, env.str(name)) for name in ("SECRET_KEY", "TOKEN_SIGNING_KEY") if env.str(name, "")),
+        *(("TOKEN_OLD_SIGNING_KEYS", key) for key in _old_keys if key),
+    ],
     passwords={name: env.str(name, "") for name in ("DATABASE_URL", "RABBITMQ_URL", "CACHE_URL")},
 )
 

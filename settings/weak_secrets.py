@@ -4,7 +4,7 @@ Guarantee: production does not start with one. The one error names every such va
 that makes a good one; it never shows a value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -29,13 +29,13 @@ PUBLISHED_KEYS = frozenset(
 PUBLISHED_PASSWORDS = frozenset({"guest", "password", "secret", "pass123", "a-password-for-tests"})
 
 
-def refuse_weak_secrets(*, keys: Mapping[str, str], passwords: Mapping[str, str]) -> None:
+def refuse_weak_secrets(*, keys: Iterable[tuple[str, str]], passwords: Mapping[str, str]) -> None:
     """Check keys, and the passwords in addresses, by the names of their variables.
 
     Raises:
         ImproperlyConfigured: naming all that are weak, in one message.
     """
-    found = {name: reason for name, key in keys.items() if (reason := weakness_of_key(key))}
+    found = {name: reason for name, key in keys if (reason := weakness_of_key(key))}
     found |= {name: reason for name, url in passwords.items() if (reason := weakness_of_address(url))}
     if found:
         reasons = "; ".join(f"{name} {reason}" for name, reason in found.items())

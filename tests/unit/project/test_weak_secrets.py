@@ -46,7 +46,7 @@ def texts() -> dict[str, str]:
 )
 def test_a_weak_key_is_refused_with_its_variable_and_the_command_for_a_good_one(key: str, reason: str) -> None:
     with pytest.raises(ImproperlyConfigured) as refused:
-        refuse_weak_secrets(keys={"SECRET_KEY": key}, passwords={})
+        refuse_weak_secrets(keys=[("SECRET_KEY", key)], passwords={})
     assert "SECRET_KEY" in str(refused.value)
     assert reason in str(refused.value)
     assert str(refused.value).endswith(COMMAND)
@@ -80,11 +80,13 @@ def test_an_address_with_another_password_or_none_is_not(address: str) -> None:
 
 
 def test_production_does_not_start_with_weak_secrets_and_names_all_without_showing_them() -> None:
-    weak = {"SECRET_KEY": "hunter22", "RABBITMQ_URL": "amqp://guest:guest@127.0.0.1/"}
+    old = f"{secrets.token_hex(32)},{'hunter22' * 8}"
+    weak = {"SECRET_KEY": "hunter22", "RABBITMQ_URL": "amqp://guest:guest@127.0.0.1/", "TOKEN_OLD_SIGNING_KEYS": old}
     check = run("manage.py", "check", **{**PRODUCTION, **weak})
     assert check.returncode != 0
     error = check.stderr.strip().splitlines()[-1]
     assert error.startswith("django.core.exceptions.ImproperlyConfigured: Weak in the environment: SECRET_KEY has 8")
+    assert "; TOKEN_OLD_SIGNING_KEYS has 7 different characters" in error
     assert "; RABBITMQ_URL has a password that is published" in error
     assert "hunter22" not in check.stderr
     assert "guest:guest" not in error
