@@ -49,7 +49,8 @@ def _cancel_some(rows: QuerySet[OutboxMessage], record: dict[str, object]) -> li
     unheld = Q(held_until=None) | Q(held_until__lt=Now())
     with transaction.atomic():
         # A row that a relay is claiming is locked, and skipped.
-        mine = list(rows.filter(unleased, unheld, state__in=AWAITING).select_for_update(skip_locked=True))
+        free = rows.filter(unleased, unheld, state__in=AWAITING).select_for_update(skip_locked=True)
+        mine = list(free.defer(None))  # the admin defers columns that the record copies
         made = [
             DeadLetterDecision(row_id=row.pk, **{name: getattr(row, name) for name in COPIED}, **record) for row in mine
         ]

@@ -16,9 +16,9 @@ from django.db.models.functions import Now
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.management.commands import outbox
 from actors.outbox.management.commands.outbox import duration
-from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+from actors.outbox.models import DeadLetterDecision, Operator, OutboxMessage, State
 from actors.outbox.operations import horizon
-from actors.outbox.operations.cancel import DEAD, IN_HAND, IN_RABBITMQ
+from actors.outbox.operations.cancel import DEAD, IN_HAND, IN_RABBITMQ, cancel
 from actors.outbox.operations.stats import measure_rate
 from tests.unit.outbox.race_steps import in_another_thread
 
@@ -249,6 +249,15 @@ def test_a_cancellation_is_recorded(
     [record] = DeadLetterDecision.objects.all()
     assert (record.row_id, record.decision, record.decided_by, record.why) == (row_id, "cancelled", by, why)
     assert (record.subject, record.reason) == ("task:1", "")
+
+
+def test_a_cancellation_of_many_rows_whose_bodies_are_deferred_reads_them_together(
+    send: Send, django_assert_max_num_queries: Any
+) -> None:
+    rows = [send(subject=f"task:{number}") for number in range(20)]
+    with django_assert_max_num_queries(10):
+        assert cancel(OutboxMessage.objects.defer("body", "error"), by=Operator(name="ops"), why="x") == len(rows)
+    assert [bool(one.body) for one in DeadLetterDecision.objects.all()] == [True] * len(rows)
 
 
 def test_a_cancellation_that_fails_deletes_nothing(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
