@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth.models import Group, User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.db.models.signals import m2m_changed, post_save, pre_save
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 from django.http import HttpRequest
 
 from actors.django_internals import is_rehashed
@@ -67,12 +67,18 @@ def note_members(*, sender: Any, instance: Any, action: str, model: Any, pk_set:
         record(Kind.RIGHTS, account="", detail=f"{instance._meta.verbose_name} {instance}: {detail}")
 
 
+def note_group_deleted(*, instance: Group, **_signal: Any) -> None:
+    """Record that the members of a group have lost what it allowed: Django reports no change of them."""
+    record(Kind.RIGHTS, detail=f"{instance._meta.verbose_name} {instance}: deleted")
+
+
 def connect_signals() -> None:
     """Connect the receivers, each once."""
     user_logged_in.connect(note_login, dispatch_uid="project.accounts")
     user_logged_out.connect(note_logout, dispatch_uid="project.accounts")
     user_login_failed.connect(note_failure, dispatch_uid="project.accounts")
     pre_save.connect(read_before, sender=User, dispatch_uid="project.accounts")
+    post_delete.connect(note_group_deleted, sender=Group, dispatch_uid="project.accounts")
     post_save.connect(note_change, sender=User, dispatch_uid="project.accounts")
     for through in (User.groups.through, User.user_permissions.through, Group.permissions.through):
         m2m_changed.connect(note_members, sender=through, dispatch_uid="project.accounts")

@@ -165,6 +165,7 @@ def test_groups_and_permissions_are_recorded(user1: User) -> None:
     editors.permissions.add(may_view)
     editors.user_set.remove(user1)
     user1.user_permissions.clear()
+    Group.objects.all().delete()
 
     assert events("kind", "account", "detail") == [
         ("rights", "user1", "groups: + editors"),
@@ -172,6 +173,7 @@ def test_groups_and_permissions_are_recorded(user1: User) -> None:
         ("rights", "", f"group editors: permissions: + {may_view}"),
         ("rights", "", "group editors: users: - user1"),
         ("rights", "user1", "permissions: - all"),
+        ("rights", "", "group editors: deleted"),
     ]
 
 
