@@ -20,3 +20,15 @@ def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
     )
     hint = "Set CACHE_URL to a cache that the processes share. Limits of logins hold without: the database counts them."
     return [checks.Warning(text, hint=hint, id="vazifa.W001")]
+
+
+def check_proxies(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Warn of proxies behind which all clients are counted as one."""
+    if not settings.TRUSTED_PROXIES or settings.NUM_PROXIES:
+        return []
+    text = (
+        "TRUSTED_PROXIES is set and NUM_PROXIES is 0: all clients have the proxy's address, and one of them can use up "
+        "the logins and requests of all others."
+    )
+    hint = "Set NUM_PROXIES to the number of proxies that add the client's address to X-Forwarded-For."
+    return [checks.Warning(text, hint=hint, id="vazifa.W002")]
