@@ -32,11 +32,6 @@ def forget_results(rows: QuerySet[Any]) -> None:
     rows._result_cache = None
 
 
-def is_rehashed(user: Any, update_fields: Any) -> bool:
-    """Return whether a user is saved with another hash of the same password, which Django does at a sign-in."""
-    return user._password is None and set(update_fields or ()) == {"password"} and user.has_usable_password()
-
-
 class RefusingQuerySet(QuerySet[M]):
     """For tables without deletions: Django deletes by `delete` alone, which a subclass makes refuse."""
 

@@ -1,5 +1,7 @@
 """Development: needs no variable. Not for a machine that others can reach."""
 
+import os
+
 from settings.base import *
 from settings.environment import PRIVATE_NODE, VAR, env
 
@@ -18,5 +20,6 @@ VAR.parent.mkdir(parents=True, exist_ok=True)
 VAR.mkdir(mode=0o700, exist_ok=True)
 
 # In another terminal beside `make run`, all commands and processes use its RabbitMQ.
-if not env.str("RABBITMQ_URL", "") and PRIVATE_NODE.is_file():
+# Another user of this machine may not look.
+if not env.str("RABBITMQ_URL", "") and os.access(PRIVATE_NODE, os.R_OK):
     RABBITMQ_URL = DRAMATIQ_BROKER["OPTIONS"]["url"] = PRIVATE_NODE.read_text("utf-8").strip()

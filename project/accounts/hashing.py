@@ -27,6 +27,7 @@ class HashingSlots:
         self._lock = threading.Lock()
         self._taken = 0
         self._log_after = 0.0
+        self._own = threading.local()
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -40,11 +41,17 @@ class HashingSlots:
                 self._log()
                 raise LoginBusy
             self._taken += 1
+        self._own.is_held = True
         try:
             yield
         finally:
+            self._own.is_held = False
             with self._lock:
                 self._taken -= 1
+
+    def is_held(self) -> bool:
+        """Return whether this thread holds a place: a hash that it stores is another one of the password it checks."""
+        return getattr(self._own, "is_held", False)
 
     def _log(self) -> None:
         if time.monotonic() >= self._log_after:

@@ -11,8 +11,9 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 from django.http import HttpRequest
 
-from actors.django_internals import is_rehashed
+from project.accounts.hashing import hashing_slots
 from project.accounts.security_events import Kind, record
+from project.accounts.tokens.families import keep_families
 
 RIGHTS = ("is_active", "is_staff", "is_superuser")
 WATCHED = ("password", *RIGHTS)
@@ -42,12 +43,18 @@ def read_before(*, instance: User, raw: bool, update_fields: Any = None, **_sign
     instance.before_save = before or {name: getattr(NEW, name) for name in names}  # type: ignore[attr-defined]
 
 
-def note_change(*, instance: User, created: bool, update_fields: Any = None, **_signal: Any) -> None:
-    """Record which of these columns have changed."""
+def note_change(*, instance: User, created: bool, **_signal: Any) -> None:
+    """Record which of these columns have changed.
+
+    Another hash of the password that is checked at this sign-in, by a newer method, is no change: other sign-ins stay.
+    """
     before: dict[str, Any] = instance.__dict__.pop("before_save", {})
     changed = {name: old for name, old in before.items() if getattr(instance, name) != old}
-    if "password" in changed and not (created or is_rehashed(instance, update_fields)):
-        record(Kind.PASSWORD, user=instance)
+    if "password" in changed and not created:
+        if hashing_slots.is_held():
+            keep_families(instance, changed["password"])
+        else:
+            record(Kind.PASSWORD, user=instance)
     rights = [f"{name}: {old} → {getattr(instance, name)}" for name, old in changed.items() if name in RIGHTS]
     if rights:
         record(Kind.RIGHTS, user=instance, detail=", ".join(rights))

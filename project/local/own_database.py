@@ -1,7 +1,8 @@
 """Whether this project made a database, on this machine: asked of the open connection, never of its address.
 
 An address may say loopback and lead elsewhere, by `?host=`, by PGHOST or through a tunnel.
-Guarantee: a database that was made by another program, or that has come from elsewhere, is not taken for an own one.
+Guarantee: a database that was made by another program, or that is reached elsewhere, is not taken for an own one. The
+mark of an SQLite file travels with its copies.
 """
 
 from django.db.backends.base.base import BaseDatabaseWrapper

@@ -35,4 +35,14 @@ class TokenFamily(models.Model):
 
 def digest_of_password(user: Any) -> str:
     """Return a digest of the hash that is stored for a user's password; each change of the password changes it."""
-    return sha256(user.password.encode()).hexdigest()
+    return _digest(user.password)
+
+
+def keep_families(user: Any, former_hash: str) -> None:
+    """Keep a user's families valid whose password has been hashed anew, and is the same."""
+    families = TokenFamily.objects.filter(user=user, password_digest=_digest(former_hash))
+    families.update(password_digest=digest_of_password(user))
+
+
+def _digest(password_hash: str) -> str:
+    return sha256(password_hash.encode()).hexdigest()

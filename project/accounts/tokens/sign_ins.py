@@ -76,10 +76,13 @@ def rotate(used: RefreshToken, request: HttpRequest | None = None) -> RefreshTok
         refresh_id=fresh[ID], refreshed_at=timezone.now(), expires_at=_expiry(fresh)
     )
     if not replaced:
-        if not _end(EndReason.REUSE, pk=used.family):  # it was ended since it was read
+        with transaction.atomic():
+            ended = _end(EndReason.REUSE, pk=used.family)
+            if ended:
+                record(Kind.REUSE, request=request, user=user)
+        if not ended:  # it was ended since it was read
             raise has_ended()
         logger.warning("refresh token used twice, sign-in ended user=%s family=%s", user.pk, used.family)
-        record(Kind.REUSE, request=request, user=user)
         raise InvalidToken(_("This refresh token was used before, so its sign-in has ended. Sign in again."))
     return fresh
 
@@ -96,6 +99,7 @@ def check(token: FamilyToken) -> Any:
     return found.user
 
 
+@transaction.atomic
 def end(token: FamilyToken, request: HttpRequest | None = None) -> None:
     """Log out: end the family of a token; one that has ended stays so. Django's `user_logged_out` is sent.
 
@@ -110,6 +114,7 @@ def end(token: FamilyToken, request: HttpRequest | None = None) -> None:
         raise InvalidToken(_("Token is invalid"))
 
 
+@transaction.atomic
 def end_all(user: Any, request: HttpRequest | None = None) -> None:
     """Log out everywhere: end all families of a user. Django's `user_logged_out` is sent."""
     count = _end(EndReason.LOGOUT_EVERYWHERE, user_id=user.pk)

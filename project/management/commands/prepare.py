@@ -33,7 +33,8 @@ class Command(BaseCommand):
 
     def _make_development_user(self) -> None:
         users = get_user_model()
-        if users.objects.filter(username=USERNAME).exists():
+        # With other accounts there, a missing one was deleted, or the database is in use.
+        if users.objects.exists():
             return
         if not is_own(connection):
             self.stdout.write(f"{USERNAME} is not created: Vazifa did not make this database. {WAY_OUT}")

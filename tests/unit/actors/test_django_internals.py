@@ -7,7 +7,6 @@ from tests.internals import fail_if_changed
 WRITES = "use_database_to_write and versioning.VersionedQuerySet"
 RESULTS = "forget_results and versioning.VersionedQuerySet.update"
 INSERTS = "QuickInsertQuerySet._insert"
-REHASHES = "is_rehashed and project.accounts.security_signals"
 DELETIONS = "RefusingQuerySet and models.ActivityQuerySet"
 
 
@@ -17,8 +16,6 @@ DELETIONS = "RefusingQuerySet and models.ActivityQuerySet"
         ("django.db.models.query:QuerySet.update", "b5548a4c6dd9", RESULTS),
         ("django.db.models.query:QuerySet.bulk_create", "f822e0fc4c40", WRITES),
         ("django.db.models.query:QuerySet._raw_delete", "e878941754cb", DELETIONS),
-        ("django.contrib.auth.base_user:AbstractBaseUser.check_password", "ffea4dfbd8eb", REHASHES),
-        ("django.contrib.auth.base_user:AbstractBaseUser.save", "bf3c0ccbdcb3", REHASHES),
         ("django.db.models.query:QuerySet._insert", "99e47ddb2867", INSERTS),
         ("django.db.models.deletion:Collector.delete", "6fc1aeb89d3d", DELETIONS),
     ],

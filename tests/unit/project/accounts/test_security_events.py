@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import authenticate
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.db import connection, transaction
@@ -17,6 +18,7 @@ from rest_framework.test import APIClient
 from project.accounts import security_events
 from project.accounts.security_events import FURTHER, Kind, SecurityEvent, record
 from tests.conftest import PASSWORD
+from tests.tokens import bearer
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -133,7 +135,7 @@ def test_any_change_of_a_password_is_recorded_once(user1: User, change: Callable
 
 
 def test_a_stronger_hash_of_the_same_password_is_no_change(user1: User, settings: Any) -> None:
-    md5 = settings.PASSWORD_HASHERS
+    md5, client = settings.PASSWORD_HASHERS, APIClient(HTTP_AUTHORIZATION=bearer(user1))
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher", *md5]
     before = user1.password
     assert authenticate(username="user1", password=PASSWORD)
@@ -141,6 +143,16 @@ def test_a_stronger_hash_of_the_same_password_is_no_change(user1: User, settings
     user1.refresh_from_db()
     assert user1.password != before
     assert events("kind") == []
+    assert client.get("/tasks/").status_code == 200
+
+
+def test_another_password_that_code_has_hashed_is_a_change(user1: User) -> None:
+    client = APIClient(HTTP_AUTHORIZATION=bearer(user1))
+    user1.password = make_password("another-password")
+    user1.save(update_fields=["password"])
+
+    assert events("kind", "user_id") == [("password", user1.pk)]
+    assert client.get("/tasks/").status_code == 401
 
 
 def test_rights_are_recorded_with_what_they_were(user1: User) -> None:
