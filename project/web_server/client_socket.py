@@ -1,8 +1,8 @@
 """A client's socket that sends what the kernel takes at once and holds the rest.
 
-Guarantee: only `sendall` waits for a client, and only while more than `MAX_AHEAD_BYTES` are held. What is held has a
-least rate (`Pace`), whether a thread waits for it or the main loop sends it. What counts is what the client's machine
-has acknowledged: the kernel takes some megabytes by itself.
+Guarantee: only `sendall` and `wait` wait for a client, and only while something is held. What is held has a least rate
+(`Pace`), whether a thread waits for it or the main loop sends it. What counts is what the client's machine has
+acknowledged: the kernel takes some megabytes by itself.
 """
 
 import fcntl
@@ -19,7 +19,8 @@ from project.web_server.pace import Pace
 
 ANSWER_GRACE_SECONDS = 20.0
 """A client that reads slowly takes nothing for a while and then much at once: its machine waits for room."""
-MAX_AHEAD_BYTES = 64 * 1024
+MAX_JOINED_BYTES = 64 * 1024
+"""Of a body that is copied, to be sent together with its head."""
 STEPS = 4
 """How many pieces `push` sends at most: the main loop has other clients."""
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: drop what is unsent
@@ -59,14 +60,30 @@ class ClientSocket(socket.socket):
         """Do nothing: gunicorn makes the sockets of its threads blocking."""
 
     def sendall(self, data: Any, _flags: int = 0) -> None:
-        """Send data, or hold what the kernel does not take; wait if more than a piece is held.
+        """Send data, or hold what the kernel does not take; first wait until nothing else is held.
 
         Raises:
             ClientTooSlow: it was waited for too long.
         """
-        if self.held:
-            self._wait()
+        self.wait()
         self.send_or_hold(data)
+
+    def wait(self) -> None:
+        """Wait until nothing is held.
+
+        Raises:
+            ClientTooSlow: it was waited for too long.
+        """
+        if not self.held:
+            return
+        poll = select.poll()
+        poll.register(self, select.POLLOUT)
+        while self.held:
+            poll.poll(1_000)
+            self.push()
+            if self.is_too_slow(monotonic()):
+                self.abort()
+                raise ClientTooSlow
 
     def send_with_next(self, head: bytes) -> None:
         """Keep a response's head until something follows: both then need one call of the kernel."""
@@ -76,7 +93,7 @@ class ClientSocket(socket.socket):
         """Send data, or hold what the kernel does not take; never wait."""
         if self._head:
             head, self._head = self._head, b""
-            if len(data) <= MAX_AHEAD_BYTES:
+            if len(data) <= MAX_JOINED_BYTES:
                 data = head + data
             else:
                 self.send_or_hold(head)
@@ -163,16 +180,6 @@ class ClientSocket(socket.socket):
         while self.held:
             self._remove_first()
         self.held_bytes = 0
-
-    def _wait(self) -> None:
-        poll = select.poll()
-        poll.register(self, select.POLLOUT)
-        while self.held_bytes > MAX_AHEAD_BYTES:
-            poll.poll(1_000)
-            self.push()
-            if self.is_too_slow(monotonic()):
-                self.abort()
-                raise ClientTooSlow
 
     def _unacknowledged(self) -> int:
         """Return how many bytes the kernel holds that the client's machine does not have."""

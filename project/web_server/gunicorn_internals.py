@@ -75,10 +75,13 @@ class Response(wsgi.Response):
         self.sock.send_or_hold(b"0\r\n\r\n" if self.chunked else b"")
 
     def _emit_body(self, data: bytes) -> None:
-        if self.response_length is None:
-            super()._emit_body(data)  # which may wait
-        else:
+        if self.response_length is not None:
             self.sock.send_or_hold(data)
+            return
+        super()._emit_body(data)
+        if self.sent > len(data):
+            # Not its first piece, so it is generated: the next one may come much later, and nothing is sent meanwhile.
+            self.sock.wait()
 
 
 def write_error(sock: ClientSocket, status: int, reason: str, detail: str) -> None:

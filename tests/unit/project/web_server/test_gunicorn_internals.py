@@ -174,6 +174,31 @@ def test_a_thread_is_free_when_a_response_is_complete(worker: Worker, client: tu
     assert client[1].arrival.is_whole, "its next request waits for the response to leave"
 
 
+def test_what_was_generated_arrives_before_more_is_generated(
+    worker: Worker, client: tuple[socket.socket, Connection]
+) -> None:
+    event = b"x" * 1_000_000  # more than the kernels take at once
+    has_arrived = threading.Event()
+
+    def generate(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"first"
+        yield event
+        has_arrived.wait(20)  # as a stream waits for the next event
+        yield b"last"
+
+    worker.wsgi = generate
+    thread = threading.Thread(target=worker.handle, args=(send(client, GET),))
+    thread.start()
+    received = b""
+    try:
+        while received.count(b"x") < len(event):
+            received += client[0].recv(65_536)
+    finally:
+        has_arrived.set()
+        thread.join(20)
+
+
 def test_a_thread_that_failed_leaves_no_connection_behind(worker: Worker) -> None:
     ended: list[tuple[Any, bool]] = []
     loop: Any = SimpleNamespace(resume=lambda connection, stays: ended.append((connection, stays)))
