@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dramatiq
@@ -34,7 +34,7 @@ LOCK_TIMEOUT_MS = 2_000
 NEEDED = tuple(name for name in UnsettledRow._fields if name not in {"id", "message_id"})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Delivery:
     """A message of the outbox that a worker has received from RabbitMQ."""
 
@@ -45,6 +45,9 @@ class Delivery:
     actor: dramatiq.Actor[Any, Any]
 
     broker: Broker
+
+    _is_equal: bool = field(default=False, init=False)
+    """Whether it was found equal to its row. Asked once: the actor may change its arguments, and run again."""
 
     @property
     def is_redelivered(self) -> bool:
@@ -132,9 +135,12 @@ class Delivery:
         Raises:
             SkipMessage: it is another message.
         """
+        if self._is_equal:
+            return
         if different := differences(self.message, body=bytes(row.body), queue=row.queue):
             logger.error(FORGED, self.ref, ", ".join(map(log_word, different)))
             raise SkipMessage("forged: it differs from its row")
+        self._is_equal = True
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from actors.outbox import envelope
 from actors.outbox.models import OutboxMessage
 from tests.unit.outbox.inline_worker import InlineWorker
-from tests.unit.outbox.race_steps import add_effect, effects, only_row
+from tests.unit.outbox.race_steps import add_effect, effects, only_row, raise_database_away
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -90,3 +90,18 @@ def test_a_message_that_the_previous_release_published_runs(inline_worker: Inlin
     reference = b',"outbox":"%d:0"},"message_id"' % only_row().pk
     inline_worker.deliver_copy(sent.replace(b'},"message_id"', reference))
     assert (effects(), OutboxMessage.objects.count()) == (["one"], 0)
+
+
+@pytest.mark.parametrize("kind", ["transaction", "outside"])
+def test_a_message_whose_actor_changes_its_arguments_is_no_forged_one(
+    inline_worker: InlineWorker, actor: Declare, kind: str
+) -> None:
+    def change_then_lose_the_database(names: list[str]) -> None:
+        names.append("more")
+        if len(names) == 2:
+            raise_database_away()
+        add_effect()
+
+    actor(change_then_lose_the_database, **KINDS[kind]).send(["one"])
+    inline_worker.deliver(only_row())
+    assert (effects(), OutboxMessage.objects.count()) == (["effect"], 0)
