@@ -103,6 +103,9 @@ def _revive(row: OutboxMessage, edited: bytes | None) -> None:
     if is_too_old(message):
         # With the old timestamp AgeLimit would reject it again.
         body = message.copy(message_timestamp=current_millis()).encode()
+    elif message.message_id.encode() not in body:
+        # Another program's, without an id: each reading gives it a new one, and a worker runs only that of its row.
+        body = message.encode()
     OutboxMessage.objects.filter(pk=row.pk, state=State.DEAD).update(
         message_id=message.message_id,
         queue=queue,

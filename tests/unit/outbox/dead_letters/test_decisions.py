@@ -469,6 +469,18 @@ def test_an_edited_message_is_run_in_the_place_of_the_old(inline_worker: InlineW
     assert [group.name for group in Group.objects.all()] == ["right"]
 
 
+def test_a_foreign_message_without_an_id_is_run(
+    channel: FakeChannel, inline_worker: InlineWorker, actor: Declare
+) -> None:
+    actor(add, actor_name="known")
+    fields = {"queue_name": QUEUE, "actor_name": "known", "args": ["foreign"], "kwargs": {}, "options": {}}
+    channel.put(json.dumps(fields).encode(), REJECTED)
+    collect(channel)
+    decisions.replay(all_rows(), by=OPERATOR, why="ours")
+    inline_worker.deliver(only_row())
+    assert [group.name for group in Group.objects.all()] == ["foreign"]
+
+
 def test_an_undecodable_message_is_mended(channel: FakeChannel, inline_worker: InlineWorker, actor: Declare) -> None:
     actor(add, actor_name="known")
     channel.put(GARBAGE, REJECTED)
