@@ -59,6 +59,9 @@ class ClientSocket(socket.socket):
     def setblocking(self, _flag: bool) -> None:
         """Do nothing: gunicorn makes the sockets of its threads blocking."""
 
+    def settimeout(self, _seconds: float | None) -> None:
+        """Do nothing: gunicorn gives a client seconds to hang up after a response that broke off."""
+
     def sendall(self, data: Any, _flags: int = 0) -> None:
         """Send data, or hold what the kernel does not take; first wait until nothing else is held.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from gunicorn import util
 
 from project.web_server import client_socket
 from project.web_server.client_socket import ANSWER_GRACE_SECONDS, ClientSocket, ClientTooSlow
@@ -112,6 +113,15 @@ def test_a_generated_response_does_not_wait_for_ever(
     assert server.fileno() == -1
     with pytest.raises(ConnectionResetError):
         read(client)
+
+
+def test_no_thread_waits_for_the_client_of_a_response_that_broke_off(
+    ends: tuple[socket.socket, ClientSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+    monkeypatch.setattr(socket.socket, "settimeout", lambda _sock, seconds: waits.append(seconds))
+    util.close_graceful(ends[1])
+    assert (waits, ends[1].fileno()) == ([], -1)
 
 
 def test_what_the_kernel_keeps_does_not_count_as_read(ends: tuple[socket.socket, ClientSocket]) -> None:
