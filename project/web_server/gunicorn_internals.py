@@ -14,6 +14,7 @@ whether requests wait for a thread.
 
 import errno
 import select
+import sys
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -104,6 +105,15 @@ class Worker(ThreadWorker):
         self.worker_connections = self.cfg.worker_connections + 1
         wsgi.Response = Response
         util.write_error = write_error
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        if cfg.is_ssl:
+            # gunicorn would begin TLS in a thread; here the requests would be read, and believed, as plain https.
+            sys.exit(
+                "This server speaks no TLS. Leave out certfile and keyfile, and put a proxy before it: deploy/nginx."
+            )
+        super().check_config(cfg, log)
 
     def run(self) -> None:
         self._loop = Loop(

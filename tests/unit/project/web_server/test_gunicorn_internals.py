@@ -174,6 +174,13 @@ def test_a_thread_is_free_when_a_response_is_complete(worker: Worker, client: tu
     assert client[1].arrival.is_whole, "its next request waits for the response to leave"
 
 
+def test_tls_that_it_does_not_speak_is_refused_at_the_start() -> None:
+    cfg = Config()
+    cfg.set("certfile", "cert.pem")
+    with pytest.raises(SystemExit, match="speaks no TLS"):
+        Worker.check_config(cfg, logging.getLogger())
+
+
 def test_what_was_generated_arrives_before_more_is_generated(
     worker: Worker, client: tuple[socket.socket, Connection]
 ) -> None:
