@@ -216,9 +216,12 @@ class Loop:
 
     def _bound_arriving(self) -> None:
         """Give up the largest of the requests that are not whole, as long as all requests are too much memory."""
+        held = sum(len(each.arrival.data) for each in chain(self._waiting.of(State.ARRIVING), self._served))
+        if held <= MAX_ARRIVING_BYTES:
+            return
         arriving = sorted(self._waiting.of(State.ARRIVING), key=lambda each: len(each.arrival.data))
-        held = sum(len(each.arrival.data) for each in chain(arriving, self._served))
-        while held > MAX_ARRIVING_BYTES and arriving:
+        # What is served cannot be given up; the end of a connection without a byte would be of no use.
+        while held > MAX_ARRIVING_BYTES and arriving and arriving[-1].arrival.data:
             largest = arriving.pop()
             held -= len(largest.arrival.data)
             self._end(largest)

@@ -305,6 +305,17 @@ def test_requests_in_memory_are_bounded(server: Server, monkeypatch: pytest.Monk
     assert connection.sock.fileno() != -1, "the larger one goes"
 
 
+def test_who_has_sent_nothing_is_not_given_up_for_memory(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "MAX_ARRIVING_BYTES", 10)
+    server.connect(GET)  # is served: cannot be given up
+    _client, silent = server.connect()
+    sending, _connection = server.connect(POST)
+    server.take(sending, b"x" * 100_000)
+    server.turn_until(lambda: server.ended == 1)
+
+    assert silent.sock.fileno() != -1
+
+
 def test_responses_in_memory_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "MAX_LEAVING_BYTES", 1_500_000)
     leaving = [server.connect(GET)[1] for _ in range(2)]
