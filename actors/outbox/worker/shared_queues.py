@@ -88,11 +88,14 @@ class ProbingConsumer(OutboxConsumer):
         Raises:
             StopIteration: the message is another installation's, or there was none for long enough.
         """
-        if self.clock() >= self._until and not self.known_tags:
-            _ask(partial(_note_end, self.queue_name))
-            self.close()
-            raise StopIteration
-        return super().__next__()
+        if self.clock() < self._until or self.known_tags:
+            message = super().__next__()
+            if message is None or self.clock() < self._until:
+                return message
+            # In a long queue the next one comes as soon as the one before is acknowledged. It is given back.
+        _ask(partial(_note_end, self.queue_name))
+        self.close()
+        raise StopIteration
 
 
 def open_consumer(broker: RabbitmqBroker, queue: str, prefetch: int, timeout: int) -> dramatiq.Consumer:

@@ -87,6 +87,20 @@ def test_a_probe_that_meets_none_long_enough_ends_it_for_all(now: list[float]) -
     assert type(consume()) is OutboxConsumer
 
 
+def test_a_probe_ends_in_time_however_many_messages_come(now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    note_meeting(QUEUE, "theirs")
+    let_a_minute_pass()
+    probe = consume()
+    monkeypatch.setattr(OutboxConsumer, "__next__", lambda _probe: "a message")
+    probe.known_tags = {1}
+    assert next(probe) == "a message"
+    now[0] += 31
+    with pytest.raises(StopIteration):
+        next(probe)
+    assert not probe.is_open
+    assert type(consume()) is OutboxConsumer
+
+
 def test_a_probe_that_meets_another_message_is_followed_by_another_wait() -> None:
     note_meeting(QUEUE, "theirs")
     let_a_minute_pass()
