@@ -29,7 +29,8 @@ DELIVERY_LIMIT = 1_000
 # RabbitMQ 4.x deletes messages beyond its default of 20 deliveries; -1 means unlimited on 4.x, but at once on 3.10.
 DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
 SHARED_HINT = (
-    "hint='give one of both installations a vhost of its own (RABBITMQ_URL), or a prefix for its queues (QUEUE_PREFIX)'"
+    "hint='give one of both installations a vhost of its own (RABBITMQ_URL), or a prefix for its queues (QUEUE_PREFIX)"
+    "; purge the queue if the other database is gone'"
 )
 
 
