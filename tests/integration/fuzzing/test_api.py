@@ -22,7 +22,7 @@ from tests.integration.gunicorn_server import Web
 pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.timeout(3 * 1_200)]
 
 SEED = os.environ.get("FUZZ_SEED", "1")
-EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "12")
+EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "4")
 MIN_CASES = 1_500
 TIMEOUT_SECONDS = 1_200
 SETTINGS = "tests.integration.fuzzing.settings"

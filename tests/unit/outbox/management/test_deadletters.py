@@ -130,8 +130,8 @@ def test_without_a_name_the_operator_is_the_user_of_the_system(die: Die, monkeyp
 def test_ids_that_are_not_dead_are_named_and_nothing_is_done(die: Die) -> None:
     dead, alive = die(), die(state=State.PUBLISHED)
     with pytest.raises(CommandError) as error:
-        run("replay", dead.pk, alive.pk, 99_999, "--why", "x")
-    assert str(error.value) == f"2 of 3 are no dead letters: {alive.pk} (published), 99999 (unknown)."
+        run("replay", dead.pk, alive.pk, 999_999_999, "--why", "x")
+    assert str(error.value) == f"2 of 3 are no dead letters: {alive.pk} (published), 999999999 (unknown)."
     assert states() == [State.DEAD, State.PUBLISHED]
 
 
@@ -167,7 +167,7 @@ def test_all_without_a_filter_must_be_meant(die: Die) -> None:
         ["replay", "--all", "--yes", "--edit", "-", "--why", "x"],
         ["discard", "ID", "--edit", "-", "--why", "x"],
         ["show"],
-        ["show", "99999"],
+        ["show", "999999999"],
         ["mend"],
         [],
     ],
