@@ -4,8 +4,6 @@
   query set that overrides `update` sets both, as Django's does (`tasks.history.versioning`).
 - `Collector.delete` deletes by `_raw_delete` what it need not read: a table that refuses deletions refuses those too
   (`actors.models`).
-- A user's `_password` is the password that is being set, and None while `check_password` saves a stronger hash of the
-  same one (`project.accounts`).
 - `QuerySet._insert` inserts for `save()` and `bulk_create()`: `QuickInsertQuerySet` does so for one row, without
   compiling the statement each time.
 
