@@ -133,7 +133,11 @@ def note_meeting(queue: str, other: str) -> None:
 
     def record() -> bool:
         WatchedQueue.objects.bulk_create([WatchedQueue(name=queue)], ignore_conflicts=True)
-        return _mark(WatchedQueue.objects.filter(name=queue, probe_at=None)) or _mark_again(queue)
+        this = WatchedQueue.objects.filter(name=queue)
+        is_new = _mark(this.filter(probe_at=None))
+        if not is_new:
+            _mark(this)
+        return is_new
 
     if _ask(record):
         logger.error(
@@ -168,11 +172,6 @@ def _rests() -> Q:
 def _mark(queues: Any) -> bool:
     seconds = conf.OUTBOX_PROBE_SECONDS * random.uniform(MIN_JITTER, MAX_JITTER)  # noqa: S311 – no secret
     return bool(queues.update(probe_at=Now() + timedelta(seconds=seconds)))
-
-
-def _mark_again(queue: str) -> bool:
-    _mark(WatchedQueue.objects.filter(name=queue))
-    return False
 
 
 def _note_end(queue: str) -> bool:
