@@ -9,7 +9,6 @@ threads of no other requests: an export has a place among `EXPORT_CLIENTS`, of w
 import csv
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from itertools import chain, islice
 from typing import Any
 
@@ -90,17 +89,15 @@ def stream(tasks: QuerySet[Task], renderer: Any, *, bom: bool, user_id: int | No
         NoPlace: this process has no place for another export.
         TooManyOfUser: the user has as many exports as one may.
     """
-    place = places.take(user_id)
-    with ExitStack() as unless_it_begins:
-        unless_it_begins.callback(place.leave)
+    with places.take(user_id) as place:
         # PostgreSQL reads all tasks before it gives the first; SQLite, and this process, work on each piece.
         time_limit.begin(time_limit.current() * TIMES_LONGER)
         pieces = _each_in_time(read_in_pieces(tasks, PIECE))
         first = list(islice(pieces, 1))
-        unless_it_begins.pop_all()
+        parts = Placed(place, renderer.parts(chain(first, pieces), bom=bom))
     name = f"tasks-{timezone.localdate().isoformat()}.{renderer.format}"
     return StreamingHttpResponse(
-        Placed(place, renderer.parts(chain(first, pieces), bom=bom)),
+        parts,
         content_type=f"{renderer.media_type}; charset={renderer.charset}",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

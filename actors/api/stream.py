@@ -17,7 +17,6 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -311,9 +310,7 @@ def open_client(request: Request) -> Placed[str]:
         return (task_id is None or sent.task_id == task_id) and (event is None or sent.event == event)
 
     position = end_of_log() if last is None else position_of(last)
-    with ExitStack() as unless_it_begins:
-        place = places.take(request.user.pk)
-        unless_it_begins.callback(place.leave)
+    with places.take(request.user.pk) as place:
         client = Client(
             process_tail,
             position=position,
@@ -321,8 +318,7 @@ def open_client(request: Request) -> Placed[str]:
             has_gone=partial(_has_hung_up, request.META),
             may_stay=admission(request),
         )
-        unless_it_begins.pop_all()
-    return Placed(place, client)
+        return Placed(place, client)
 
 
 def _has_hung_up(environment: dict[str, Any]) -> bool:

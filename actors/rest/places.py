@@ -7,7 +7,7 @@ than a user may have. The web server has a thread for each place, on top of thos
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from rest_framework import status
 from rest_framework.exceptions import APIException
@@ -34,11 +34,18 @@ class TooManyOfUser(APIException):
 
 
 class Place:
-    """A place that was taken."""
+    """A place that was taken. As a context it is released only if the block fails: a response then keeps it."""
 
     def __init__(self, release: Callable[[], None]) -> None:
         self._release = release
         self._is_taken = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is not None:
+            self.leave()
 
     def leave(self) -> None:
         """Release it; idempotent."""

@@ -39,6 +39,15 @@ def test_no_place_is_taken_where_there_are_none() -> None:
         Places(total=lambda: 0, each=lambda: 0, full="full", own="own").take(1)
 
 
+def test_a_response_that_cannot_be_made_gives_its_place_back_and_another_keeps_it(places: Places) -> None:
+    with pytest.raises(ValueError, match="not made"), places.take(1):
+        raise ValueError("not made")
+    assert len(places._taken) == 0
+    with places.take(1):
+        pass
+    assert places._taken == {1: 1}
+
+
 def test_nothing_is_kept_of_users_who_have_left(places: Places) -> None:
     for user in range(100):
         places.take(user).leave()
