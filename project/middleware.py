@@ -1,4 +1,4 @@
-"""The middleware around every view: request id and origin, limits, HEAD, languages, unknown addresses, logins.
+"""The middleware around every view: request id and origin, limits, HEAD, languages, unknown addresses, errors.
 
 Guarantees: a request's id is in the response's `X-Request-ID`, in the log lines about the request, and in what workers
 log and write because of it (`actors.outbox.context`). A program is answered in JSON, in development too; no write is
@@ -24,9 +24,10 @@ from rest_framework.exceptions import ParseError
 from rest_framework.response import Response
 
 from actors.outbox.context import Context, sent_during
+from actors.rest import time_limit
 from project import health
 from project.accounts import refusals
-from project.api.errors import not_found
+from project.api.errors import QueryTimeout, not_found
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -109,8 +110,8 @@ class RequestLimits:
         return None
 
 
-class RefusedLogins:
-    """Answers a refused attempt to sign in, wherever a view that is not DRF's lets the error through."""
+class PageErrors:
+    """Answers errors of views that are not DRF's: a refused attempt to sign in, a request that cost too much."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -119,7 +120,12 @@ class RefusedLogins:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        return refusals.answer(request, exception) if isinstance(exception, refusals.LoginRefused) else None
+        if isinstance(exception, refusals.LoginRefused):
+            return refusals.answer(request, exception)
+        if time_limit.is_exceeded(exception):
+            error = QueryTimeout.of(request)
+            return JsonResponse(error.detail, status=error.status_code, headers={"Retry-After": str(error.wait)})
+        return None
 
 
 class Addresses(CommonMiddleware):

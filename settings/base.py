@@ -54,9 +54,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "project.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "project.middleware.RefusedLogins",
+    "project.middleware.PageErrors",
     "project.middleware.ReleasedViews",
-    "project.db_time_limit.CostlyRequests",
 ]
 
 # SecurityMiddleware redirects nothing, whatever SECURE_SSL_REDIRECT is: RequireHttps does, and refuses requests with
