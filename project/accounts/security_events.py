@@ -18,6 +18,7 @@ from rest_framework.request import Request
 
 from actors.django_internals import RefusingQuerySet
 from actors.outbox.context import current_context, current_request_id
+from actors.outbox.models import clean
 from project.client_address import client_address
 
 MAX_NAME = 200
@@ -119,13 +120,13 @@ def record(
     context = current_context()
     SecurityEvent.objects.create(
         kind=kind,
-        account=plain(account or (user.get_username() if user else ""), MAX_NAME),
+        account=clean(account or (user.get_username() if user else ""))[:MAX_NAME],
         user_id=user.pk if user else None,
-        by=plain(context.changed_by, MAX_NAME),
+        by=clean(context.changed_by)[:MAX_NAME],
         by_id=context.changed_by_id,
         address=address,
         request_id=current_request_id(),
-        detail=plain(detail, MAX_DETAIL),
+        detail=clean(detail)[:MAX_DETAIL],
     )
 
 
@@ -135,11 +136,6 @@ def prune(before: datetime, *, batch: int = 1_000) -> int:
         cursor.execute(DELETE_SOME, [connection.ops.adapt_datetimefield_value(before), batch])
         deleted: int = cursor.rowcount
         return deleted
-
-
-def plain(text: str, length: int) -> str:
-    """Return a text that every database stores, cut at a length."""
-    return text[:length].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:length]
 
 
 def _failures_left(address: str) -> int:
