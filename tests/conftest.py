@@ -192,6 +192,16 @@ def _on_postgresql(server: PrivatePostgresql) -> Iterator[str]:
         yield "postgresql"
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests on PostgreSQL last: it stays Django's database until another is asked for, also for other tests."""
+    items.sort(key=lambda item: "postgresql" in _params(item).values())
+
+
+def _params(item: pytest.Item) -> dict[str, object]:
+    return item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+
+
 @contextmanager
 def connected_to(server: PrivatePostgresql, name: str, *, schema: str = "public") -> Iterator[None]:
     """Make a database of a PostgreSQL server Django's, in every thread."""

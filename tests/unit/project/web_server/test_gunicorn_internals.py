@@ -38,13 +38,13 @@ def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[by
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+def worker(web_logger: WebLogger, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     """A worker of four threads, none of them started."""
     monkeypatch.setattr(wsgi, "Response", wsgi.Response)  # which a worker replaces, as it does
     monkeypatch.setattr(util, "write_error", util.write_error)
     cfg = Config()
     cfg.set("threads", 4)
-    worker = Worker(1, 1, [], SimpleNamespace(), 30, cfg, WebLogger(cfg))
+    worker = Worker(1, 1, [], SimpleNamespace(), 30, cfg, web_logger)
     worker.log.access_log.setLevel(logging.CRITICAL)
     worker.tpool = SimpleNamespace(_work_queue=SimpleQueue[Any]())
     worker.wsgi = ignore_body

@@ -1,13 +1,11 @@
 """The web server's log: a line for each request if the access log is on, and no work if it is off."""
 
 import logging
-from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gunicorn.config import Config
 
 from project.logs import LineFormatter
 from project.web_server.client_socket import ClientTooSlow
@@ -22,14 +20,11 @@ class Untouchable:
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[WebLogger]:
+def log(web_logger: WebLogger, caplog: pytest.LogCaptureFixture) -> WebLogger:
     """The web server's logger, whose records are `caplog`'s."""
-    log = WebLogger(Config())
-    for logger in (log.access_log, log.error_log):
+    for logger in (web_logger.access_log, web_logger.error_log):
         logger.addHandler(caplog.handler)
-    yield log
-    for logger in (log.access_log, log.error_log):
-        logger.removeHandler(caplog.handler)
+    return web_logger
 
 
 def test_a_request_is_a_line_that_can_be_found_by_its_id(log: WebLogger, caplog: pytest.LogCaptureFixture) -> None:
