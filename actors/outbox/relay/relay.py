@@ -32,10 +32,11 @@ WINDOW_GROWTH = 4
 PUBLISH_TIMEOUT_SECONDS = 20.0
 POSTPONE_SECONDS = 1.0
 # While a transaction holds an old snapshot, PostgreSQL keeps the index entries of rows that were published since, and a
-# claim of all due rows reads them all. So such claims take a fiftieth of the time at most, after rests that double at
-# most: a database that was slow for a moment makes no long rest. Claims in between begin where the last one found its
-# oldest row, less a second for transactions that committed late.
-REST_PER_FULL_CLAIM = 50
+# claim of all due rows reads them all. So such claims take a two-hundredth of the time at most, so that fewer messages
+# than a hundredth wait for one, after rests that double at most: a database that was slow for a moment makes no long
+# rest. Claims in between begin where the last one found its oldest row, less a second for transactions that committed
+# late.
+REST_PER_FULL_CLAIM = 200
 FIRST_REST_SECONDS = 1.0
 MAX_REST_SECONDS = 300.0
 LATE_COMMIT_SECONDS = 1.0
