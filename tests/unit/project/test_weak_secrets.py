@@ -36,8 +36,8 @@ def texts() -> dict[str, str]:
     ("key", "reason"),
     [
         ("unused", "6 characters"),
-        (secrets.token_hex(MIN_KEY_LENGTH // 2)[1:], "49 characters"),
-        ("django-insecure-" + secrets.token_hex(32), "django-insecure-"),
+        pytest.param(secrets.token_hex(MIN_KEY_LENGTH // 2)[1:], "49 characters", id="random, too short"),
+        pytest.param("django-insecure-" + secrets.token_hex(32), "django-insecure-", id="random, of a template"),
         ("ab" * 40, "2 different characters"),
         ("abcdefghij" * 6, "repeats"),
         (("correct-horse-battery-staple-" * 2), "repeats"),
