@@ -16,12 +16,13 @@ from dramatiq import Broker, Consumer, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
-from dramatiq.errors import ConnectionClosed
+from dramatiq.errors import ActorNotFound, ConnectionClosed
 
 from actors.outbox.amqp.connection import CONNECT_TIMEOUT_SECONDS
 from actors.outbox.amqp.outage import CANNOT_CONNECT
 from actors.outbox.amqp.topology import declare
 from actors.outbox.context import current_context
+from actors.outbox.discovery import import_actors
 from actors.outbox.exceptions import NotSupported
 from actors.outbox.wakeup import wake_relay_on_commit
 from actors.outbox.worker.consumer import describe_connect_failure
@@ -30,6 +31,8 @@ from actors.outbox.worker.limits import prefetch_of
 BLOCKED_TIMEOUT_SECONDS = 10
 # A silent peer is detected after two heartbeat intervals. RabbitMQ's own default is 60.
 HEARTBEAT_SECONDS = 15
+CALLBACKS = ("on_success", "on_failure", "on_retry_exhausted")
+"""The options that name an actor to which a message is sent when a message has ended."""
 GROUP_CALLBACKS_NOT_SUPPORTED = (
     "A group's completion callbacks are not supported: Dramatiq counts completed messages outside the database's "
     "transactions. Let the actors count in the database, and the last one send."
@@ -78,9 +81,11 @@ class OutboxMixin(Broker):
 
         Raises:
             NotSupported: the transaction is a manual one, or the message has a priority, a group's callbacks or an eta.
+            ActorNotFound: a callback of the message, or of its actor, names no actor.
             TypeError: the message cannot be encoded.
         """
         _refuse_unsupported(message)
+        self._require_callbacks(message)
         message = message.copy(queue_name=q_name(message.queue_name))
         self.declare_queue(message.queue_name)
         self.emit_before("enqueue", message, delay)
@@ -106,6 +111,17 @@ class OutboxMixin(Broker):
         self.emit_after("enqueue", message, delay)
         return message
 
+    def _require_callbacks(self, message: Message[Any]) -> None:
+        # Sent by a worker, after the run: a misspelt one would fail there, at each message.
+        for step in _steps_of(message):
+            actor = self.actors.get(step["actor_name"])
+            for option in CALLBACKS:
+                name = step["options"].get(option) or (actor and actor.options.get(option))
+                if name and name not in self.actors:
+                    import_actors()
+                    if name not in self.actors:
+                        raise ActorNotFound(f"{option}={name!r} of {step['actor_name']} names no actor.")  # type: ignore[no-untyped-call]
+
 
 def _write(rows: list[dict[str, Any]]) -> None:
     from actors.outbox import store  # noqa: PLC0415 – Dramatiq makes its broker before the models are loaded
@@ -118,7 +134,8 @@ def _write(rows: list[dict[str, Any]]) -> None:
 
 
 def _refuse_unsupported(message: Message[Any]) -> None:
-    for options in _options_of_steps(message):
+    for step in _steps_of(message):
+        options = step["options"]
         if "broker_priority" in options:
             raise NotSupported("broker_priority is not supported: RabbitMQ's quorum queues have no such order.")
         if "group_completion_uuid" in options or "group_completion_callbacks" in options:
@@ -130,12 +147,12 @@ def _refuse_unsupported(message: Message[Any]) -> None:
         raise NotSupported("send() needs transaction.atomic(), not set_autocommit(False): on_commit needs autocommit.")
 
 
-def _options_of_steps(message: Message[Any]) -> Iterator[dict[str, Any]]:
+def _steps_of(message: Message[Any]) -> Iterator[dict[str, Any]]:
     # Later steps of a pipeline too: a step that is refused in a worker would fail again at each retry.
-    options: dict[str, Any] | None = message.options
-    while options is not None:
-        yield options
-        options = (options.get("pipe_target") or {}).get("options")
+    step: dict[str, Any] | None = {"actor_name": message.actor_name, "options": message.options}
+    while step is not None:
+        yield step
+        step = step["options"].get("pipe_target")
 
 
 class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):

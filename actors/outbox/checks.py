@@ -9,26 +9,49 @@ from typing import Any
 import dramatiq
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS
-from django_dramatiq.middleware import AdminMiddleware
-from dramatiq import Broker
-from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries, TimeLimit
+from django_dramatiq.middleware import AdminMiddleware, DbConnectionsMiddleware
+from dramatiq import Broker, Middleware
+from dramatiq.middleware import (
+    AgeLimit,
+    Callbacks,
+    CurrentMessage,
+    GroupCallbacks,
+    Pipelines,
+    Retries,
+    ShutdownNotifications,
+    TimeLimit,
+)
 
-from actors.outbox.broker import OutboxMixin
+from actors.outbox.broker import CALLBACKS, OutboxMixin
 from actors.outbox.conf import conf
 from actors.outbox.db import session
 from actors.outbox.discovery import import_actors
 from actors.outbox.middleware import OutboxMiddleware
+from actors.outbox.worker.interrupts import LiftableShutdown, LiftableTimeLimit
 from actors.outbox.worker.limits import max_unacked_seconds
 from actors.outbox.worker.retries import OutboxRetries
 
 MIDDLEWARE = 'DRAMATIQ_BROKER["MIDDLEWARE"]'
-# Dramatiq's middleware that would repeat the work of an execution, or do it after the commit instead of within.
+# What has to be there, once, and what would happen without it.
+WANTED: dict[type[Middleware], str] = {
+    OutboxMiddleware: "no message would be settled",
+    OutboxRetries: "no failure would be written",
+    LiftableTimeLimit: "an actor might run without end",
+    LiftableShutdown: "the option notify_shutdown would have no effect",
+    CurrentMessage: "no actor would know its message",
+    AgeLimit: "the option max_age would have no effect",
+    DbConnectionsMiddleware: "broken connections to the database would be used again",
+}
+# Dramatiq's middleware that would repeat the work of an execution, do it after the commit instead of within, or
+# interrupt it.
 STOCK = {
     Retries: "OutboxRetries already retries, and both would",
     Pipelines: "the outbox already sends follow-ups, in the transaction of the effect",
     Callbacks: "the outbox already sends follow-ups, in the transaction of the effect",
     GroupCallbacks: "the outbox already sends follow-ups, in the transaction of the effect",
     AdminMiddleware: "the outbox's own rows record the state of each message",
+    TimeLimit: "it may interrupt the writing of an outcome, which LiftableTimeLimit does not",
+    ShutdownNotifications: "it may interrupt the writing of an outcome, which LiftableShutdown does not",
 }
 
 Problem = tuple[str, str, str]
@@ -66,20 +89,36 @@ def _problems(broker: Broker) -> Iterator[Problem]:
         )
         yield "outbox.E001", text, hint
     yield from _problems_of_middleware(broker)
+    yield from _problems_of_callbacks(broker)
 
 
 def _problems_of_middleware(broker: Broker) -> Iterator[Problem]:
-    for wanted in (OutboxMiddleware, OutboxRetries):
-        if not any(isinstance(one, wanted) for one in broker.middleware):
-            name = f"{wanted.__module__}.{wanted.__name__}"
-            hint = f"Add {name}: without it the outbox cannot keep its guarantees."
-            yield "outbox.E002", f"{wanted.__name__} is missing from {MIDDLEWARE}.", hint
+    for wanted, otherwise in WANTED.items():
+        count = sum(isinstance(one, wanted) for one in broker.middleware)
+        name = f"{wanted.__module__}.{wanted.__name__}"
+        if count == 0:
+            yield "outbox.E002", f"{wanted.__name__} is missing from {MIDDLEWARE}.", f"Add {name}: else {otherwise}."
+        elif count > 1:
+            hint = "List it once: each would handle every message."
+            yield "outbox.E002", f"{wanted.__name__} is {count} times in {MIDDLEWARE}.", hint
     last = broker.middleware[-1:]
     if any(isinstance(one, TimeLimit) for one in broker.middleware) and not isinstance(last[0], TimeLimit):
-        hint = "List TimeLimit last: middleware after it runs within the actor's time limit, which may interrupt it."
+        hint = (
+            "List TimeLimit last: middleware after it runs within the actor's time limit, which may interrupt it. For "
+            "Results, list an instance: DRAMATIQ_RESULT_BACKEND puts it last."
+        )
         yield "outbox.E003", f"{type(last[0]).__name__} comes after TimeLimit in {MIDDLEWARE}.", hint
     for one in broker.middleware:
         why = next((why for stock, why in STOCK.items() if isinstance(one, stock)), "")
-        if why and not isinstance(one, OutboxRetries):
+        if why and not isinstance(one, tuple(WANTED)):
             text = f"{type(one).__name__} in {MIDDLEWARE} would act beside the outbox: {why}."
             yield "outbox.E004", text, f"Remove {type(one).__module__}.{type(one).__qualname__}."
+
+
+def _problems_of_callbacks(broker: Broker) -> Iterator[Problem]:
+    for actor in broker.actors.values():
+        for option in CALLBACKS:
+            name = actor.options.get(option)
+            if name and name not in broker.actors:
+                text = f"The actor {actor.actor_name} has {option}={name!r}, which names no actor."
+                yield "outbox.E008", text, "Name an actor of a module that workers import, by its actor_name."

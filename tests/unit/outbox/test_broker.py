@@ -6,6 +6,7 @@ from typing import Any
 import dramatiq
 import pytest
 from django.db import DataError, connection, transaction
+from dramatiq.errors import ActorNotFound
 from pytest_django import DjangoAssertNumQueries
 
 from actors.outbox import envelope
@@ -122,3 +123,17 @@ def test_a_time_of_dramatiq_s_own_is_refused_and_does_not_travel(nothing: dramat
     row = OutboxMessage.objects.get()
     row.body = nothing.message().copy(options={"eta": 1}).encode()
     assert "eta" not in dramatiq.Message.decode(envelope.to_amqp(row).body).options
+
+
+@pytest.mark.parametrize("option", ["on_success", "on_failure", "on_retry_exhausted"])
+def test_a_callback_that_names_no_actor_is_refused_at_the_send(actor: Declare, option: str) -> None:
+    misspelt: dict[str, Any] = {option: "misspelt"}
+    one = actor(lambda: None)
+    with pytest.raises(ActorNotFound, match=f"{option}='misspelt' of {one.actor_name} names no actor"):
+        one.send_with_options(**misspelt)
+    other = actor(lambda: None, **misspelt)
+    with pytest.raises(ActorNotFound, match="misspelt"):
+        other.send()
+    with pytest.raises(ActorNotFound, match="misspelt"):
+        (one.message() | other.message()).run()
+    assert not OutboxMessage.objects.exists()

@@ -13,13 +13,23 @@ from django.core import checks
 from django_dramatiq.middleware import AdminMiddleware, DbConnectionsMiddleware
 from dramatiq import Middleware
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries, TimeLimit
+from dramatiq.middleware import (
+    AgeLimit,
+    Callbacks,
+    CurrentMessage,
+    GroupCallbacks,
+    Pipelines,
+    Retries,
+    ShutdownNotifications,
+    TimeLimit,
+)
 from dramatiq.rate_limits.backends import StubBackend
 from pytest_django import Settings
 
 from actors.outbox.broker import OutboxStubBroker
 from actors.outbox.checks import check_broker
 from actors.outbox.middleware import OutboxMiddleware
+from actors.outbox.worker.interrupts import LiftableShutdown, LiftableTimeLimit
 from actors.outbox.worker.limits import UNLIMITED, max_unacked_seconds, prefetch_of, repair_after_seconds
 from actors.outbox.worker.retries import OutboxRetries
 
@@ -42,7 +52,8 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Declare:
 
 
 def good(*more: Middleware, time_limit_ms: float = 60_000) -> list[Middleware]:
-    return [DbConnectionsMiddleware(), OutboxRetries(), OutboxMiddleware(), *more, TimeLimit(time_limit=time_limit_ms)]
+    first = [DbConnectionsMiddleware(), AgeLimit(), LiftableShutdown(), CurrentMessage()]
+    return [*first, OutboxRetries(), OutboxMiddleware(), *more, LiftableTimeLimit(time_limit=time_limit_ms)]
 
 
 def ids() -> list[str]:
@@ -79,14 +90,14 @@ def test_e001_an_actor_of_its_own_limit_is_counted(brokers: Declare) -> None:
 
 
 def test_e001_an_actor_without_a_limit_is_refused(brokers: Declare) -> None:
-    brokers([DbConnectionsMiddleware(), OutboxRetries(), OutboxMiddleware()])
-    assert ids() == ["outbox.E001"]
+    brokers(good()[:-1])
+    assert ids() == ["outbox.E001", "outbox.E002"]
 
 
-@pytest.mark.parametrize("missing", [OutboxMiddleware, OutboxRetries])
-def test_e002_what_settles_and_what_retries_must_be_there(brokers: Declare, missing: type[Middleware]) -> None:
+@pytest.mark.parametrize("missing", [type(one) for one in good()])
+def test_e002_none_of_the_middleware_may_be_missing(brokers: Declare, missing: type[Middleware]) -> None:
     brokers([one for one in good() if not isinstance(one, missing)])
-    [error] = check_broker()
+    error = check_broker()[-1]
     assert (error.id, error.msg) == (
         "outbox.E002",
         f'{missing.__name__} is missing from DRAMATIQ_BROKER["MIDDLEWARE"].',
@@ -94,14 +105,32 @@ def test_e002_what_settles_and_what_retries_must_be_there(brokers: Declare, miss
     assert f"{missing.__module__}.{missing.__name__}" in str(error.hint)
 
 
+@pytest.mark.parametrize("double", [OutboxMiddleware, OutboxRetries])
+def test_e002_none_of_it_may_be_there_twice(brokers: Declare, double: type[Middleware]) -> None:
+    brokers(good(double()))
+    [error] = check_broker()
+    assert (error.id, error.msg) == (
+        "outbox.E002",
+        f'{double.__name__} is 2 times in DRAMATIQ_BROKER["MIDDLEWARE"].',
+    )
+
+
 def test_e003_the_time_limit_must_come_last(brokers: Declare) -> None:
-    brokers([*good(), DbConnectionsMiddleware()])
+    brokers([*good(), Middleware()])
     assert ids() == ["outbox.E003"]
 
 
 @pytest.mark.parametrize(
     "stock",
-    [Retries(), Pipelines(), Callbacks(), GroupCallbacks(StubBackend()), AdminMiddleware()],
+    [
+        Retries(),
+        Pipelines(),
+        Callbacks(),
+        GroupCallbacks(StubBackend()),
+        AdminMiddleware(),
+        TimeLimit(time_limit=1_000),
+        ShutdownNotifications(),
+    ],
     ids=lambda one: type(one).__name__,
 )
 def test_e004_what_the_outbox_does_itself_must_not_be_there(brokers: Declare, stock: Middleware) -> None:
@@ -112,6 +141,18 @@ def test_e004_what_the_outbox_does_itself_must_not_be_there(brokers: Declare, st
 def test_e005_the_broker_must_be_the_outboxs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dramatiq, "get_broker", lambda: StubBroker(middleware=good()))
     assert ids() == ["outbox.E005"]
+
+
+@pytest.mark.parametrize("option", ["on_success", "on_failure", "on_retry_exhausted"])
+def test_e008_a_callback_that_names_no_actor_is_refused(brokers: Declare, option: str) -> None:
+    broker = brokers(good(), **{option: "checked_0"})
+    assert ids() == []
+    broker.actors["checked_0"].options[option] = "misspelt"
+    [error] = check_broker()
+    assert (error.id, error.msg) == (
+        "outbox.E008",
+        f"The actor checked_0 has {option}='misspelt', which names no actor.",
+    )
 
 
 @pytest.mark.parametrize("command", ["rundramatiq", "check"])

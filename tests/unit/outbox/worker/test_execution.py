@@ -276,7 +276,9 @@ def test_on_failure_is_sent_for_every_failed_attempt(inline_worker: InlineWorker
 
 
 def test_a_failure_that_cannot_be_handled_is_kept_all_the_same(inline_worker: InlineWorker, actor: Declare) -> None:
-    actor(fail, on_failure="no_such_actor").send()
+    failing = actor(fail)
+    failing.send()
+    failing.options["on_failure"] = "no_such_actor"  # since a later release
     assert inline_worker.deliver(only_row()) == "ack"
     assert (only_row().state, only_row().reason) == (State.DEAD, "failure not handled")
     assert only_row().error.startswith("ValueError: wrong")
