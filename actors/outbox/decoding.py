@@ -19,6 +19,8 @@ INSTALLATION = "installation"
 # As long as the row's columns: longer names belong to no message of an outbox.
 MAX_ID_LENGTH = 64
 MAX_NAME_LENGTH = 100
+# How many bytes of a body a log line shows.
+MAX_SHOWN_BYTES = 60
 FIELD_TYPES = {"actor_name": str, "queue_name": str, "message_id": str, "kwargs": dict, "options": dict}
 MAX_LENGTHS = {"actor_name": MAX_NAME_LENGTH, "queue_name": MAX_NAME_LENGTH, "message_id": MAX_ID_LENGTH}
 # Dramatiq calculates with these, and asks for instances of what `throws` holds, before an actor is called and its row
@@ -53,7 +55,7 @@ def read(body: bytes) -> tuple[Message[Any] | None, str]:
     try:
         message = Message.decode(body)
     except DecodeError as error:
-        return None, _describe_root(error)
+        return None, describe(error)
     problem = next(_problems(message), "")
     return (None, problem) if problem else (message, "")
 
@@ -75,7 +77,10 @@ def _problems(message: Message[Any]) -> Iterator[str]:
         yield f"the options {', '.join(NUMBERS)} are numbers, and throws is none"
 
 
-def _describe_root(error: BaseException) -> str:
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return f"{type(error).__name__}: {error}"
+def describe(error: DecodeError) -> str:
+    """Return why a body is no message."""
+    cause: BaseException = error
+    while isinstance(cause, DecodeError):
+        cause = cause.error
+    text = f"{type(cause).__name__}: {cause}"
+    return f"it lacks the fields of a message: {text}" if isinstance(cause, LookupError | TypeError) else text

@@ -18,9 +18,10 @@ from dramatiq.errors import DecodeError
 
 from actors.outbox.amqp.topology import dead_letter_queue
 from actors.outbox.conf import conf
+from actors.outbox.context import log_word
 from actors.outbox.db.errors import RowIsLocked
 from actors.outbox.dead_letters.payload import is_known, is_too_old, plain
-from actors.outbox.decoding import MAX_ID_LENGTH, MAX_NAME_LENGTH, OPTION, AttemptRef, read
+from actors.outbox.decoding import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_SHOWN_BYTES, OPTION, AttemptRef, read
 from actors.outbox.envelope import differences, to_amqp
 from actors.outbox.exceptions import OutboxError
 from actors.outbox.installation import is_of_another
@@ -187,7 +188,8 @@ def _add(letter: DeadLetter, **columns: str) -> None:
         request_id=plain(letter.headers.get("request_id"), MAX_NAME_LENGTH),
         **columns,
     )
-    logger.error("state=dead %s reason=%r: a foreign message", log_fields_of(row, row.error), row.reason)
+    fields, shown = log_fields_of(row, row.error), body[:MAX_SHOWN_BYTES]
+    logger.error("state=dead %s queue=%s reason=%r body=%r: foreign", fields, log_word(queue), row.reason, shown)
 
 
 def _is_known(queue: str, body: bytes) -> bool:

@@ -22,6 +22,7 @@ from dramatiq.errors import DecodeError
 from actors.outbox import envelope, store
 from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
 from actors.outbox.db.postgres import skips_locked
+from actors.outbox.decoding import describe
 from actors.outbox.models import AWAITING, OutboxMessage
 from actors.outbox.store import CENTURY_SECONDS, LEASE_SECONDS
 
@@ -136,7 +137,9 @@ def encode(rows: Sequence[OutboxMessage]) -> tuple[list[Outgoing], dict[int, str
     for row in rows:
         try:
             messages.append(envelope.to_amqp(row))
-        except (DecodeError, TypeError) as error:
+        except DecodeError as error:
+            unreadable[row.pk] = describe(error)
+        except TypeError as error:
             unreadable[row.pk] = f"{type(error).__name__}: {error}"
     return messages, unreadable
 

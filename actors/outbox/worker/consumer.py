@@ -29,8 +29,8 @@ from actors.outbox.amqp.outage import CANNOT_CONNECT
 from actors.outbox.amqp.pika_internals import open_consuming, unflushed
 from actors.outbox.amqp.topology import declare, explain_refusal, name_in_rabbitmq
 from actors.outbox.conf import conf
-from actors.outbox.context import log_word
-from actors.outbox.decoding import INSTALLATION, AttemptRef, read
+from actors.outbox.context import MAX_LOGGED_ERROR, log_word
+from actors.outbox.decoding import INSTALLATION, MAX_SHOWN_BYTES, AttemptRef, read
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.log_limit import limit_lines
 from actors.outbox.worker.acks import AckBuffer
@@ -39,8 +39,7 @@ from actors.outbox.worker.acks import AckBuffer
 LOST = (AMQPError, AssertionError)
 MAX_SHOWN_ARGUMENTS = 6
 
-
-REJECTED = "rejected queue=%s reason=%s body=%s"
+REJECTED = "rejected queue=%s reason=%r body=%r bytes=%d"
 limit_lines(get_logger(__name__, "OutboxConsumer"), REJECTED)  # type: ignore[no-untyped-call]
 
 
@@ -155,7 +154,8 @@ class OutboxConsumer(dramatiq.Consumer):
         self.known_tags.add(method.delivery_tag)
         message, problem = self._read(body)
         if message is None:
-            self.logger.error(REJECTED, self.queue_name, problem, reprlib.repr(body))
+            shown = problem[:MAX_LOGGED_ERROR], body[:MAX_SHOWN_BYTES]
+            self.logger.error(REJECTED, self.queue_name, *shown, len(body))
             self._answer(method.delivery_tag, is_ack=False)
             return None
         # Dramatiq looks up the consumer by the queue's name in the body; an unknown name ends the worker thread.

@@ -66,7 +66,10 @@ def test_a_death_in_the_relay_is_named(actor: Declare, lines: Lines) -> None:
     rows, _overdue = store.claim(token, 1)
     relay.mark_dead(token, rows, relay.encode(rows)[1], reason="undecodable")
     [line] = lines()
-    assert line.startswith(f"state=dead actor=send_mail subject=task:7 row={rows[0].pk} attempts=1 error='DecodeError")
+    assert line == (
+        f"state=dead actor=send_mail subject=task:7 row={rows[0].pk} attempts=1 "
+        "error='JSONDecodeError: Expecting value: line 1 column 1 (char 0)' reason='undecodable'"
+    )
     assert only_row().state == "dead"
 
 

@@ -227,6 +227,17 @@ def test_a_stranger_is_kept_as_it_came(channel: FakeChannel) -> None:
     assert row.error.endswith("RabbitMQ: rejected in queue 'tests', 1×")
 
 
+def test_a_stranger_is_named_by_its_queue_and_its_first_bytes(
+    channel: FakeChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel.put(b"no message \n" * 1_000, REJECTED)
+    collect(channel)
+    [line] = caplog.messages
+    assert "JSONDecodeError: Expecting value: line 1 column 1 (char 0)" in line
+    assert f"queue={QUEUE} reason='undecodable' body=b'no message \\nno message \\n" in line
+    assert len(line) < 500
+
+
 @pytest.mark.parametrize(
     ("options", "actor_name", "headers", "reason"),
     [

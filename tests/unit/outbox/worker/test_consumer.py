@@ -16,6 +16,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.errors import ConnectionClosed
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
+from actors.outbox.decoding import MAX_SHOWN_BYTES
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.worker.consumer import DeliveredMessage, Neighbours, OutboxConsumer
 
@@ -305,6 +306,27 @@ def test_a_message_without_a_reference_is_rejected_unless_a_setting_admits_it(
     assert consumer.channel.answered == [("nack", 1)]
     settings.OUTBOX_FOREIGN_MESSAGES = True
     assert deliver(consumer, body(options=options)).options == options
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"no message", "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
+        (b"\xff\x00", "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b'{"actor_name":"log"}', "it lacks the fields of a message: KeyError: 'args'"),
+    ],
+)
+def test_what_is_no_message_is_logged_with_its_queue_its_first_bytes_and_the_reason(
+    consumer: OutboxConsumer, caplog: pytest.LogCaptureFixture, raw: bytes, why: str
+) -> None:
+    deliver(consumer, raw)
+    assert caplog.messages == [f"rejected queue={QUEUE} reason={why!r} body={raw!r} bytes={len(raw)}"]
+
+
+def test_of_a_long_body_the_first_bytes_are_logged(consumer: OutboxConsumer, caplog: pytest.LogCaptureFixture) -> None:
+    deliver(consumer, b"\n" * 10**6)
+    shown = repr(b"\n" * MAX_SHOWN_BYTES)
+    assert caplog.messages[0].endswith(f"body={shown} bytes=1000000")
 
 
 def test_an_actor_that_no_worker_knows_is_rejected_in_one_line_that_cannot_be_forged(
