@@ -1,8 +1,8 @@
 """The actors that write the activity log. Run by `manage.py rundramatiq`.
 
 Guarantee: each event is one row, written exactly once. A worker writes the log line of a creation, and of each event of
-a mass change, before its row commits; the process that made another update or deletion writes that line itself, on
-commit (`tasks.signals`).
+a mass change, right before its row commits; the process that made another update or deletion writes that line itself,
+on commit (`tasks.signals`).
 """
 
 import logging
@@ -17,6 +17,7 @@ from dramatiq.middleware import CurrentMessage
 
 from actors.models import SYSTEM, Activity, Event
 from actors.outbox.context import current_context, current_trail
+from actors.outbox.worker.log_buffer import log_when_settled
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,8 @@ def _text(event: str, language: str) -> str:
 def _activity(event: Event, task_id: int, title: str, owner: str, details: Details) -> Activity:
     message, trail, context = CurrentMessage.get_current_message(), current_trail(), current_context()
     if event == Event.TASK_CREATED or (message and message.queue_name == MASS_QUEUE):
-        logger.info("[Dramatiq] %s", task_line(event.removeprefix("task."), task_id=task_id, title=title, owner=owner))
+        line = task_line(event.removeprefix("task."), task_id=task_id, title=title, owner=owner)
+        log_when_settled(logger, "[Dramatiq] %s", line)
     row = Activity(
         message_id=message.message_id if message else None,
         event=event,

@@ -1,4 +1,4 @@
-"""Features of PostgreSQL that SQLite lacks: row locks, fast reading of times.
+"""Features of PostgreSQL that SQLite lacks: row locks, checks before the commit, fast reading of times.
 
 Each function documents what it does on SQLite; callers need not distinguish the databases.
 """
@@ -37,6 +37,17 @@ def lock_timeout(milliseconds: int) -> Iterator[None]:
                 raise RowIsLocked(*error.args) from error
             raise
         cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+
+
+def check_deferred_constraints() -> None:
+    """Check the constraints now that the commit would check; not on SQLite, which would read whole tables for it.
+
+    Raises:
+        IntegrityError: one is violated.
+    """
+    if skips_locked():
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def read_times_fast(cursor: Any) -> None:

@@ -28,6 +28,7 @@ from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.dramatiq_internals import SKIPPED, THREADS_LOGGER, make_threads_with
 from actors.outbox.worker.execution import Execution
 from actors.outbox.worker.group_commit import rows_of
+from actors.outbox.worker.log_buffer import kept_lines, write_kept
 from actors.outbox.worker.retries import retries_of
 from actors.outbox.worker.state import WorkerState
 
@@ -126,9 +127,11 @@ class Engine:
 
 
 def _call_without_row(actor: dramatiq.Actor[Any, Any], function: Callable[[], Any]) -> Any:
-    result = function()
     if not actor.options.get("returns_rows"):
-        return result
+        return function()
+    with kept_lines() as lines:
+        result = function()
     with transaction.atomic():
         insert_rows(rows_of(result, actor_name=actor.actor_name))
+    write_kept(lines)
     return None

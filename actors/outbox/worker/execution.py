@@ -32,7 +32,8 @@ from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.execution_lease import ExecutionLease
 from actors.outbox.worker.failures import NOT_HANDLED, describe, die, trace_of, write_failure
 from actors.outbox.worker.follow_ups import has_follow_ups, send_follow_ups
-from actors.outbox.worker.group_commit import Completion, rows_of, settle
+from actors.outbox.worker.group_commit import Completion, log_before_commit, rows_of, settle
+from actors.outbox.worker.log_buffer import SettledLine, kept_lines
 from actors.outbox.worker.poison import begin, forget
 from actors.outbox.worker.state import WorkerState
 
@@ -75,6 +76,9 @@ class Execution:
 
     before_waiting: Callable[[], None] | None = field(default=None, init=False)
     """In a batch: settles completed runs and gives back messages not begun; called before this one may have to wait."""
+
+    lines: list[SettledLine] = field(default_factory=list, init=False)
+    """What the actor's last run logged with `log_when_settled`."""
 
     cuts: int = field(default=0, init=False)
     """How often in a row the connection was lost in the run while the database answered at once afterwards."""
@@ -195,6 +199,7 @@ class Execution:
                 result = self._result_of(call_actor)
                 send_follow_ups(self.delivery, result)
             self.delivery.row().delete()
+            log_before_commit(self.lines)
             return result
 
     def _run_then_settle(self, call_actor: Callable[[], Any]) -> Any:
@@ -206,7 +211,7 @@ class Execution:
             if self.delivery.returns_rows:
                 rows, result = rows_of(result, actor_name=self.delivery.actor.actor_name), None
             follow_up = partial(self._send_follow_ups_of, row, result)
-            completion = Completion(ref=self.delivery.ref, rows=rows, follow_up=follow_up)
+            completion = Completion(ref=self.delivery.ref, rows=rows, follow_up=follow_up, lines=self.lines)
             # Under a lease it is settled here, as long as the lease is renewed.
             if self.defer and not self.has_lease:
                 self.defer(self, completion)
@@ -220,7 +225,7 @@ class Execution:
     def _result_of(self, call_actor: Callable[[], Any]) -> Any:
         began = time.monotonic()
         try:
-            with self.delivery.interruptible():
+            with kept_lines() as self.lines, self.delivery.interruptible():
                 if self.worker.stopping.is_set() and self.delivery.heeds_shutdown:
                     # The worker sent its notifications before this actor was registered for one.
                     raise Shutdown

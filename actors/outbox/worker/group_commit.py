@@ -15,9 +15,11 @@ from dramatiq.middleware import SkipMessage
 from actors.outbox import store
 from actors.outbox.db.errors import RowIsLocked, database_is_unavailable
 from actors.outbox.db.inserts import insert_rows
+from actors.outbox.db.postgres import check_deferred_constraints
 from actors.outbox.db.transactions import discard_stray_transaction
 from actors.outbox.decoding import AttemptRef
 from actors.outbox.worker import delivery
+from actors.outbox.worker.log_buffer import SettledLine, buffered_lines, write_kept
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ class Completion:
 
     follow_up: Callable[[], None]
     """Sends the message's follow-ups; called in the transaction that settles it."""
+
+    lines: Sequence[SettledLine] = ()
+    """What it logged with `log_when_settled`."""
 
     is_done: bool = field(default=False, init=False)
     """Whether it is settled, by this completion or before."""
@@ -94,10 +99,23 @@ def settle_together(group: Sequence[Completion]) -> None:
         for completion in unsettled:
             completion.follow_up()
         store.delete([completion.ref.row_id for completion in unsettled])
+        log_before_commit([line for completion in unsettled for line in completion.lines])
     unsettled_ids = set(map(id, unsettled))
     for completion in group:
         completion.was_unsettled = id(completion) in unsettled_ids
         completion.is_done = True
+
+
+def log_before_commit(lines: Sequence[SettledLine]) -> None:
+    """Log what messages have done, as the last act of the transaction that settles them.
+
+    Before the commit, because a worker that is killed after it would not log it any more; and after all else that may
+    fail, because a line about what was rolled back would not be true.
+    """
+    if lines:
+        check_deferred_constraints()
+        with buffered_lines():
+            write_kept(lines)
 
 
 def _lock_unsettled(group: Sequence[Completion]) -> list[Completion]:

@@ -25,6 +25,7 @@ from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker import batch, delivery, execution, failures, group_commit, poison
 from actors.outbox.worker.batch import BatchingWorkerThread
 from actors.outbox.worker.group_commit import Completion, settle_together
+from actors.outbox.worker.log_buffer import log_when_settled
 from actors.outbox.worker.state import QUICK_SECONDS, WorkerState
 from project.local.servers.process import wait_until
 from project.logs import LineHandler
@@ -213,6 +214,23 @@ def test_a_follow_up_has_the_origin_of_its_own_message(pool: Pool, quick: Declar
     pool.work_once()
     assert pool.groups == [2]
     assert list(OutboxMessage.objects.order_by("pk").values_list("request_id", flat=True)) == ["a", "b"]
+
+
+def test_what_they_log_about_success_is_logged_once_for_those_that_are_settled(
+    pool: Pool, quick: Declare, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make(name: str) -> Group:
+        log_when_settled(logging.getLogger("success"), "made %s", name)
+        return named(name)
+
+    caplog.set_level(logging.INFO, "success")
+    Group.objects.create(name="taken")
+    send_all(quick(make), "a", "taken", "b")
+    pool.take_all()
+    pool.take(OutboxMessage.objects.earliest("pk"))
+    pool.work()
+    assert pool.groups[:2] == [1, 1]
+    assert sorted(one.getMessage() for one in caplog.records if one.name == "success") == ["made a", "made b"]
 
 
 def test_one_whose_rows_do_not_fit_fails_alone(pool: Pool, quick: Declare) -> None:
