@@ -1,4 +1,6 @@
-"""The message as published to RabbitMQ: as it was sent, plus its attempt reference; readable in the management UI.
+"""The message as published to RabbitMQ: as its row has it, plus its attempt reference; readable in the management UI.
+
+A row has its message as it was sent; after a failure, with `RETRY_OPTIONS`, as if Dramatiq had enqueued it again.
 
 Guarantee: a message that came back from RabbitMQ equals its row (`differences` names no field) if and only if a worker
 would run for it exactly what was sent. Access to RabbitMQ is no access to the database: nothing else is run.
@@ -8,6 +10,7 @@ from typing import Any
 
 import pika
 from dramatiq import Message, MessageProxy, get_encoder
+from dramatiq.common import current_millis
 from dramatiq.errors import DecodeError
 
 from actors.outbox.amqp.publisher import Outgoing
@@ -19,6 +22,8 @@ from actors.outbox.models import OutboxMessage
 PERSISTENT = 2
 # What a message has beside what was sent: the reference, and not a due time.
 OWN_OPTIONS = (OPTION, "eta")
+# What Dramatiq's Retries adds to the options of a message that has failed.
+RETRY_OPTIONS = ("retries", "traceback", "requeue_timestamp")
 
 
 def to_amqp(row: OutboxMessage) -> Outgoing:
@@ -48,6 +53,16 @@ def to_amqp(row: OutboxMessage) -> Outgoing:
         },
     )
     return Outgoing(key=row.pk, queue=row.queue, body=get_encoder().encode(message), properties=properties)
+
+
+def retry_options(retries: int, traceback: str) -> dict[str, Any]:
+    """Return the `RETRY_OPTIONS` of a message that has just failed.
+
+    Args:
+        retries: how often it has been retried since it was sent or last replayed, counting the retry that follows.
+        traceback: of its failure.
+    """
+    return dict(zip(RETRY_OPTIONS, (retries, traceback, current_millis()), strict=True))
 
 
 def differences(message: Message[Any] | MessageProxy, *, body: bytes, queue: str) -> list[str]:

@@ -68,6 +68,9 @@ class OutboxMiddleware(Middleware):
         if exception is not None:
             self.engine.end_failed(broker, message, exception)
 
+    def before_nack(self, broker: Broker, message: MessageProxy) -> None:
+        self.engine.fail_afterwards(broker, message)
+
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         self.engine.end_skipped(broker, message)
 

@@ -49,7 +49,8 @@ class OutboxMessage(models.Model):
     queue = models.CharField(_("queue"), max_length=100)
     actor = models.CharField(_("actor"), max_length=100)
     body = models.BinaryField(_("body"))
-    """The encoded message as it was sent; `envelope` adds the attempt reference when it is published."""
+    """The encoded message as it was sent, while it is retried with `envelope.RETRY_OPTIONS`; `envelope` adds the
+    attempt reference when it is published."""
 
     state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.PENDING)
     attempt = models.PositiveIntegerField(_("attempt"), default=0)

@@ -14,6 +14,7 @@ from dramatiq.common import current_millis, q_name
 
 from actors.outbox.context import log_word
 from actors.outbox.dead_letters.payload import UnfitMessage, is_too_old, plain, require_fit, require_queue
+from actors.outbox.envelope import RETRY_OPTIONS
 from actors.outbox.models import COPIED, UNLEASED, DeadLetterDecision, Decision, Operator, OutboxMessage, State
 from actors.outbox.wakeup import wake_relay_on_commit
 
@@ -98,12 +99,13 @@ def _decide(
 def _revive(row: OutboxMessage, edited: bytes | None) -> None:
     body = bytes(row.body) if edited is None else edited
     message = require_fit(body)
+    earlier_retries = [message.options.pop(name) for name in RETRY_OPTIONS if name in message.options]
     queue = row.queue if edited is None else q_name(message.queue_name)
     require_queue(queue)
     if is_too_old(message):
         # With the old timestamp AgeLimit would reject it again.
         body = message.copy(message_timestamp=current_millis()).encode()
-    elif message.message_id.encode() not in body:
+    elif earlier_retries or message.message_id.encode() not in body:
         # Another program's, without an id: each reading gives it a new one, and a worker runs only that of its row.
         body = message.encode()
     OutboxMessage.objects.filter(pk=row.pk, state=State.DEAD).update(

@@ -14,12 +14,11 @@ from contextlib import suppress
 from queue import Empty
 from typing import Any
 
-import dramatiq
 from dramatiq import MessageProxy, WorkerThread
-from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import SkipMessage
 
 from actors.outbox.db.errors import trust_connection
+from actors.outbox.decoding import AttemptRef
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.store import UnsettledRow
 from actors.outbox.worker.delivery import read_together
@@ -83,7 +82,6 @@ class MessageRun:
         self.batch = batch
         self._thread = thread
         self._message = message
-        self._actor: dramatiq.Actor[Any, Any] | None = None
         # Set between the two parts.
         self._deferred: tuple[Execution, Completion] | None = None
 
@@ -125,8 +123,8 @@ class MessageRun:
     def _run(self) -> None:
         self._thread.broker.emit_before("process_message", self._message)
         if not self._message.failed:
-            self._actor = self._thread.broker.get_actor(self._message.actor_name)
-            self._actor(*self._message.args, **self._message.kwargs)
+            actor = self._thread.broker.get_actor(self._message.actor_name)
+            actor(*self._message.args, **self._message.kwargs)
 
     def _settle(self) -> None:
         """Settle the message alone if it was not settled with the others; retry while the database is unavailable.
@@ -160,22 +158,11 @@ class MessageRun:
             self._thread.logger.warning(SKIPPED, message)
             broker.emit_after("skip_message", message)
         except BaseException as error:  # noqa: BLE001 – as in Dramatiq: any exception of an actor is its failure
-            message.stuff_exception(error)
-            self._log(error)
+            message.stuff_exception(error)  # `failures` has logged it
             broker.emit_after("process_message", message, exception=error)
         finally:
             if not self._deferred:
                 self._thread.hand_over(message)
-
-    def _log(self, error: BaseException) -> None:
-        logger, message = self._thread.logger, self._message
-        throws = message.options.get("throws") or (self._actor and self._actor.options.get("throws"))
-        if isinstance(error, RateLimitExceeded):
-            logger.debug("Rate limit exceeded in message %s: %s.", message, error)
-        elif throws and isinstance(error, throws):
-            logger.info("Failed to process message %s with expected exception %s.", message, type(error).__name__)
-        elif not isinstance(error, Retry):
-            logger.error("Failed to process message %s with unhandled exception.", message, exc_info=True)
 
 
 class BatchingWorkerThread(WorkerThread):
@@ -209,7 +196,7 @@ class BatchingWorkerThread(WorkerThread):
             and self._state.is_quick(actor.actor_name)
             and bool(actor.options.get("returns_rows"))
             and not (message.failed or getattr(message, "redelivered", False) or actor.options.get("outside_effects"))
-            and "outbox" in message.options
+            and AttemptRef.of(message.options) is not None
             and not message.options.get("dedupe_key")
         )
 

@@ -38,6 +38,8 @@ from actors.outbox.worker.acks import AckBuffer
 # What pika raises over a connection or a channel that is lost.
 LOST = (AMQPError, AssertionError)
 MAX_SHOWN_ARGUMENTS = 6
+# The value of `models.State.DEAD`: Dramatiq makes its broker before the models are loaded.
+DEAD = "dead"
 
 REJECTED = "rejected queue=%s reason=%r body=%r bytes=%d"
 limit_lines(get_logger(__name__, "OutboxConsumer"), REJECTED)  # type: ignore[no-untyped-call]
@@ -64,6 +66,8 @@ class DeliveredMessage(MessageProxy):
         self.tag = tag
         self.consumer = consumer
         self.is_left_for_redelivery = False
+        self.outcome = ""
+        """What was written for it: `settled`, `scheduled` or `dead`; empty if it did not run."""
 
     def __str__(self) -> str:
         """Return the message for log lines, cut: any program may have written it."""
@@ -193,8 +197,11 @@ class OutboxConsumer(dramatiq.Consumer):
         self._answer_own(message, is_ack=True)
 
     def nack(self, message: MessageProxy) -> None:
-        """Reject `message` for good, under the same conditions; RabbitMQ moves it to the dead-letter queue."""
-        self._answer_own(message, is_ack=False)
+        """Reject `message` for good, under the same conditions; RabbitMQ moves it to the dead-letter queue.
+
+        If its row is its dead letter already, it is acknowledged: the dead-letter queue gets no second one.
+        """
+        self._answer_own(message, is_ack=getattr(message, "outcome", "") == DEAD)
 
     def close(self) -> None:
         """Send the buffered acks and close the connection, even if only its channel was lost."""

@@ -142,6 +142,11 @@ class Delivery:
             raise SkipMessage("forged: it differs from its row")
         self._is_equal = True
 
+    def withhold_result(self) -> None:
+        """Have Dramatiq's `Results` store nothing for this copy, which runs nothing: another one has the result."""
+        if not self.message.failed:
+            self.message.options["store_results"] = False
+
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Let time limits and shutdowns interrupt the block alone, never the writing of an outcome."""

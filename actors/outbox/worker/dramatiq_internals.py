@@ -5,8 +5,10 @@
 - The managers of `TimeLimit` and `ShutdownNotifications` raise in other threads after they have released their lock, or
   without one. `TimeoutManager` and `ShutdownManager` raise under a lock that ending a limit or a notification takes
   too, and note in which threads.
+- A worker thread stuffs the error of a message's run into its proxy.
 - `group.run` sends one message after the other, without a hook.
-- `WorkerThread.process_message` logs each message that is skipped, by `SKIPPED`, in the logger `THREADS_LOGGER`.
+- `WorkerThread.process_message` logs each message that is skipped or fails, by `SKIPPED` or one of `FAILED`, in the
+  logger `THREADS_LOGGER`; the message is the line's first argument.
 - Three modules repeat what Dramatiq does: `batch.MessageRun` its `WorkerThread.process_message`, `retries` its
   `Retries`, `follow_ups` its `Pipelines` and `Callbacks`.
 
@@ -17,7 +19,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from dramatiq import Worker, WorkerThread, group
+from dramatiq import MessageProxy, Worker, WorkerThread, group
 from dramatiq.middleware.shutdown import _CtypesShutdownManager
 from dramatiq.middleware.time_limit import _CtypesTimeoutManager
 from dramatiq.worker import _WorkQueueItem
@@ -25,8 +27,17 @@ from dramatiq.worker import _WorkQueueItem
 WorkQueueItem = _WorkQueueItem
 THREADS_LOGGER = "dramatiq.worker.WorkerThread"
 SKIPPED = "Message %s was skipped."
+FAILED = (
+    "Failed to process message %s with unhandled exception.",
+    "Failed to process message %s with expected exception %s.",
+)
 run_group: Callable[..., group] = group.run
 """Dramatiq's own `group.run`."""
+
+
+def error_of(message: MessageProxy) -> BaseException | None:
+    """Return the error of a message's run, from the end of the run to that of its acknowledgement."""
+    return message._exception
 
 
 def replace_group_run(run: Callable[..., group]) -> None:

@@ -23,9 +23,10 @@ from actors.outbox.db.retrying import retry_until_available
 from actors.outbox.decoding import AttemptRef
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.log_limit import limit_lines
+from actors.outbox.models import State
 from actors.outbox.worker.batch import BatchingWorkerThread, current_run
 from actors.outbox.worker.delivery import Delivery
-from actors.outbox.worker.dramatiq_internals import SKIPPED, THREADS_LOGGER, make_threads_with
+from actors.outbox.worker.dramatiq_internals import FAILED, SKIPPED, THREADS_LOGGER, error_of, make_threads_with
 from actors.outbox.worker.execution import Execution
 from actors.outbox.worker.group_commit import rows_of
 from actors.outbox.worker.log_buffer import kept_lines, write_kept
@@ -33,8 +34,17 @@ from actors.outbox.worker.retries import retries_of
 from actors.outbox.worker.state import WorkerState
 
 logger = logging.getLogger(__name__)
+SETTLED = "settled"
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Return False for Dramatiq's line about the failure of a message with a row: `failures` logs each once."""
+    return record.msg not in FAILED or AttemptRef.of(record.args[0].options) is None  # type: ignore[index,union-attr]
+
+
 # A client of RabbitMQ can cause it without end, by messages without an unsettled row.
 limit_lines(logging.getLogger(THREADS_LOGGER), SKIPPED)
+logging.getLogger(THREADS_LOGGER).addFilter(is_news)
 
 
 class Engine:
@@ -65,9 +75,16 @@ class Engine:
             return _call_without_row(actor, function)
         assert message is not None
         message.started_by_outbox = True
-        if run := current_run():
-            run.enter(execution)
-        return execution.run(function)
+        try:
+            if run := current_run():
+                run.enter(execution)
+            result = execution.run(function)
+        except SkipMessage:
+            execution.delivery.withhold_result()
+            raise
+        # In a batch it is going to be settled, or its failure to be written, before any other hook is called.
+        message.outcome, message.settled_row = SETTLED, execution.row
+        return result
 
     def end_failed(self, broker: Broker, message: MessageProxy, error: BaseException) -> None:
         """Write the outcome of a message that failed, if no execution has: it is foreign, or its actor never ran."""
@@ -80,6 +97,18 @@ class Engine:
     def end_skipped(self, broker: Broker, message: MessageProxy) -> None:
         """Settle a message that another middleware has skipped."""
         self._end_not_started(broker, message, Execution.skip)
+
+    def fail_afterwards(self, broker: Broker, message: MessageProxy) -> None:
+        """Make a dead letter of a message that is to be rejected although it was settled, or will be retried."""
+        outcome = getattr(message, "outcome", "")
+        if outcome not in (SETTLED, State.SCHEDULED) or isinstance(error_of(message), LeaveForRedelivery):
+            return
+        execution = self._execution_of(broker, message)
+        assert execution is not None
+        try:
+            execution.fail_afterwards(message.settled_row if outcome == SETTLED else None)
+        except LeaveForRedelivery as error:
+            message.stuff_exception(error)
 
     def _retry_foreign(self, broker: Broker, message: MessageProxy, error: BaseException) -> None:
         """Let Dramatiq's own Retries decide on a foreign message that failed: its retry is a send, and so a row."""
@@ -124,6 +153,7 @@ class Engine:
             message.stuff_exception(error)
         except SkipMessage as reason:
             logger.info("outcome dropped %s: %s", execution.delivery, reason)
+            execution.delivery.withhold_result()
 
 
 def _call_without_row(actor: dramatiq.Actor[Any, Any], function: Callable[[], Any]) -> Any:

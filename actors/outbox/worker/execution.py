@@ -10,7 +10,6 @@ stays unacknowledged, for redelivery.
 transaction.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -30,14 +29,12 @@ from actors.outbox.models import OutboxMessage
 from actors.outbox.store import UnsettledRow, trail_of
 from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.execution_lease import ExecutionLease
-from actors.outbox.worker.failures import NOT_HANDLED, describe, die, trace_of, write_failure
+from actors.outbox.worker.failures import NOT_HANDLED, describe, die, write_failure, write_late_failure
 from actors.outbox.worker.follow_ups import has_follow_ups, send_follow_ups
 from actors.outbox.worker.group_commit import Completion, log_before_commit, rows_of, settle
 from actors.outbox.worker.log_buffer import SettledLine, kept_lines
 from actors.outbox.worker.poison import begin, forget
 from actors.outbox.worker.state import WorkerState
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R", bound=OutboxMessage | UnsettledRow)
@@ -76,6 +73,9 @@ class Execution:
 
     before_waiting: Callable[[], None] | None = field(default=None, init=False)
     """In a batch: settles completed runs and gives back messages not begun; called before this one may have to wait."""
+
+    row: OutboxMessage | UnsettledRow | None = field(default=None, init=False)
+    """The row as the run has read it."""
 
     lines: list[SettledLine] = field(default_factory=list, init=False)
     """What the actor's last run logged with `log_when_settled`."""
@@ -132,6 +132,17 @@ class Execution:
         self._retry_until_available(self.delivery.unsettled_row, may_pass=is_any)
         self._retry_until_available(lambda: self.delivery.row().delete(), may_pass=is_any)
 
+    def fail_afterwards(self, row: OutboxMessage | UnsettledRow | None) -> None:
+        """Make a dead letter of a message that a middleware has failed after its outcome was written.
+
+        Args:
+            row: the row that was settled; None if a retry was written.
+
+        Raises:
+            LeaveForRedelivery: the worker stops before the dead letter could be written.
+        """
+        self._retry_until_available(partial(write_late_failure, self.delivery, row), may_pass=is_any)
+
     def settle_deferred(self, completion: Completion) -> None:
         """Settle a completion that was deferred, unless another copy has settled the message since.
 
@@ -142,7 +153,10 @@ class Execution:
         """
         try:
             self._settle(completion)
-        except (SkipMessage, LeaveForRedelivery):
+        except SkipMessage:
+            self.delivery.withhold_result()
+            raise
+        except LeaveForRedelivery:
             raise
         except BaseException as error:
             self._write_failure(error)
@@ -251,6 +265,7 @@ class Execution:
     def _counted(self, row: R) -> R:
         if row.starts and not self.has_begun:
             raise StartNotCounted
+        self.row = row
         return row
 
     def _release_batch(self) -> None:
@@ -281,11 +296,9 @@ class Execution:
             if database_is_unavailable(second):
                 raise
             # A callback may name an unknown actor, `retry_when` may raise: the message becomes a dead letter then.
-            logger.exception("failure not handled %s", self.delivery.log_fields(describe(error)))
             details = f"{describe(error)}; then {describe(second)}"
-            self._retry_until_available(
-                partial(die, self.delivery, NOT_HANDLED, details, trace_of(error)), may_pass=is_any
-            )
+            both = BaseExceptionGroup(NOT_HANDLED, [error, second])
+            self._retry_until_available(partial(die, self.delivery, NOT_HANDLED, details, both), may_pass=is_any)
 
     def _retry_until_available(
         self, do: Callable[[], T], *, may_pass: Callable[[BaseException], bool] = database_is_unavailable

@@ -17,13 +17,17 @@ QUEUE = "tests"
 
 @dataclass
 class FakeConsumer:
-    """Records how each message ended."""
+    """Records how each message ended, and calls the hooks that Dramatiq calls then."""
 
+    broker: Broker = field(default_factory=dramatiq.get_broker)
     ends: list[str] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
 
     def post_process_message(self, message: MessageProxy) -> None:
-        self.ends.append("nack" if message.failed else "ack")
+        end = "nack" if message.failed else "ack"
+        self.broker.emit_before(end, message)
+        self.ends.append(end)
+        self.broker.emit_after(end, message)
         if message._exception is not None:
             self.errors.append(message._exception)
 

@@ -18,6 +18,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 
 from actors.outbox.decoding import MAX_SHOWN_BYTES
 from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.models import State
 from actors.outbox.worker.consumer import DeliveredMessage, Neighbours, OutboxConsumer
 
 QUEUE = "activity"
@@ -327,6 +328,16 @@ def test_of_a_long_body_the_first_bytes_are_logged(consumer: OutboxConsumer, cap
     deliver(consumer, b"\n" * 10**6)
     shown = repr(b"\n" * MAX_SHOWN_BYTES)
     assert caplog.messages[0].endswith(f"body={shown} bytes=1000000")
+
+
+def test_a_death_that_its_row_records_is_acknowledged_so_that_there_is_no_second_dead_letter(
+    consumer: OutboxConsumer,
+) -> None:
+    dead, rejected = deliver(consumer), deliver(consumer)
+    dead.outcome = State.DEAD.value
+    consumer.nack(dead)
+    consumer.nack(rejected)
+    assert consumer.channel.answered == [("ack", 1), ("nack", 2)]
 
 
 def test_an_actor_that_no_worker_knows_is_rejected_in_one_line_that_cannot_be_forged(

@@ -10,6 +10,7 @@ LIMITS = "TimeoutManager and interrupts.LiftableTimeLimit"
 SHUTDOWNS = "ShutdownManager and interrupts.LiftableShutdown"
 GROUPS = "groups.run_as_a_whole"
 RETRIES = "retries.OutboxRetries, which repeats it"
+ERRORS = "error_of"
 FOLLOW_UPS = "worker.follow_ups, which repeats it"
 
 
@@ -31,6 +32,7 @@ FOLLOW_UPS = "worker.follow_ups, which repeats it"
         ("dramatiq.middleware.shutdown:ShutdownNotifications.__init__", "c7d933fa4306", SHUTDOWNS),
         ("dramatiq.middleware.shutdown:ShutdownNotifications.before_process_message", "02687dadb31c", SHUTDOWNS),
         ("dramatiq.middleware.shutdown:ShutdownNotifications.after_process_message", "4e5462ede4cd", SHUTDOWNS),
+        ("dramatiq.broker:MessageProxy.stuff_exception", "9415400494d5", ERRORS),
         ("dramatiq.composition:group.run", "f38d30c5479a", GROUPS),
         ("dramatiq.middleware.retries:Retries.after_process_message", "54139ce3ab77", RETRIES),
         ("dramatiq.middleware.pipelines:Pipelines.after_process_message", "eca6f1a16231", FOLLOW_UPS),

@@ -85,7 +85,7 @@ def test_an_older_attempt_is_superseded(inline_worker: InlineWorker, actor: Decl
 def test_exhausted_retries_leave_a_dead_letter_for_good(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(fail, max_retries=1).send()
     inline_worker.deliver(only_row())
-    assert inline_worker.deliver(only_row()) == "ack"
+    assert inline_worker.deliver(only_row()) == "nack"
     dead = only_row()
     assert (dead.state, dead.attempt) == (State.DEAD, 1)
     assert (dead.reason, dead.error) == ("retries exhausted", "ValueError: wrong\\0 input")
@@ -167,7 +167,7 @@ def test_a_database_that_is_away_costs_no_retry(
 def test_a_message_that_keeps_killing_its_worker_is_given_up(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(add_effect).send()
     OutboxMessage.objects.update(starts=MAX_STARTS)
-    assert inline_worker.deliver(only_row(), redelivered=True) == "ack"
+    assert inline_worker.deliver(only_row(), redelivered=True) == "nack"
     assert (only_row().state, only_row().reason, effects()) == (State.DEAD, "starts exceeded", [])
 
 
@@ -279,10 +279,11 @@ def test_a_failure_that_cannot_be_handled_is_kept_all_the_same(inline_worker: In
     failing = actor(fail)
     failing.send()
     failing.options["on_failure"] = "no_such_actor"  # since a later release
-    assert inline_worker.deliver(only_row()) == "ack"
+    assert inline_worker.deliver(only_row()) == "nack"
     assert (only_row().state, only_row().reason) == (State.DEAD, "failure not handled")
     assert only_row().error.startswith("ValueError: wrong")
     assert "no_such_actor" in only_row().error
+    assert "in fail" in only_row().traceback
 
 
 def test_what_an_actor_sends_has_the_origin_of_its_message(inline_worker: InlineWorker, actor: Declare) -> None:
