@@ -262,7 +262,10 @@ def test_what_appears_long_overdue_is_found_after_a_rest_that_doubles_up_to_a_li
     assert OutboxMessage.objects.get(pk=row.pk).state == State.PUBLISHED
 
 
-def test_claims_of_all_rows_rest_fifty_times_as_long_as_the_last_one_took(send: Send, clock: list[float]) -> None:
+def test_claims_of_all_rows_rest_so_many_times_as_long_as_the_last_one_took(
+    send: Send, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "REST_PER_FULL_CLAIM", 50)
     send()
     one = Relay(publisher=FakePublisher())
     one._rest = relay.MAX_REST_SECONDS
