@@ -18,7 +18,10 @@ class TokenFamily(models.Model):
     """A sign-in with a password, and what became of it."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="token_families")
+    # Without a constraint: the previous release deletes users, and knows nothing of these rows. They then expire.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="token_families", db_constraint=False
+    )
     created_at = models.DateTimeField()
     refreshed_at = models.DateTimeField(null=True)
     # Of the refresh token that is valid now; after it nothing of the family is valid, and the row may go.

@@ -332,3 +332,10 @@ class TestRoom:
 
         statements = [each["sql"] for each in queries if each["sql"].split()[0] in {"SELECT", "INSERT", "DELETE"}]
         assert len(statements) <= 4
+
+
+def test_a_release_that_knows_no_sign_ins_deletes_their_user(pair: dict[str, str], user1: User) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM auth_user WHERE id = %s", [user1.pk])
+    connection.check_constraints()
+    assert opens(pair["access"]).status_code == refresh(pair["refresh"]).status_code == 401
