@@ -47,6 +47,7 @@ lint: install ## exactly what CI checks
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python -m project.releases.migration_rules
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') DATABASE_URL=sqlite://:memory: RABBITMQ_URL=amqp://not:used@unused/ ALLOWED_HOSTS=unused \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING --settings settings.production
