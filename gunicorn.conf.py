@@ -45,7 +45,9 @@ def post_worker_init(worker: Any) -> None:
 
     from actors.api.stream import process_tail
     from actors.outbox.background import background_threads
+    from project.releases.schema import require_migrations
 
+    require_migrations()
     # A process that is to end closes its streams; otherwise it would have to be killed.
     process_tail.is_stopping = lambda: not worker.alive
     background_threads.boot()

@@ -33,6 +33,7 @@ OUTBOX_MAX_BACKOFF_MS = env.int("MAX_BACKOFF_MS", 600_000)
 # is last so that its deadline is lifted before the others' `after` hooks; database connections are checked around all.
 # Pipelines and Callbacks are left out on purpose: follow-ups are part of the effect, and the outbox sends them.
 DRAMATIQ_MIDDLEWARE = [
+    "project.releases.schema.RequireMigrations",
     "actors.parent_watch.EndWithMaster",
     "django_dramatiq.middleware.DbConnectionsMiddleware",
     "dramatiq.middleware.AgeLimit",

@@ -27,10 +27,11 @@ class Web:
         self.port = free_port()
         address = f"{LOOPBACK}:{self.port}"
         own = {"STATE_DIR": str(state), "LOG_FILE": str(self.log), "ENV_FILE": os.devnull, "BIND": address}
-        # Its database is empty and there is no RabbitMQ: the outbox's threads would log errors.
+        # There is no RabbitMQ: the outbox's threads would log errors.
         own["OUTBOX_RELAY_THREAD"] = "False"
         settings = {"DJANGO_SETTINGS_MODULE": "settings.development", "TIME_ZONE": "Pacific/Kiritimati"}
         self.environment = {**os.environ, **settings, **own, **variables}
+        self.run("migrate", "--verbosity=0")
         with self.terminal.open("wb") as terminal:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", application],

@@ -46,7 +46,6 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     }
     application = "tests.integration.misbehaving_application"
     with Web(tmp_path_factory.mktemp("web"), application=application, WEB_THREADS="16", **variables) as web:
-        web.run("migrate", "--verbosity=0")
         web.run("shell", "--no-imports", "-c", FILL)
         yield web
 

@@ -33,7 +33,6 @@ Task.objects.bulk_create(Task(title="Bir", description="x" * 20_000, owner=users
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """A web server of one process, as it is set up by default, with ten megabytes of tasks."""
     with Web(tmp_path_factory.mktemp("web"), THROTTLE_ANON="off", THROTTLE_USER="off") as web:
-        web.run("migrate", "--verbosity=0")
         web.run("shell", "--no-imports", "-c", FILL)
         yield web
 
