@@ -50,6 +50,9 @@ class Stack(StartedWithin):
     variables: Mapping[str, str] = field(default_factory=dict)
     """More environment for web and worker."""
 
+    root: Path = ROOT
+    """Where the code is: the tests also run another release's."""
+
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         broker: list[Program] = []
@@ -58,7 +61,7 @@ class Stack(StartedWithin):
             self.rabbitmq_url = self.rabbitmq.url
             broker = self.rabbitmq.programs()
         gunicorn = (sys.executable, "-m", "gunicorn", "project.wsgi")
-        dramatiq = (*MANAGE, "rundramatiq", "--worker-shutdown-timeout", str(WORKER_SHUTDOWN_TIMEOUT_MS))
+        dramatiq = (*self._manage, "rundramatiq", "--worker-shutdown-timeout", str(WORKER_SHUTDOWN_TIMEOUT_MS))
         service = [self._service_program("web", gunicorn), self._service_program("worker", dramatiq)]
         self.supervisor = Supervisor([*broker, *service], output=self.directory / "output.log")
 
@@ -101,12 +104,21 @@ class Stack(StartedWithin):
             ServerFailedToStart: it exits with an error; the message quotes its last line.
         """
         command = subprocess.run(
-            [*MANAGE, *arguments], env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False
+            [*self._manage, *arguments],
+            env=self.environment,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if command.returncode:
             last_line = (command.stderr.strip() or command.stdout.strip()).splitlines()[-1]
             raise ServerFailedToStart(f"manage.py {arguments[0]} failed: {last_line}")
         return command.stdout
+
+    @property
+    def _manage(self) -> tuple[str, ...]:
+        return (sys.executable, str(self.root / "manage.py"))
 
     def _start(self, report: Report) -> None:
         report("Preparing the database …")
@@ -150,7 +162,7 @@ class Stack(StartedWithin):
             name=name,
             command=command,
             environment=self.environment,
-            working_directory=ROOT,
+            working_directory=self.root,
             stop_timeout_seconds=SERVICE_STOP_TIMEOUT_SECONDS,
             parent_death_signal=signal.SIGTERM,
         )

@@ -23,8 +23,8 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 from django.db.models import NOT_PROVIDED, Field
 
-# The last migration of each application that is not judged, with all that it depends on. Moved forward with
-# deploy/previous-release, to the migrations of that release.
+# The last migration of each application that is not judged, with all that it depends on: those of the previous release,
+# with which this moves forward (deploy/previous-release), and now also those that are older than these rules.
 BASELINE = {
     "accounts": "0003_security_events",
     "actors": "0005_offset_of_a_moved_log",

@@ -33,6 +33,13 @@ def test_the_python_of_the_matrix_is_the_one_that_is_tested() -> None:
     assert 'make() { command make PYTHON=python3 "$@"; }\n' in (ROOT / ".ci/run").read_text()
 
 
+def test_ci_has_the_code_of_the_previous_release() -> None:
+    [history] = [step["with"]["fetch-depth"] for step in JOB["steps"] if "checkout" in step.get("uses", "")]
+
+    assert history == 0
+    assert "git fetch --quiet --unshallow" in (ROOT / ".ci/run").read_text()
+
+
 def test_the_workflow_may_only_read() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
     assert "permissions" not in JOB
