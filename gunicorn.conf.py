@@ -3,20 +3,24 @@
 import gc
 import os
 import resource
-import time
 from typing import Any
 
-from settings.api import EXPORT_CLIENTS, STREAM_CLIENTS
+from django.conf import settings
+from environs import validate
+
 from settings.environment import env
-from settings.logging import LOGGING
-from settings.proxies import TRUSTED_PROXIES
+
+# All settings are read here, in the master, by the default of `project.wsgi`: a wrong one ends gunicorn with one line.
+# They set the time zone of the master's log lines, too.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.production")
+TRUSTED_PROXIES = settings.TRUSTED_PROXIES
 
 bind = env.str("BIND", "127.0.0.1:8000")
-workers = env.int("WEB_CONCURRENCY", 1)
-threads = env.int("WEB_THREADS", 8) + STREAM_CLIENTS + EXPORT_CLIENTS
+workers = settings.WEB_CONCURRENCY
+threads = env.int("WEB_THREADS", 8, validate=validate.Range(min=1)) + settings.STREAM_CLIENTS + settings.EXPORT_CLIENTS
 worker_class = "project.web_server.gunicorn_internals.Worker"
 logger_class = "project.web_server.logger.WebLogger"
-logconfig_dict = LOGGING
+logconfig_dict = settings.LOGGING
 graceful_timeout = 5  # seconds for requests in flight once asked to stop
 keepalive = 2  # seconds for which a connection may wait for its next request
 control_socket_disable = True
@@ -27,16 +31,13 @@ forwarded_allow_ips = ",".join(TRUSTED_PROXIES)
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"} if TRUSTED_PROXIES else {}
 forwarder_headers = "SCRIPT_NAME" if TRUSTED_PROXIES else ""
 
-# Django sets this time zone in the workers; here it is set for the log lines of gunicorn's master too.
-time_zone = os.environ["TZ"] = env.str("TIME_ZONE", "Asia/Tashkent")
-time.tzset()
-
 # How many connections a process keeps; fewer if it may not open as many files. Each has one, two while a static file is
 # sent slowly; the others are for the threads' connections to database, cache and RabbitMQ.
 files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 files = max(files, 4096 if most == resource.RLIM_INFINITY else min(4096, most))
 resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
-worker_connections = max(threads, min(env.int("WEB_CONNECTIONS", 1000), (files - 8 * threads) // 2))
+asked = env.int("WEB_CONNECTIONS", 1000, validate=validate.Range(min=1))
+worker_connections = max(threads, min(asked, (files - 8 * threads) // 2))
 
 
 def post_worker_init(worker: Any) -> None:

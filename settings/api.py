@@ -44,7 +44,7 @@ def _limit(rate: str) -> tuple[int, int] | None:
 NUM_PROXIES = env.int("NUM_PROXIES", 0, validate=validate.Range(min=0))
 
 # The largest request body, in bytes. Task titles and descriptions are text: a mebibyte is a long book chapter.
-MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024)
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024, validate=validate.Range(min=1))
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # Whether a change or deletion of a task needs an If-Match with the task's ETag.

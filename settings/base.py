@@ -1,10 +1,14 @@
 """Settings of every environment: applications, middleware, database, languages, static files."""
 
 from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
+import dj_database_url
 import django_stubs_ext
-from environs import validate
+from environs import ValidationError, validate
 
+from settings.addresses import are_cache_urls, is_database_url
 from settings.api import *
 from settings.environment import ROOT, VAR, env
 from settings.logging import *
@@ -14,6 +18,14 @@ from settings.proxies import *
 
 # Lets generic classes be written as the type checker wants them, `ModelAdmin[Task]`, at run time too.
 django_stubs_ext.monkeypatch()
+
+
+def _is_time_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ValueError, KeyError, OSError) as error:
+        raise ValidationError("it must be a time zone's name, such as Europe/Berlin") from error
+
 
 DEBUG = False
 ALLOWED_HOSTS: list[str] = []
@@ -129,10 +141,9 @@ POSTGRESQL_OPTIONS: dict[str, Any] = {
     "prepare_threshold": 5,
 }
 
+_DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{quote(str(VAR / 'db.sqlite3'))}", validate=is_database_url)
 DATABASES: dict[str, Any] = {
-    "default": env.dj_db_url(
-        "DATABASE_URL", default=f"sqlite:///{VAR / 'db.sqlite3'}", conn_max_age=60, conn_health_checks=True
-    ),
+    "default": dj_database_url.parse(_DATABASE_URL, conn_max_age=60, conn_health_checks=True),
 }
 # What DATABASE_URL sets explicitly overrides these.
 DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -147,9 +158,9 @@ DATABASES["default"]["OPTIONS"] = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # How many processes gunicorn runs, each with a memory of its own.
-WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1)
+WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(min=1))
 
-CACHE_URL = env.str("CACHE_URL", "")
+CACHE_URL = env.str("CACHE_URL", "", validate=are_cache_urls)
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -167,7 +178,7 @@ SECURITY_EVENT_DAYS = env.int("SECURITY_EVENT_DAYS", 90, validate=validate.Range
 LANGUAGE_CODE = "en"
 LANGUAGES = [("uz", "Oʻzbekcha"), ("en", "English"), ("ru", "Русский")]
 LOCALE_PATHS = [ROOT / "locale", ROOT / "locale" / "libraries"]
-TIME_ZONE = env.str("TIME_ZONE", "Asia/Tashkent")
+TIME_ZONE = env.str("TIME_ZONE", "Asia/Tashkent", validate=_is_time_zone)
 USE_TZ = True
 
 STATIC_URL = "/static/"

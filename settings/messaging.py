@@ -2,21 +2,13 @@
 
 from typing import Any
 
-from environs import ValidationError, validate
+from environs import validate
 
+from settings.addresses import are_amqp_urls
 from settings.environment import env
 
-
-def _are_amqp_urls(urls: str) -> None:
-    if urls and not all(url.startswith(("amqp://", "amqps://")) for url in urls.split(";")):
-        raise ValidationError(
-            "it must be an amqp:// or amqps:// address, such as amqp://user:password@host:5672/, or several, with ; "
-            "between them"
-        )
-
-
 # `or`: an empty variable means the same as none.
-RABBITMQ_URL = env.str("RABBITMQ_URL", "", validate=_are_amqp_urls) or "amqp://guest:guest@127.0.0.1:5672/"
+RABBITMQ_URL = env.str("RABBITMQ_URL", "", validate=are_amqp_urls) or "amqp://guest:guest@127.0.0.1:5672/"
 
 # An application's actors live in its module of this name: `actors/activity.py`.
 DRAMATIQ_AUTODISCOVER_MODULES = ["activity"]
@@ -24,10 +16,10 @@ DRAMATIQ_AUTODISCOVER_MODULES = ["activity"]
 DRAMATIQ_IGNORED_MODULES = ["django_dramatiq.tasks"]
 
 # Defaults of actors; each actor may set its own as an option.
-OUTBOX_TIME_LIMIT_MS = env.int("TIME_LIMIT_MS", 60_000)
-OUTBOX_MAX_RETRIES = env.int("MAX_RETRIES", 20)
-OUTBOX_MIN_BACKOFF_MS = env.int("MIN_BACKOFF_MS", 1_000)
-OUTBOX_MAX_BACKOFF_MS = env.int("MAX_BACKOFF_MS", 600_000)
+OUTBOX_TIME_LIMIT_MS = env.int("TIME_LIMIT_MS", 60_000, validate=validate.Range(min=1))
+OUTBOX_MAX_RETRIES = env.int("MAX_RETRIES", 20, validate=validate.Range(min=0))
+OUTBOX_MIN_BACKOFF_MS = env.int("MIN_BACKOFF_MS", 1_000, validate=validate.Range(min=0))
+OUTBOX_MAX_BACKOFF_MS = env.int("MAX_BACKOFF_MS", 600_000, validate=validate.Range(min=0))
 
 # The whole list, in the order in which `before` hooks run; `after` hooks run from its end to its start. TimeLimit
 # is last so that its deadline is lifted before the others' `after` hooks; database connections are checked around all.
@@ -72,6 +64,10 @@ OUTBOX_UPKEEP_SECONDS = env.float("UPKEEP_SECONDS", 5.0, validate=_POSITIVE)
 OUTBOX_REPAIR_AFTER_SECONDS = env.float("REPAIR_AFTER_SECONDS", None, validate=_POSITIVE)
 # RabbitMQ's `consumer_timeout`, in seconds: after it RabbitMQ takes back a delivery that was not acknowledged.
 OUTBOX_CONSUMER_TIMEOUT_SECONDS = env.int("CONSUMER_TIMEOUT_SECONDS", 1_800, validate=_POSITIVE)
+
+# django_dramatiq reads these two itself, and takes its defaults in place of a value that is no number.
+for _name in ("DRAMATIQ_NPROCS", "DRAMATIQ_NTHREADS"):
+    env.int(_name, None, validate=validate.Range(min=1))
 
 DRAMATIQ_BROKER: dict[str, Any] = {
     "BROKER": "actors.outbox.broker.OutboxRabbitmqBroker",

@@ -1,5 +1,8 @@
 """Production: refuses missing variables and weak secrets, and passes `check --deploy` without a warning."""
 
+from environs import validate
+
+from settings.addresses import are_origins
 from settings.environment import VAR, env, require
 from settings.weak_secrets import refuse_weak_secrets
 
@@ -17,7 +20,7 @@ from settings.base import *  # noqa: E402 – after `require`, whose one error n
 
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
-CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [], validate=are_origins)
 
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -26,7 +29,7 @@ STORAGES = {
 STATIC_ROOT = env.path("STATIC_ROOT", VAR / "static")
 
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", True)
-SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 31_536_000)
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 31_536_000, validate=validate.Range(min=0))
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", True)
 SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", True)
 SESSION_COOKIE_SECURE = True

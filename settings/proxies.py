@@ -6,10 +6,9 @@ Guarantee: from any other address both are ignored, as is every spelling of them
 
 from ipaddress import ip_network
 
-from django.core.exceptions import ImproperlyConfigured
 from environs import ValidationError
 
-from settings.environment import env
+from settings.environment import BadSetting, env
 
 
 def _are_networks(networks: list[str]) -> None:
@@ -24,7 +23,7 @@ TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", [], validate=_are_netwo
 
 # Earlier releases believed every client if it was set.
 if env.bool("BEHIND_TLS_PROXY", False) and not TRUSTED_PROXIES:
-    raise ImproperlyConfigured(
+    raise BadSetting(
         "BEHIND_TLS_PROXY is replaced by TRUSTED_PROXIES: set that to the addresses or networks from which the proxy "
         "connects, such as TRUSTED_PROXIES=10.0.0.7, and remove BEHIND_TLS_PROXY."
     )

@@ -7,7 +7,7 @@ that makes a good one; it never shows a value.
 from collections.abc import Iterable, Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
+from settings.environment import BadSetting
 
 COMMAND = """python3 -c "import secrets; print(secrets.token_hex(32))\""""
 
@@ -33,13 +33,13 @@ def refuse_weak_secrets(*, keys: Iterable[tuple[str, str]], passwords: Mapping[s
     """Check keys, and the passwords in addresses, by the names of their variables.
 
     Raises:
-        ImproperlyConfigured: naming all that are weak, in one message.
+        BadSetting: naming all that are weak, in one message.
     """
     found = {name: reason for name, key in keys if (reason := weakness_of_key(key))}
     found |= {name: reason for name, url in passwords.items() if (reason := weakness_of_address(url))}
     if found:
         reasons = "; ".join(f"{name} {reason}" for name, reason in found.items())
-        raise ImproperlyConfigured(f"Weak in the environment: {reasons}. Make a new one: {COMMAND}")
+        raise BadSetting(f"Weak in the environment: {reasons}. Make a new one: {COMMAND}")
 
 
 def weakness_of_key(key: str) -> str:

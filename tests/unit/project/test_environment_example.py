@@ -22,6 +22,9 @@ READERS = [*sorted((ROOT / "settings").glob("*.py")), ROOT / "gunicorn.conf.py"]
 PASSWORDS = {"POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "VALKEY_PASSWORD"}
 READ_BY_OTHERS = PASSWORDS | {"DRAMATIQ_NPROCS", "DRAMATIQ_NTHREADS", "PORT"}
 
+# Read before any file is: only the process's environment can set it.
+CHOOSES_SETTINGS = "DJANGO_SETTINGS_MODULE"
+
 # Production refuses to start without these.
 REQUIRED = {
     "SECRET_KEY": secrets.token_hex(32),
@@ -44,7 +47,8 @@ print(json.dumps({name: value for name, value in vars(settings).items() if name.
 
 def variables_read() -> set[str]:
     """Return the name of every variable that the settings and gunicorn.conf.py read."""
-    return {name for file in READERS for node in ast.walk(ast.parse(file.read_text())) for name in _names_read(node)}
+    read = {name for file in READERS for node in ast.walk(ast.parse(file.read_text())) for name in _names_read(node)}
+    return read - {CHOOSES_SETTINGS}
 
 
 def variables_documented() -> dict[str, str]:
