@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import threading
 from typing import Any
 
 from django.conf import settings
@@ -41,17 +42,24 @@ worker_connections = max(threads, min(asked, (files - 8 * threads) // 2))
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the relay with the process: one that replaces a killed process publishes without waiting for a request."""
+    """Start the relay with the process: one that replaces a killed process publishes without waiting for a request.
+
+    The first process also logs which of its servers cannot be used.
+    """
     from django.urls import reverse
 
     from actors.api.stream import process_tail
     from actors.outbox.background import background_threads
     from project.releases.schema import require_migrations
+    from project.server_access import log_refusals
 
     require_migrations()
     # A process that is to end closes its streams; otherwise it would have to be killed.
     process_tail.is_stopping = lambda: not worker.alive
     background_threads.boot()
     reverse("root")  # imports all views
+    if worker.age == 1:  # once, not in each worker
+        used = ["RABBITMQ_URL", "CACHE_URL"] if settings.OUTBOX_RELAY_THREAD else ["CACHE_URL"]
+        threading.Thread(target=log_refusals, args=used, daemon=True).start()
     # Modules and settings stay for good: the garbage collector need not examine them again and again.
     gc.freeze()

@@ -42,12 +42,12 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "project",  # before django_dramatiq, whose `rundramatiq` its own replaces
     "django_dramatiq",
     "actors.outbox",
     "actors",
     "tasks",
     "project.accounts",
-    "project",
 ]
 
 MIDDLEWARE = [

@@ -19,6 +19,7 @@ from dramatiq.common import q_name
 from dramatiq.errors import ActorNotFound, ConnectionClosed
 
 from actors.outbox.amqp.connection import CONNECT_TIMEOUT_SECONDS
+from actors.outbox.amqp.login import log_in
 from actors.outbox.amqp.outage import CANNOT_CONNECT
 from actors.outbox.amqp.topology import declare
 from actors.outbox.context import current_context
@@ -191,6 +192,15 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
 
         self.declare_queue(queue_name)
         return open_consumer(self, queue_name, max(prefetch, prefetch_of(self, queue_name)), timeout)
+
+    def log_in(self) -> None:
+        """Try what relay and workers need of RabbitMQ, with the queues of all actors.
+
+        Raises:
+            AccessRefused: RabbitMQ refuses, or no address answers.
+        """
+        import_actors()
+        log_in(self.parameters, sorted(self.queues))
 
     def declare_queue(self, queue_name: str, *, ensure: bool = False) -> None:
         """Register a queue for workers. There are no delay queues: a delay is the due time of a row.

@@ -9,6 +9,15 @@ class NotSupported(OutboxError):
     """Raised by a send that the outbox cannot guarantee: a manual transaction, a priority, an eta, group callbacks."""
 
 
+class AccessRefused(Exception):
+    """Raised when a server cannot be used. The message is one line: what is refused, and what to do."""
+
+    def __init__(self, text: str, *, is_final: bool = False) -> None:
+        super().__init__(text)
+        self.is_final = is_final
+        """Whether waiting cannot help: the server has answered, and refuses."""
+
+
 class LeaveForRedelivery(BaseException):
     """Raised when a message's outcome cannot be written: it is neither acknowledged nor failed, and is redelivered.
 

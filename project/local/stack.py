@@ -10,13 +10,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import starmap
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from project.local.servers.debian import Report
 from project.local.servers.errors import ServerFailedToStart
-from project.local.servers.ports import LOOPBACK, answers_http, is_free, listens
+from project.local.servers.ports import LOOPBACK, answers_http, is_free
 from project.local.servers.process import Program, StartedWithin, wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
 from project.local.supervision import Supervisor
@@ -25,11 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MANAGE = (sys.executable, str(ROOT / "manage.py"))
 
 WEB_TIMEOUT_SECONDS = 30.0
-BROKER_TIMEOUT_SECONDS = 10.0
 # Together with RabbitMQ's own few seconds these stay below the 15 that Ctrl-C may take.
 WORKER_SHUTDOWN_TIMEOUT_MS = 4_000
 SERVICE_STOP_TIMEOUT_SECONDS = 5.0
-AMQP_PORT = 5672
 
 
 @dataclass(kw_only=True)
@@ -101,7 +97,7 @@ class Stack(StartedWithin):
         """Run a management command in the stack's environment and return what it prints.
 
         Raises:
-            ServerFailedToStart: it exits with an error; the message quotes its last line.
+            ServerFailedToStart: it exits with an error; the message is its last line.
         """
         command = subprocess.run(
             [*self._manage, *arguments],
@@ -113,6 +109,8 @@ class Stack(StartedWithin):
         )
         if command.returncode:
             last_line = (command.stderr.strip() or command.stdout.strip()).splitlines()[-1]
+            if last_line.startswith("CommandError: "):
+                raise ServerFailedToStart(last_line.removeprefix("CommandError: "))
             raise ServerFailedToStart(f"manage.py {arguments[0]} failed: {last_line}")
         return command.stdout
 
@@ -121,34 +119,21 @@ class Stack(StartedWithin):
         return (sys.executable, str(self.root / "manage.py"))
 
     def _start(self, report: Report) -> None:
-        report("Preparing the database …")
-        for line in self.manage("prepare").splitlines():
-            report(line)
         if self.rabbitmq is not None:
             report("Starting RabbitMQ …")
             self.rabbitmq.start_with(
                 lambda program: self.supervisor.start_program(program.name),
                 still_running=self._nothing_has_ended,
             )
-        else:
-            self._find_rabbitmq(report)
+        report("Logging in to database and RabbitMQ, and preparing the database …")
+        for line in self.manage("prepare", "--log-in").splitlines():
+            report(line)
         report("Starting web and worker …")
         self.supervisor.start_program("web")
         wait_until(lambda: self._web_answers() or not self._nothing_has_ended(), timeout_seconds=WEB_TIMEOUT_SECONDS)
         if not self._web_answers():
             raise ServerFailedToStart(f"The web server does not answer at {self.url}; see {self.supervisor.output}.")
         self.supervisor.start_program("worker")
-
-    def _find_rabbitmq(self, report: Report) -> None:
-        urls = map(urlsplit, self.rabbitmq_url.split(";"))
-        addresses = [(url.hostname or "localhost", url.port or AMQP_PORT) for url in urls]
-        named = ", ".join(f"{host}:{port}" for host, port in addresses)
-        report(f"Looking for RabbitMQ at {named} …")
-        if not wait_until(lambda: any(starmap(listens, addresses)), timeout_seconds=BROKER_TIMEOUT_SECONDS):
-            raise ServerFailedToStart(
-                f"Nothing answers at {named}, where RABBITMQ_URL points. Start that RabbitMQ, or unset "
-                "RABBITMQ_URL to have a private one."
-            )
 
     def _nothing_has_ended(self) -> bool:
         # The supervisor restarts a program that ends, which would hide that its start has failed.

@@ -235,11 +235,47 @@ def test_a_busy_port_is_one_clear_line(start_up: Callable[..., Up], rabbitmq: Pr
 
 
 @pytest.mark.heavy
-def test_a_rabbitmq_that_does_not_answer_is_one_clear_line(start_up: Callable[..., Up], closed_port: int) -> None:
-    up = start_up(RABBITMQ_URL=f"amqp://guest:guest@127.0.0.1:{closed_port}/")
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        (
+            "RABBITMQ_URL",
+            "amqp://guest:guest@127.0.0.1:{closed}/",
+            "Nothing answers at 127.0.0.1:{closed}, where RABBITMQ_URL points (",
+        ),
+        (
+            "RABBITMQ_URL",
+            "amqp://guest:guest@127.0.0.1:{management}/",
+            "What answers at 127.0.0.1:{management}, where RABBITMQ_URL points, does not answer as RabbitMQ does: ",
+        ),
+        (
+            "RABBITMQ_URL",
+            "amqp://vazifa:wrong@127.0.0.1:{amqp}/",
+            "RabbitMQ at 127.0.0.1:{amqp} refuses the user vazifa with this password: ",
+        ),
+        ("DATABASE_URL", "postgres://a:b@127.0.0.1:{closed}/c", "The database c cannot be used: "),
+        ("CACHE_URL", "redis://127.0.0.1:{closed}/0", "The cache cannot be used: "),
+    ],
+    ids=["no RabbitMQ", "a web server", "a wrong password", "no database", "no cache"],
+)
+def test_a_server_that_cannot_be_used_is_one_clear_line_and_nothing_is_started(
+    start_up: Callable[..., Up], rabbitmq: PrivateRabbitmq, closed_port: int, variable: str, value: str, line: str
+) -> None:
+    ports = {"closed": closed_port, "management": rabbitmq.management_port, "amqp": rabbitmq.amqp_port}
+    up = start_up(**{"RABBITMQ_URL": rabbitmq.url, variable: value.format(**ports)})
     assert up.ended() == 1
-    assert f"Nothing answers at 127.0.0.1:{closed_port}, where RABBITMQ_URL points." in up.said().splitlines()[-1]
+    doing, refusal = up.said().splitlines()
+    assert doing == "Logging in to database and RabbitMQ, and preparing the database …"
+    assert refusal.startswith(f"CommandError: {line.format(**ports)}")
+    assert refusal.endswith(f" `make run` needs none if {variable} is not set.")
     assert up.leftovers() == []
+
+
+def test_a_state_folder_that_cannot_be_written_is_one_clear_line(start_up: Callable[..., Up], state: Path) -> None:
+    (state / "up.lock").mkdir()
+    up = start_up()
+    assert up.ended() == 1
+    assert up.said() == f"CommandError: Cannot start: [Errno 21] Is a directory: '{state / 'up.lock'}'.\n"
 
 
 @pytest.mark.heavy
