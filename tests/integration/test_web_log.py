@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.gunicorn_server import Web
+from project.local.servers.process import wait_until
+from tests.integration.gunicorn_server import LINE, Web
 
 pytestmark = pytest.mark.integration
 
@@ -49,6 +50,16 @@ def test_all_its_processes_tell_the_same_time(web: Web) -> None:
     times = [line["time"] for line in web.stop() if line]
 
     assert times == sorted(times)
+
+
+def test_a_cache_that_cannot_be_used_is_a_line_of_the_first_process(tmp_path: Path, closed_port: int) -> None:
+    with Web(tmp_path, CACHE_URL=f"redis://127.0.0.1:{closed_port}/0", WEB_CONCURRENCY="2") as web:
+        assert wait_until(lambda: "cache cannot be used" in web.log.read_text("utf-8"), timeout_seconds=60)
+        assert wait_until(lambda: len(web.workers()) == 2, timeout_seconds=60)
+    [message] = messages(
+        [LINE.fullmatch(line) for line in web.log.read_text("utf-8").splitlines()], "project.server_access"
+    )
+    assert "correct CACHE_URL." in message
 
 
 @pytest.mark.parametrize("web", ["False"], indirect=True)

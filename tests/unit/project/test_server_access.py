@@ -13,6 +13,7 @@ from actors.outbox.exceptions import AccessRefused
 from project import server_access
 from project.management.commands import prepare
 from project.server_access import LOGINS, log_in_to_cache, log_in_to_database, wait_for
+from tests.unit.project.test_settings import DEVELOPMENT, run
 
 
 class Server:
@@ -57,6 +58,15 @@ def test_an_sqlite_file_that_cannot_be_opened_is_refused(
         pytest.raises(AccessRefused, match=r"/dev/null/db\.sqlite3 cannot be used: unable to open database file\."),
     ):
         log_in_to_database()
+
+
+def test_a_command_says_in_one_line_that_the_database_cannot_be_used(closed_port: int) -> None:
+    url = f"postgres://user:unpublished@127.0.0.1:{closed_port}/tasks"
+    status = run("manage.py", "outbox", "status", **DEVELOPMENT, DATABASE_URL=url)
+    assert status.returncode == 1
+    [line] = status.stderr.splitlines()
+    assert line.startswith("The database tasks cannot be used: connection to server at ")
+    assert line.endswith(" Start it, or correct DATABASE_URL.")
 
 
 def test_a_cache_that_does_not_answer_is_refused(settings: Settings, closed_port: int) -> None:
