@@ -45,7 +45,7 @@ class _Settings:
     """How often a failed message is retried, unless its actor sets `max_retries`."""
 
     OUTBOX_MIN_BACKOFF_MS: int = 1_000
-    """The pause before the first retry, before jitter."""
+    """The shortest pause before the first retry: jitter lengthens it up to twice, each retry doubles it."""
 
     OUTBOX_MAX_BACKOFF_MS: int = 600_000
     """The maximum pause before a retry."""

@@ -27,7 +27,7 @@ from actors.outbox.backoff import jittered_backoff
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-MIN_BACKOFF_SECONDS = 0.1
+MIN_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 30.0
 CLOSE_TIMEOUT_SECONDS = 0.5
 NEVER = float("inf")

@@ -44,7 +44,10 @@ class OutboxRetries(Retries):
             "min_backoff": conf.OUTBOX_MIN_BACKOFF_MS,
             "max_backoff": conf.OUTBOX_MAX_BACKOFF_MS,
         }
-        super().__init__(**{**defaults, **options})
+        chosen = {**defaults, **options}
+        super().__init__(**chosen)
+        # Dramatiq takes a pause of 0 for none, and its own default in its place.
+        self.min_backoff, self.max_backoff = chosen["min_backoff"], chosen["max_backoff"]
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None

@@ -361,8 +361,8 @@ def test_every_address_is_tried_before_the_pause_between_attempts_grows() -> Non
         returning._on_closed(cast(Any, None), REFUSED)
         pauses.append(returning._not_before - clock())
     returning.close()
-    assert pauses[:6] == pytest.approx([0.1] * 3 + [0.2] * 3)
-    assert sum(pauses[-3:]) == pytest.approx(MAX_BACKOFF_SECONDS)
+    assert pauses[:6] == pytest.approx([0.05] * 3 + [0.1] * 3)
+    assert sum(pauses[-3:]) == pytest.approx(MAX_BACKOFF_SECONDS / 2)
 
 
 def test_a_refused_queue_is_explained() -> None:

@@ -10,12 +10,14 @@ from django.db import transaction
 from django.db.models.functions import Now
 from dramatiq import composition
 from dramatiq.middleware import Shutdown
+from pytest_django import Settings
 
 from actors.outbox.context import Context, sent_by
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
 from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.poison import MAX_STARTS, SUSPECT_STARTS
+from actors.outbox.worker.retries import OutboxRetries
 from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import add_effect, effects, only_row, raise_database_away
 
@@ -72,6 +74,12 @@ def test_a_failure_undoes_the_effect_and_schedules_a_retry_on_the_row(
     assert (after.due_at - before.due_at).total_seconds() >= 30
     assert after.error.startswith("ValueError: wrong")
     assert "in fail" in after.traceback
+
+
+def test_a_pause_of_0_in_the_settings_is_none(actor: Declare, settings: Settings) -> None:
+    settings.OUTBOX_MIN_BACKOFF_MS = 0
+    verdict = OutboxRetries().judge(actor(fail), options={}, attempt=9, error=ValueError())
+    assert verdict.delay_ms == 0
 
 
 def test_an_older_attempt_is_superseded(inline_worker: InlineWorker, actor: Declare) -> None:
