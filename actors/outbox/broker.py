@@ -131,7 +131,7 @@ def _write(rows: list[dict[str, Any]]) -> None:
         store.insert(**rows[0])
     else:
         store.insert_many(rows)
-    wake_relay_on_commit()
+    wake_relay_on_commit(delay_ms=min(row["delay_ms"] for row in rows))
 
 
 def _refuse_unsupported(message: Message[Any]) -> None:

@@ -6,6 +6,7 @@ mark as published. `broker`, `relay` and `worker` call these functions and docum
 """
 
 import json
+import math
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cache
@@ -54,6 +55,19 @@ class UnsettledRow(NamedTuple):
     published_at: datetime | None
 
 
+class Claim(NamedTuple):
+    """What a relay has leased, and what comes next."""
+
+    rows: list[OutboxMessage]
+    """Ordered by id, with the columns that `CLAIMED` names."""
+
+    overdue_seconds: float
+    """For how long the first of them has been due; 0 if there is none."""
+
+    due_in_seconds: float
+    """When the next row falls due that was not due yet, from the statement on; infinite if none was seen."""
+
+
 # While a message with the same key is waiting, a second one is not inserted: it would be redundant. A message with a
 # delay is scheduled, to be published when it is due.
 INSERT = """
@@ -70,18 +84,32 @@ KEEP_WAITING = "SELECT id FROM outbox_outboxmessage WHERE dedupe_key = %(dedupe_
 # Locked rows are skipped. In a `WITH`, because PostgreSQL may evaluate a plain subquery more than once. The lower bound
 # passes over index entries of rows long published, which PostgreSQL cannot remove while a transaction may see them. Its
 # plans do not count them: by a join with `chosen`, or by the index of awaiting rows, it would read all of them.
-CLAIM = """
-WITH chosen AS (
+CHOSEN = """chosen AS (
     SELECT id FROM outbox_outboxmessage
     WHERE state IN ('pending', 'scheduled') AND due_at BETWEEN {earliest} AND {now}
           AND (lease_until IS NULL OR lease_until < {now})
-    ORDER BY due_at, id LIMIT %s {skipping_locked}
-)
+    ORDER BY due_at, id LIMIT %(limit)s {skipping_locked}
+)"""
+LEASE = """
 UPDATE outbox_outboxmessage
-SET state = 'pending', lease_token = %s, lease_until = {lease_end}, claimed_at = {now}
+SET state = 'pending', lease_token = %(token)s, lease_until = {lease_end}, claimed_at = {now}
 WHERE {without_waiting} id {is_chosen}
 RETURNING id, message_id, queue, actor, body, attempt, subject, request_id, {overdue_seconds}
 """
+# In how many seconds a row falls due; on SQLite 0 or less if one is due already. Within bounds on both sides: the
+# entries of published rows and of rows that were cancelled long before their time are not read.
+NEXT_DUE = """
+SELECT {due_in_seconds} FROM outbox_outboxmessage
+WHERE state IN ('pending', 'scheduled') AND due_at > {looked_from} AND due_at <= {looked_to}
+      AND (lease_until IS NULL OR lease_until < {now})
+ORDER BY due_at, id LIMIT 1
+"""
+CLAIM = f"WITH {CHOSEN} {LEASE}"
+# In one statement. Where nothing is claimed, its one row has nulls before the due time.
+CLAIM_AND_NEXT_DUE = f"""
+WITH {CHOSEN}, claimed AS ({LEASE})
+SELECT claimed.*, next.due FROM (SELECT ({NEXT_DUE})) AS next (due) LEFT JOIN claimed ON true
+"""  # noqa: S608 – constants
 CLAIMED = ("id", "message_id", "queue", "actor", "body", "attempt", "subject", "request_id")
 MARK_PUBLISHED = """
 WITH chosen AS (
@@ -99,7 +127,10 @@ DELETE = "DELETE FROM outbox_outboxmessage WHERE id {in_list}"
 NUMBERED = "SELECT subject, sequence, state, actor FROM outbox_outboxmessage WHERE sequence IS NOT NULL"
 POSTGRESQL = {
     "now": "statement_timestamp()",
-    "earliest": "statement_timestamp() - %s * interval '1 second'",
+    "earliest": "statement_timestamp() - %(back)s * interval '1 second'",
+    "looked_from": "statement_timestamp()",
+    "looked_to": "statement_timestamp() + %(ahead)s * interval '1 second'",
+    "due_in_seconds": "extract(epoch FROM due_at - statement_timestamp())::float8",
     "overdue_seconds": "extract(epoch FROM statement_timestamp() - due_at)::float8",
     "due_at": "statement_timestamp() + %(delay_ms)s * interval '1 millisecond'",
     "lease_end": f"statement_timestamp() + interval '{LEASE_SECONDS} seconds'",
@@ -115,7 +146,10 @@ POSTGRESQL = {
 # digits that Django stores: with SQLite's own three, a row that fell due in this millisecond would wait for a sweep.
 SQLITE = {
     "now": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')",
-    "earliest": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', -%s || ' seconds')",
+    "earliest": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', -%(back)s || ' seconds')",
+    "looked_from": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', -%(back)s || ' seconds')",
+    "looked_to": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', %(ahead)s || ' seconds')",
+    "due_in_seconds": "(julianday(due_at) - julianday('now')) * 86400",
     "overdue_seconds": "(julianday('now') - julianday(due_at)) * 86400",
     "due_at": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', (%(delay_ms)s / 1000.0) || ' seconds')",
     "lease_end": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', '+{LEASE_SECONDS} seconds')",
@@ -157,24 +191,46 @@ def insert_many(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def claim(
-    token: UUID, limit: int, *, max_overdue_seconds: float = CENTURY_SECONDS
-) -> tuple[list[OutboxMessage], float]:
-    """Lease up to `limit` rows that are due and that no relay has leased.
+    token: UUID, limit: int, *, max_overdue_seconds: float = CENTURY_SECONDS, ahead_seconds: float = 0.0
+) -> Claim:
+    """Lease up to `limit` rows that are due and that no relay has leased, and look for the next that falls due.
 
     Args:
         token: identifies the lease; it lasts `LEASE_SECONDS`.
         limit: how many rows at most.
         max_overdue_seconds: rows that have been due for longer are passed over.
-
-    Returns:
-        The rows, ordered by id, with the columns that `CLAIMED` names; and for how long the first of them has been due,
-        in seconds, 0 if there is none.
+        ahead_seconds: the next row is looked for among those that fall due within so many seconds.
     """
+    values = {"back": max_overdue_seconds, "limit": limit, "token": token.hex, "ahead": ahead_seconds}
     with connection.cursor() as cursor:
-        cursor.execute(_in_dialect(CLAIM), [max_overdue_seconds, limit, token.hex])
-        found = sorted(cursor.fetchall())
-    rows = [OutboxMessage.from_db(connection.alias, CLAIMED, values[:-1]) for values in found]
-    return rows, max((values[-1] for values in found), default=0.0)
+        found, due = (_claim_on_postgresql if skips_locked() else _claim_on_sqlite)(cursor, values)
+    found.sort()
+    return Claim(
+        rows=[OutboxMessage.from_db(connection.alias, CLAIMED, row[: len(CLAIMED)]) for row in found],
+        overdue_seconds=max((row[len(CLAIMED)] for row in found), default=0.0),
+        due_in_seconds=math.inf if due is None else due,
+    )
+
+
+def _claim_on_postgresql(cursor: Any, values: dict[str, Any]) -> tuple[list[Any], float | None]:
+    cursor.execute(_in_dialect(CLAIM_AND_NEXT_DUE), values)
+    found = cursor.fetchall()
+    return [row for row in found if row[0] is not None], found[0][-1]
+
+
+def _claim_on_sqlite(cursor: Any, values: dict[str, Any]) -> tuple[list[Any], float | None]:
+    # An UPDATE takes the one write lock even if it matches no row, so look first.
+    due = _next_due(cursor, values)
+    if due is None or due > 0:
+        return [], due
+    cursor.execute(_in_dialect(CLAIM), values)
+    return cursor.fetchall(), _next_due(cursor, {**values, "back": 0.0})
+
+
+def _next_due(cursor: Any, values: dict[str, Any]) -> float | None:
+    cursor.execute(_in_dialect(NEXT_DUE), values)
+    found = cursor.fetchone()
+    return found and float(found[0])
 
 
 def mark_published(token: UUID, ids: Collection[int]) -> int:

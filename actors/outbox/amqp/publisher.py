@@ -36,7 +36,8 @@ class Publisher:
         self._connection = connection
         self._clock = clock
         self._rests_until = -math.inf
-        self._woken = threading.Event()
+        self._wakes_at = math.inf
+        self._waking = threading.Lock()
         self._stopped = threading.Event()
         self._stops_at = math.inf
 
@@ -47,8 +48,8 @@ class Publisher:
     def run(self, timeout_seconds: float) -> None:
         """Connect and stay connected: process heartbeats and other frames from RabbitMQ.
 
-        Returns at once after `stop()`, after `wake()` as soon as a `rest()` is over, as soon as the publisher becomes
-        ready, and after `timeout_seconds`.
+        Returns at once after `stop()`; at the earliest time that `wake()` has set, or the end of a `rest()` if that is
+        later; as soon as the publisher becomes ready; and after `timeout_seconds`. Times that were set are forgotten.
         """
         deadline = self._clock() + timeout_seconds
         became_ready = False
@@ -57,7 +58,8 @@ class Publisher:
         if not became_ready:
             # Frames from RabbitMQ are read and answered even if every call returns early because of `wake()`.
             self._connection.turn(until=self._clock())
-        self._woken.clear()
+        with self._waking:
+            self._wakes_at = math.inf
 
     def publish(self, messages: Sequence[Outgoing], *, timeout_seconds: float, on_wait: Callable[[], None]) -> Outcome:
         """Publish messages and wait for their confirms; declare their queues first if that is due.
@@ -94,14 +96,20 @@ class Publisher:
         """
         self._rests_until = self._clock() + seconds
 
-    def wake(self) -> None:
-        """Make the current or the next `run()` return at once, if a message can be published; safe from any thread.
+    def wake(self, at: float = -math.inf) -> None:
+        """Make the current or the next `run()` return at a time, if a message can be published; safe from any thread.
 
         Otherwise this does nothing: `run()` returns anyway when the publisher becomes ready. A `publish()` is not
         interrupted.
+
+        Args:
+            at: by the publisher's clock; at once by default.
         """
-        if self.is_ready() and not self._woken.is_set():
-            self._woken.set()
+        with self._waking:
+            is_news = self.is_ready() and at < self._wakes_at
+            if is_news:
+                self._wakes_at = at
+        if is_news:
             self._connection.interrupt()
 
     def stop(self) -> None:
@@ -115,7 +123,7 @@ class Publisher:
         self._connection.close()
 
     def _end_of_run(self, deadline: float) -> float:
-        return min(deadline, self._rests_until) if self._woken.is_set() else deadline
+        return min(deadline, max(self._wakes_at, self._rests_until))
 
     def _turn_becomes_ready(self, deadline: float) -> bool:
         was_ready = self.is_ready()

@@ -7,6 +7,7 @@ network I/O is `amqp.publisher`, down to `basic_publish` in `amqp.confirms`.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,7 +22,6 @@ from dramatiq.errors import DecodeError
 
 from actors.outbox import envelope, store
 from actors.outbox.amqp.publisher import Outcome, Outgoing, Publisher
-from actors.outbox.db.postgres import skips_locked
 from actors.outbox.decoding import describe
 from actors.outbox.models import AWAITING, OutboxMessage
 from actors.outbox.store import CENTURY_SECONDS, LEASE_SECONDS
@@ -32,6 +32,12 @@ MAX_WINDOW = 1_000
 WINDOW_GROWTH = 4
 PUBLISH_TIMEOUT_SECONDS = 20.0
 POSTPONE_SECONDS = 1.0
+# A claim sees when the next row falls due, if that is before the next sweep. Every relay sees the same, so one that
+# comes in vain gives the others a head start at the next row, and twice as long a one each time: a row costs a claim of
+# one relay, not of all.
+AHEAD_SECONDS = 1.0
+MIN_HEAD_START_SECONDS = 0.05
+MAX_HEAD_START_SECONDS = 1.0
 # While a transaction holds an old snapshot, PostgreSQL keeps the index entries of rows that were published since, and a
 # claim of all due rows reads them all. So such claims take a two-hundredth of the time at most, so that fewer messages
 # than a hundredth wait for one, after rests that double at most: a database that was slow for a moment makes no long
@@ -64,6 +70,12 @@ class Relay:
     next_full_claim: float = field(default=0.0, init=False)
     """When all due rows are to be claimed again, by the system's monotonic clock; 0.0 is now."""
 
+    next_due: float = field(default=math.inf, init=False)
+    """When to claim the next row that falls due, by the same clock; infinite if the last step has seen none."""
+
+    _head_start: float = field(default=0.0, init=False)
+    """How much later than others the relay comes for the next row, in seconds."""
+
     _rest: float = field(default=0.0, init=False)
     """How long claims of all due rows last rested, in seconds."""
 
@@ -72,10 +84,11 @@ class Relay:
 
     def step(self) -> bool:
         """Publish one batch; return whether more rows may be due already."""
-        if not self.publisher.is_ready() or _is_known_to_be_idle():
+        expected, self.next_due = self.next_due, math.inf
+        if not self.publisher.is_ready():
             return False
         token = uuid4()
-        rows = self._claim(token)
+        rows = self._claim(token, expected)
         if not rows:
             return False
         self.tried += len(rows)
@@ -90,22 +103,32 @@ class Relay:
         self.window = min(self.window * WINDOW_GROWTH, MAX_WINDOW) if went_well and not self.suspects else 1
         return went_well and was_full
 
-    def _claim(self, token: UUID) -> list[OutboxMessage]:
-        """Claim rows: those that fell due since the oldest that was found last, or all when it is time for that."""
+    def _claim(self, token: UUID, expected: float) -> list[OutboxMessage]:
+        """Claim rows: those that fell due since the oldest that was found last, or all when it is time for that.
+
+        Args:
+            token: identifies the lease.
+            expected: when a row was to be found, by the system's monotonic clock.
+        """
         began = monotonic()
         is_full = began >= self.next_full_claim
         back = CENTURY_SECONDS if is_full else began - self._seen_until + LATE_COMMIT_SECONDS
-        rows, overdue_seconds = store.claim(token, self.window, max_overdue_seconds=back)
+        claim = store.claim(token, self.window, max_overdue_seconds=back, ahead_seconds=AHEAD_SECONDS)
         ended = monotonic()
+        if claim.rows or claim.due_in_seconds == math.inf:
+            self._head_start = 0.0
+        elif began >= expected:
+            self._head_start = min(max(2 * self._head_start, MIN_HEAD_START_SECONDS), MAX_HEAD_START_SECONDS)
+        self.next_due = ended + claim.due_in_seconds + self._head_start
         # The database measures `back` from when the statement reaches it: one that had to connect first, or met a
         # frozen server, looked less far back than to `_seen_until`.
         if is_full or ended - began <= LATE_COMMIT_SECONDS:
-            self._seen_until = began - overdue_seconds
+            self._seen_until = began - claim.overdue_seconds
         if is_full:
             longest = min(max(2 * self._rest, FIRST_REST_SECONDS), MAX_REST_SECONDS)
             self._rest = min((ended - began) * REST_PER_FULL_CLAIM, longest)
             self.next_full_claim = ended + self._rest
-        return rows
+        return claim.rows
 
     def _publish(self, token: UUID, rows: Sequence[OutboxMessage]) -> Outcome:
         """Publish claimed rows and write the outcome to them; return it."""
@@ -175,8 +198,3 @@ def _change_leased(token: UUID, rows: Sequence[OutboxMessage], **changes: Any) -
         leased = OutboxMessage.objects.filter(pk__in=[row.pk for row in rows], lease_token=token)
         mine = list(leased.select_for_update(skip_locked=True).values_list("pk", flat=True))
         OutboxMessage.objects.filter(pk__in=mine).update(**changes)
-
-
-def _is_known_to_be_idle() -> bool:
-    # On SQLite an UPDATE takes the one write lock even if it matches no row, so look first.
-    return not skips_locked() and not ready_rows().exists()

@@ -1,8 +1,8 @@
 """The relay's thread, by default one in each web and worker process: it calls `Relay.step` whenever rows may be due.
 
-Guarantee: the relay never stops looking for due rows. Commits wake the thread (`wakeup`), a timer does every
-`SWEEP_SECONDS`, and no outage of the database or of RabbitMQ and no error ends it. `background` starts and stops it;
-`manage.py relay` runs it in its main thread.
+Guarantee: the relay never stops looking for due rows. Commits wake the thread (`wakeup`), the next due time that it has
+seen does, and a timer every `SWEEP_SECONDS`; no outage of the database or of RabbitMQ and no error ends it.
+`background` starts and stops it; `manage.py relay` runs it in its main thread.
 """
 
 import logging
@@ -17,11 +17,11 @@ from actors.outbox.amqp.client_names import process_name
 from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.db.errors import is_operational
-from actors.outbox.relay.relay import Relay, ready_rows
+from actors.outbox.relay.relay import AHEAD_SECONDS, Relay, ready_rows
 
 logger = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 1.0
+SWEEP_SECONDS = AHEAD_SECONDS
 STOP_SECONDS = 5.0
 
 # The relay shares its process, and PostgreSQL, with requests and actors, and most of its cost is per batch, not per
@@ -51,9 +51,9 @@ class RelayThread(threading.Thread):
         self.publisher = make_publisher()
         self.relay = Relay(publisher=self.publisher)
 
-    def wake(self) -> None:
-        """Make the relay look for due rows now; safe from any thread."""
-        self.publisher.wake()
+    def wake(self, at: float) -> None:
+        """Make the relay look for due rows at a time of the system's monotonic clock; safe from any thread."""
+        self.publisher.wake(at)
 
     def request_stop(self) -> None:
         """Make the thread end soon; safe from any thread and from signal handlers."""
@@ -88,6 +88,7 @@ class RelayThread(threading.Thread):
             while not self._stopping.is_set() and self.relay.step():
                 pass
             self.publisher.rest(rest_after(self.relay.tried - tried_before))
+            self.publisher.wake(self.relay.next_due)
         except Exception as error:  # of any kind: without this thread the process would have no relay
             # Also one that works: the server may be a standby by now.
             connection.close()

@@ -22,6 +22,7 @@ from dramatiq.errors import RateLimitExceeded, Retry
 from actors.outbox.envelope import RETRY_OPTIONS, retry_options
 from actors.outbox.models import AWAITING, UNLEASED, OutboxMessage, State, clean
 from actors.outbox.store import UnsettledRow
+from actors.outbox.wakeup import wake_relay_on_commit
 from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.dramatiq_internals import error_of
 from actors.outbox.worker.follow_ups import call_back
@@ -150,6 +151,7 @@ def _reschedule(delivery: Delivery, body: bytes, delay_ms: int, error: BaseExcep
         **UNLEASED,
     )
     if written:
+        wake_relay_on_commit(delay_ms=delay_ms)
         transaction.on_commit(partial(_note_retry, delivery, retry, delay_ms, error))
     else:
         _log_dropped(delivery, describe(error))

@@ -34,7 +34,7 @@ def only_row() -> OutboxMessage:
 def mark_claimed_published() -> None:
     """Claim all due rows and mark them published, as a relay does."""
     token = uuid4()
-    rows, _overdue = store.claim(token, 100)
+    rows = store.claim(token, 100).rows
     store.mark_published(token, [row.pk for row in rows])
 
 

@@ -161,7 +161,7 @@ def test_a_death_in_the_relay_is_named(actor: Declare, lines: Lines) -> None:
     actor(fail, actor_name="send_mail").send_with_options(subject="task:7")
     OutboxMessage.objects.update(body=b"no message")
     token = uuid4()
-    rows, _overdue = store.claim(token, 1)
+    rows = store.claim(token, 1).rows
     relay.mark_dead(token, rows, relay.encode(rows)[1], reason="undecodable")
     [line] = lines()
     assert line == (

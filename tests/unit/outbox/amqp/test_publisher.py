@@ -486,3 +486,45 @@ def test_a_stop_leaves_half_a_second_for_what_is_outstanding() -> None:
     clock.now = 200
     publisher.publish([message(72)], timeout_seconds=60, on_wait=lambda: None)
     assert clock.now == 200
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def waiting(clock: Clock) -> Publisher:
+    """A publisher that could publish, with nothing to do."""
+    return Publisher(cast(ReconnectingConnection, WaitingConnection(clock)), clock=clock)
+
+
+def test_a_run_ends_at_the_earliest_time_for_which_it_was_woken(waiting: Publisher, clock: Clock) -> None:
+    for at in (140.0, 120.0, 130.0):
+        waiting.wake(at)
+    waiting.run(3_600)
+    assert clock.now == 120
+
+
+def test_a_run_ends_before_a_time_that_comes_after_its_timeout_and_forgets_it(waiting: Publisher, clock: Clock) -> None:
+    waiting.wake(100_000.0)
+    waiting.run(10)
+    assert clock.now == 110
+    waiting.run(3_600)
+    assert clock.now == 110 + 3_600
+
+
+def test_a_time_during_a_rest_takes_effect_at_its_end(waiting: Publisher, clock: Clock) -> None:
+    waiting.rest(10)
+    waiting.wake(105.0)
+    waiting.run(3_600)
+    assert clock.now == 110
+
+
+def test_a_time_ends_no_run_while_nothing_could_be_published(clock: Clock) -> None:
+    connection = WaitingConnection(clock)
+    connection.is_blocked = True
+    publisher = Publisher(cast(ReconnectingConnection, connection), clock=clock)
+    publisher.wake(105.0)
+    publisher.run(3_600)
+    assert clock.now == 100 + 3_600

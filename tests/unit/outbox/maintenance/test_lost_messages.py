@@ -207,7 +207,7 @@ def test_the_relay_is_woken_once_the_repair_is_committed(
     publish()
     watcher.step()
     watcher.pass_time(MARGIN_SECONDS + 1)
-    monkeypatch.setattr(wakeup, "_wake", lambda: woken.append(states()))
+    monkeypatch.setattr(wakeup, "_wake", lambda _at: woken.append(states()))
     watcher.step()
     assert woken == [[State.PENDING]]
 

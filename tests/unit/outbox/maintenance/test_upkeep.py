@@ -273,14 +273,14 @@ class FakeThread:
     def stop(self) -> None:
         self.calls.append("stop")
 
-    def wake(self) -> None:
+    def wake(self, _at: float) -> None:
         self.calls.append("wake")
 
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[FakeThread]:
     FakeThread.made = []
-    monkeypatch.setattr(wakeup, "_wake", lambda: None)
+    monkeypatch.setattr(wakeup, "_wake", lambda _at: None)
     monkeypatch.setattr(background, "RelayThread", FakeThread)
     monkeypatch.setattr(background, "make_upkeep_thread", FakeThread)
     return FakeThread.made

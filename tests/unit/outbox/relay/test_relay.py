@@ -1,6 +1,7 @@
 """A relay claims rows, publishes them and marks them published; after any failure the rows are claimed again."""
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,7 +10,7 @@ from uuid import UUID, uuid4
 
 import dramatiq
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from actors.outbox import store
@@ -20,6 +21,7 @@ from actors.outbox.relay import relay, thread
 from actors.outbox.relay.relay import MAX_WINDOW, Relay
 from actors.outbox.relay.thread import rest_after
 from tests.unit.outbox.index_reads import entries_read
+from tests.unit.outbox.race_steps import locked_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -32,6 +34,7 @@ class FakePublisher(Publisher):
 
     ready: bool = True
     sent: list[Outgoing] = field(default_factory=list)
+    woken_for: list[float] = field(default_factory=list)
     decide: Callable[[list[int]], Outcome] = lambda keys: Outcome(confirmed=keys)
 
     def is_ready(self) -> bool:
@@ -42,6 +45,9 @@ class FakePublisher(Publisher):
 
     def rest(self, seconds: float) -> None:
         """Take no rest."""
+
+    def wake(self, at: float = -math.inf) -> None:
+        self.woken_for.append(at)
 
     def close(self) -> None:
         """Have nothing to close."""
@@ -220,9 +226,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """The relays' clock, in seconds, which a test sets; claims of all rows take two seconds by it."""
     times, claim = [1_000.0], store.claim
 
-    def claim_slowly(token: UUID, limit: int, *, max_overdue_seconds: float) -> tuple[list[OutboxMessage], float]:
-        times[0] += 2.0 * (max_overdue_seconds == store.CENTURY_SECONDS)
-        return claim(token, limit, max_overdue_seconds=max_overdue_seconds)
+    def claim_slowly(token: UUID, limit: int, **bounds: float) -> store.Claim:
+        times[0] += 2.0 * (bounds["max_overdue_seconds"] == store.CENTURY_SECONDS)
+        return claim(token, limit, **bounds)
 
     monkeypatch.setattr(store, "claim", claim_slowly)
     monkeypatch.setattr(relay, "monotonic", lambda: times[0])
@@ -291,10 +297,10 @@ def test_a_claim_that_reached_the_database_late_hides_no_row_from_the_next(
     one.next_full_claim = float("inf")
     row, claim = send(), store.claim
 
-    def claim_late(token: UUID, limit: int, *, max_overdue_seconds: float) -> tuple[list[OutboxMessage], float]:
+    def claim_late(token: UUID, limit: int, **bounds: float) -> store.Claim:
         clock[0] += 5.0  # as long as a connection to a dead host takes
         make_overdue(row, seconds=7)  # it fell due between the last claim and this one
-        return claim(token, limit, max_overdue_seconds=max_overdue_seconds)
+        return claim(token, limit, **bounds)
 
     clock[0] += 3.0
     with monkeypatch.context() as late:
@@ -302,6 +308,167 @@ def test_a_claim_that_reached_the_database_late_hides_no_row_from_the_next(
         one.step()
     one.step()
     assert OutboxMessage.objects.get(pk=row.pk).state == State.PUBLISHED
+
+
+@pytest.mark.parametrize("due_before", [0, 3])
+def test_a_claim_sees_when_the_next_row_falls_due(send: Send, due_before: int) -> None:
+    for delay in (*[0] * due_before, 120_000, 60_000, 86_400_000):
+        send(delay=delay)
+    claim = store.claim(uuid4(), 10, ahead_seconds=3_600.0)
+    assert len(claim.rows) == due_before
+    assert 0 < claim.due_in_seconds <= 60
+
+
+def test_a_claim_does_not_look_beyond_its_bound_nor_at_rows_that_are_due_and_taken(send: Send) -> None:
+    send()
+    store.claim(uuid4(), 10)
+    send(delay=60_000)
+    assert store.claim(uuid4(), 10, ahead_seconds=1.0).due_in_seconds == math.inf
+
+
+def test_rows_that_are_due_and_were_not_claimed_are_no_reason_to_look_again_at_once(send: Send) -> None:
+    for _ in range(3):
+        send()
+    claim = store.claim(uuid4(), 1, ahead_seconds=1.0)
+    assert (len(claim.rows), claim.due_in_seconds) == (1, math.inf)
+
+
+def test_a_row_that_is_due_and_locked_is_no_reason_to_look_again_at_once(database: str, send: Send) -> None:
+    if database == "sqlite":
+        pytest.skip("SQLite locks no rows")
+    row = send()
+    with locked_until(threading.Event(), row):
+        claim = store.claim(uuid4(), 10, ahead_seconds=1.0)
+    assert (claim.rows, claim.due_in_seconds) == ([], math.inf)
+
+
+@dataclass
+class FakeStore:
+    """Answers claims in turn, each of which takes a tenth of a second."""
+
+    clock: list[float]
+    answers: list[tuple[list[OutboxMessage], float]]
+
+    def claim(self, _token: UUID, _limit: int, **_bounds: float) -> store.Claim:
+        self.clock[0] += 0.1
+        rows, due_in_seconds = self.answers.pop(0)
+        return store.Claim(rows=rows, overdue_seconds=0.0, due_in_seconds=due_in_seconds)
+
+
+Answer = Callable[..., None]
+
+
+@pytest.fixture
+def answer(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Give the answers of the next claims: the claimed rows, and in how many seconds the next falls due."""
+    fake = FakeStore(clock, [])
+    monkeypatch.setattr(store, "claim", fake.claim)
+    return lambda *answers: fake.answers.extend(answers)
+
+
+def test_a_relay_knows_when_the_next_row_falls_due_from_its_last_claim(
+    send: Send, clock: list[float], answer: Answer
+) -> None:
+    one = Relay(publisher=FakePublisher())
+    answer(([], 0.5), ([send()], 0.25), ([], math.inf))
+    one.step()
+    assert one.next_due == pytest.approx(1_000.6)
+    clock[0] = 1_000.6
+    one.step()
+    assert one.next_due == pytest.approx(1_000.95)
+    clock[0] = 1_000.8  # woken by a commit
+    one.step()
+    assert one.next_due == math.inf
+
+
+@pytest.mark.parametrize(("times", "head_start"), [(0, 0.0), (1, 0.05), (2, 0.1), (3, 0.2), (40, 1.0)])
+def test_a_relay_that_comes_in_vain_gives_the_others_a_head_start_that_grows_until_it_finds_a_row(
+    send: Send, clock: list[float], answer: Answer, times: int, head_start: float
+) -> None:
+    one = Relay(publisher=FakePublisher())
+    answer(*[([], 0.5)] * (times + 1), ([send()], 0.5))
+    one.step()
+    for _ in range(times):
+        clock[0] = one.next_due
+        one.step()
+    assert one.next_due == pytest.approx(clock[0] + 0.5 + head_start)
+    clock[0] = one.next_due
+    one.step()
+    assert one.next_due == pytest.approx(clock[0] + 0.5)
+
+
+def test_a_head_start_ends_when_no_row_is_coming(clock: list[float], answer: Answer) -> None:
+    one = Relay(publisher=FakePublisher())
+    answer(([], 0.5), ([], 0.5), ([], math.inf), ([], 0.5))
+    one.step()
+    clock[0] = one.next_due
+    for _ in range(3):
+        one.step()
+    assert one.next_due == pytest.approx(clock[0] + 0.5)
+
+
+def test_a_commit_before_a_due_time_brings_no_head_start(clock: list[float], answer: Answer) -> None:
+    one = Relay(publisher=FakePublisher())
+    answer(([], 0.5), ([], 0.4))
+    one.step()
+    one.step()
+    assert one.next_due == pytest.approx(clock[0] + 0.4)
+
+
+def test_a_due_time_is_forgotten_while_nothing_can_be_published(clock: list[float], answer: Answer) -> None:
+    publisher = FakePublisher()
+    one = Relay(publisher=publisher)
+    answer(([], 0.5))
+    one.step()
+    publisher.ready = False
+    one.step()
+    assert one.next_due == math.inf
+
+
+def test_the_thread_wakes_when_the_next_row_falls_due(
+    send: Send, clock: list[float], answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = FakePublisher()
+    monkeypatch.setattr(thread, "make_publisher", lambda: publisher)
+    answer(([send()], 0.25), ([], 0.5))
+    relay_thread = thread.RelayThread()
+    relay_thread._sweep()
+    assert publisher.woken_for == [pytest.approx(1_000.7)]
+
+
+def test_a_claim_that_fails_wakes_the_thread_at_no_time(
+    clock: list[float], answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any, **_bounds: Any) -> store.Claim:
+        raise OperationalError("away")
+
+    publisher = FakePublisher()
+    monkeypatch.setattr(thread, "make_publisher", lambda: publisher)
+    relay_thread = thread.RelayThread()
+    answer(([], 0.5))
+    relay_thread._sweep()
+    monkeypatch.setattr(store, "claim", fail)
+    relay_thread._sweep()
+    assert (len(publisher.woken_for), relay_thread.relay.next_due) == (1, math.inf)
+
+
+def test_thousands_of_scheduled_rows_and_cancelled_ones_under_a_held_snapshot_cost_a_claim_nothing(
+    send: Send, held_snapshot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "LATE_COMMIT_SECONDS", 0.0)
+    one = Relay(publisher=FakePublisher())
+    one.step()
+    for _ in range(100):
+        send(delay=60_000)
+    OutboxMessage.objects.all().delete()
+    for _ in range(100):
+        send(delay=60_000)
+    one.next_full_claim = math.inf
+    assert entries_read("outbox_awaiting", one.step) == 0
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE outbox_outboxmessage")
+    assert entries_read("outbox_awaiting", one.step) == 0
+    assert entries_read("outbox_outboxmessage_pkey", one.step) == 0
 
 
 def test_claims_between_those_of_all_rows_read_no_index_entry_that_a_held_snapshot_keeps(

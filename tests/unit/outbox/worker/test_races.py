@@ -115,7 +115,7 @@ def test_a_relay_waits_for_no_row_that_a_worker_has_locked(actor: Declare, datab
         pytest.skip("SQLite has no row locks")
     actor(add_effect).send()
     token = uuid4()
-    rows, _overdue = store.claim(token, 10)
+    rows = store.claim(token, 10).rows
     done = threading.Event()
 
     def give_back() -> None:
