@@ -27,6 +27,7 @@ REST: Chapter = {
     "create-others": partial(create.measure, peers=create.OTHERS, numbers=(1,)),
     "work-others": partial(work.measure, peers=work.OTHERS),
     "relay": relay.measure,
+    "delays": latency.measure_delays,
     "memory": memory.measure,
     "cost": cost.measure,
     "curves": curves.measure,
