@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import dramatiq
 from dramatiq import Broker, MessageProxy, Middleware
 
+from actors.outbox.worker.interrupts import refuse_gevent
+
 if TYPE_CHECKING:
     from actors.outbox.background import BackgroundThreads
     from actors.outbox.worker.engine import Engine
@@ -47,7 +49,11 @@ class OutboxMiddleware(Middleware):
     def after_declare_actor(self, broker: Broker, actor: dramatiq.Actor[Any, Any]) -> None:
         actor.fn = self._executing(actor, actor.fn)
 
+    def after_process_boot(self, broker: Broker) -> None:
+        refuse_gevent()  # before other middleware starts threads, which an exit would wait for
+
     def before_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:
+        refuse_gevent()  # of a worker that is started without Dramatiq's command
         self.engine.install(worker)
 
     def after_worker_boot(self, broker: Broker, worker: dramatiq.Worker) -> None:

@@ -10,9 +10,15 @@ from typing import Any
 
 from dramatiq import Broker, MessageProxy
 from dramatiq.middleware import ShutdownNotifications, TimeLimit
+from dramatiq.threading import is_gevent_active
 
 from actors.outbox.conf import conf
 from actors.outbox.worker.dramatiq_internals import ShutdownManager, TimeoutManager
+
+NO_GEVENT = (
+    "The outbox's workers need threads, which gevent has replaced: start rundramatiq without --use-gevent, or dramatiq "
+    "in place of dramatiq-gevent."
+)
 
 
 class Lifted(BaseException):
@@ -36,6 +42,16 @@ class LiftableShutdown(ShutdownNotifications):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.manager = ShutdownManager(self.logger)
+
+
+def refuse_gevent() -> None:
+    """Refuse to run a worker in a process in which gevent has replaced threads: no interruption could be taken back.
+
+    Raises:
+        SystemExit: with one sentence, which an exiting process prints.
+    """
+    if is_gevent_active():  # type: ignore[no-untyped-call]
+        raise SystemExit(NO_GEVENT)
 
 
 def lift(interrupter: TimeLimit | ShutdownNotifications, broker: Broker, message: MessageProxy) -> bool:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dramatiq
@@ -29,11 +30,19 @@ from pytest_django import Settings
 from actors.outbox.broker import OutboxStubBroker
 from actors.outbox.checks import check_broker
 from actors.outbox.middleware import OutboxMiddleware
-from actors.outbox.worker.interrupts import LiftableShutdown, LiftableTimeLimit
+from actors.outbox.worker.interrupts import NO_GEVENT, LiftableShutdown, LiftableTimeLimit
 from actors.outbox.worker.limits import UNLIMITED, max_unacked_seconds, prefetch_of, repair_after_seconds
 from actors.outbox.worker.retries import OutboxRetries
 
 Declare = Callable[..., OutboxStubBroker]
+
+GEVENT_MONKEY = """
+saved = {}
+def patch_all():
+    saved["threading"] = {}
+def is_module_patched(name):
+    return False
+"""
 
 
 @pytest.fixture
@@ -172,6 +181,26 @@ def test_a_worker_with_a_bad_configuration_does_not_start(command: str) -> None:
     )
     assert result.returncode == 1
     assert "(outbox.E001) A message may sit in a worker for 20020 s" in result.stderr
+
+
+@pytest.mark.integration
+def test_a_worker_under_gevent_does_not_start(tmp_path: Path) -> None:
+    # As much of gevent as Dramatiq imports.
+    package = tmp_path / "gevent"
+    package.mkdir()
+    (package / "__init__.py").write_text("def getcurrent(): ...\nclass Timeout(BaseException): ...\n")
+    (package / "monkey.py").write_text(GEVENT_MONKEY)
+    variables = {"ENV_FILE": os.devnull, "DJANGO_SETTINGS_MODULE": "settings.development", "LOG_FILE": ""}
+    result = subprocess.run(
+        [sys.executable, "manage.py", "rundramatiq", "--use-gevent", "--processes", "1"],
+        cwd=django_settings.LOCALE_PATHS[0].parent,
+        env={**os.environ, **variables, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert NO_GEVENT in result.stderr.splitlines()
 
 
 # How long a message may stay

@@ -106,6 +106,12 @@ def test_a_shutdown_interrupts_the_actor_that_asked_for_it(
     assert (only_row().attempt, only_row().starts, only_row().held_until) == (0, 0, None)
 
 
+def test_no_worker_starts_under_gevent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.outbox.worker.interrupts.is_gevent_active", lambda: True)
+    with pytest.raises(SystemExit, match="start rundramatiq without --use-gevent"):
+        dramatiq.Worker(dramatiq.get_broker()).start()
+
+
 def test_a_shutdown_interrupts_no_other_actor(inline_worker: InlineWorker, actor: Declare) -> None:
     actor(lambda: (shut_all_down(), add_effect())[1]).send()  # type: ignore[func-returns-value]
     inline_worker.deliver(only_row())
