@@ -5,6 +5,8 @@ Guarantee: a sent message becomes visible if and only if the caller's transactio
 none. `relay` publishes the message, `worker` settles it.
 """
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,11 +14,12 @@ from typing import Any
 
 import pika
 from django.db import connection
+from django.db.models import Count
 from dramatiq import Broker, Consumer, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
-from dramatiq.errors import ActorNotFound, ConnectionClosed
+from dramatiq.errors import ActorNotFound, ConnectionClosed, QueueJoinTimeout, QueueNotFound
 
 from actors.outbox.amqp.connection import CONNECT_TIMEOUT_SECONDS
 from actors.outbox.amqp.login import log_in
@@ -37,6 +40,10 @@ CALLBACKS = ("on_success", "on_failure", "on_retry_exhausted")
 GROUP_CALLBACKS_NOT_SUPPORTED = (
     "A group's completion callbacks are not supported: Dramatiq counts completed messages outside the database's "
     "transactions. Let the actors count in the database, and the last one send."
+)
+FLUSH_NOT_SUPPORTED = (
+    "flush() is not supported: it would drop committed work without a record of who did, and why. Cancel messages by "
+    "`manage.py outbox cancel` or in the admin, and discard dead letters by `manage.py deadletters discard`."
 )
 
 
@@ -157,7 +164,11 @@ def _steps_of(message: Message[Any]) -> Iterator[dict[str, Any]]:
 
 
 class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
-    """The broker of the service: sends through the outbox, consumes from RabbitMQ."""
+    """The broker of the service: sends through the outbox, consumes from RabbitMQ.
+
+    All methods of Dramatiq's that declare a queue are replaced: under its arguments no worker could consume the queue,
+    and RabbitMQ changes none that exists.
+    """
 
     def __init__(self, *, url: str, **options: Any) -> None:
         """Prepare to connect.
@@ -224,6 +235,61 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
             except CANNOT_CONNECT as error:
                 reason = describe_connect_failure(name, error)
                 raise ConnectionClosed(reason) from None  # type: ignore[no-untyped-call]
+
+    def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
+        """Return how many messages of a queue wait or run, how many are scheduled, and how many are dead.
+
+        They are counted by their rows, so also those that are not in RabbitMQ; foreign messages have none.
+        """
+        from actors.outbox.models import OutboxMessage, State  # noqa: PLC0415 – as in `_write`
+
+        rows = OutboxMessage.objects.filter(queue=q_name(queue_name))
+        counts = Counter(dict(rows.values_list("state").annotate(Count("pk"))))
+        return counts[State.PENDING] + counts[State.PUBLISHED], counts[State.SCHEDULED], counts[State.DEAD]
+
+    def join(
+        self, queue_name: str, min_successes: int = 1, idle_time: int = 100, *, timeout: int | None = None
+    ) -> None:
+        """Wait until each message of a queue is settled or dead, also those that are not in RabbitMQ yet.
+
+        Args:
+            queue_name: the queue's name.
+            min_successes: how many times in succession none must be left. Once is exact: a row is there until its work
+                is done, and is deleted in the transaction of its follow-ups.
+            idle_time: how long to wait between two looks, in milliseconds.
+            timeout: how long to wait altogether, in milliseconds.
+
+        Raises:
+            QueueNotFound: no actor has this queue.
+            QueueJoinTimeout: messages were left when the time was over.
+            NotSupported: a transaction is open: what was sent in it is not published before it ends.
+        """
+        if q_name(queue_name) not in self.queues:
+            raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
+        if connection.in_atomic_block:
+            raise NotSupported("join() inside a transaction would wait for messages that are published after its end.")
+        ends_at = None if timeout is None else time.monotonic() + timeout / 1000
+        successes = 0
+        while True:
+            waiting, scheduled, _dead = self.get_queue_message_counts(queue_name)
+            successes = 0 if waiting + scheduled else successes + 1
+            if successes >= min_successes:
+                return
+            if ends_at is not None and time.monotonic() >= ends_at:
+                raise QueueJoinTimeout(queue_name)  # type: ignore[no-untyped-call]
+            time.sleep(idle_time / 1000)
+
+    def flush(self, queue_name: str) -> None:
+        """Refuse to drop messages: a purge of RabbitMQ would only have them published again.
+
+        Raises:
+            NotSupported: always.
+        """
+        raise NotSupported(FLUSH_NOT_SUPPORTED)
+
+    def flush_all(self) -> None:
+        """Refuse to drop messages, as `flush` does."""
+        raise NotSupported(FLUSH_NOT_SUPPORTED)
 
 
 class OutboxStubBroker(OutboxMixin, StubBroker):
