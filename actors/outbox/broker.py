@@ -15,7 +15,7 @@ from typing import Any
 import pika
 from django.db import connection
 from django.db.models import Count
-from dramatiq import Broker, Consumer, Message
+from dramatiq import Actor, Broker, Consumer, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
@@ -30,6 +30,7 @@ from actors.outbox.discovery import import_actors
 from actors.outbox.exceptions import NotSupported
 from actors.outbox.wakeup import wake_relay_on_commit
 from actors.outbox.worker.consumer import describe_connect_failure
+from actors.outbox.worker.coroutines import supported_function
 from actors.outbox.worker.limits import prefetch_of
 
 BLOCKED_TIMEOUT_SECONDS = 10
@@ -72,6 +73,15 @@ def batch_enqueue() -> Iterator[None]:
 
 class OutboxMixin(Broker):
     """Replaces a broker's `enqueue` with an insert; mixed into a broker that consumes."""
+
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        """Register an actor for workers and for sends.
+
+        Raises:
+            NotSupported: its function is a generator, or a coroutine that could not run as the actor's options promise.
+        """
+        actor.fn = supported_function(actor, self.middleware)
+        super().declare_actor(actor)
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Insert a message, in the caller's transaction.

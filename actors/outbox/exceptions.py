@@ -6,7 +6,7 @@ class OutboxError(Exception):
 
 
 class NotSupported(OutboxError):
-    """Raised by a send that the outbox cannot guarantee: a manual transaction, a priority, an eta, group callbacks."""
+    """Raised by what the outbox cannot guarantee: sends with some options, actors of some kinds, a flush of a queue."""
 
 
 class AccessRefused(Exception):

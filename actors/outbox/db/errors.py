@@ -44,6 +44,12 @@ def is_operational(error: BaseException) -> bool:
     return isinstance(error, OperationalError) or database_is_unavailable(error)
 
 
+def sqlite_is_locked(error: OperationalError) -> bool:
+    """Return whether a statement waited for another connection's lock of the SQLite database until its timeout."""
+    code = getattr(error.__cause__, "sqlite_errorcode", 0)
+    return code & PRIMARY_CODE in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
 def connection_was_lost(error: BaseException) -> bool:
     """Return whether `error` looks like a lost connection: not like a lock, a full disk or a standby."""
     if isinstance(error, RowIsLocked) or getattr(error.__cause__, "sqlite_errorcode", None) is not None:

@@ -9,6 +9,8 @@
 - `group.run` sends one message after the other, without a hook.
 - `WorkerThread.process_message` logs each message that is skipped or fails, by `SKIPPED` or one of `FAILED`, in the
   logger `THREADS_LOGGER`; the message is the line's first argument.
+- An `Actor` wraps a coroutine function in `async_to_sync`, which waits for it on the event loop of `AsyncIO`,
+  that of `get_event_loop_thread()`.
 - Three modules repeat what Dramatiq does: `batch.MessageRun` its `WorkerThread.process_message`, `retries` its
   `Retries`, `follow_ups` its `Pipelines` and `Callbacks`.
 
@@ -20,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dramatiq import MessageProxy, Worker, WorkerThread, group
+from dramatiq.asyncio import async_to_sync
 from dramatiq.middleware.shutdown import _CtypesShutdownManager
 from dramatiq.middleware.time_limit import _CtypesTimeoutManager
 from dramatiq.worker import _WorkQueueItem
@@ -43,6 +46,12 @@ def error_of(message: MessageProxy) -> BaseException | None:
 def replace_group_run(run: Callable[..., group]) -> None:
     """Replace the method `run` of every group."""
     group.run = run  # type: ignore[method-assign]
+
+
+def without_event_loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the coroutine function that an `Actor` has wrapped; another function as it is."""
+    is_wrapper = getattr(function, "__globals__", None) is async_to_sync.__globals__
+    return function.__wrapped__ if is_wrapper else function  # type: ignore[attr-defined]
 
 
 def make_threads_with(make: Callable[..., WorkerThread], worker: Worker) -> None:

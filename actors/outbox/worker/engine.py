@@ -25,6 +25,7 @@ from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.log_limit import limit_lines
 from actors.outbox.models import State
 from actors.outbox.worker.batch import BatchingWorkerThread, current_run
+from actors.outbox.worker.coroutines import call_to_end
 from actors.outbox.worker.delivery import Delivery
 from actors.outbox.worker.dramatiq_internals import FAILED, SKIPPED, THREADS_LOGGER, error_of, make_threads_with
 from actors.outbox.worker.execution import Execution
@@ -70,6 +71,7 @@ class Engine:
         """Call an actor's function: in an execution of this thread's message, if there is one with a row."""
         # Cleared at once: an actor that this one calls as a function settles nothing.
         message, self._thread.message = getattr(self._thread, "message", None), None
+        function = partial(call_to_end, actor, function, in_worker=message is not None)
         execution = message and self._execution_of(actor.broker, message)
         if not execution:
             return _call_without_row(actor, function)

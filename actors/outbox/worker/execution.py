@@ -18,13 +18,19 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from dramatiq.middleware import Shutdown, SkipMessage
 
 from actors.outbox.context import Context, sent_by
-from actors.outbox.db.errors import connection_was_lost, database_answers, database_is_unavailable, is_operational
+from actors.outbox.db.errors import (
+    connection_was_lost,
+    database_answers,
+    database_is_unavailable,
+    is_operational,
+    sqlite_is_locked,
+)
 from actors.outbox.db.retrying import retry_until_available
-from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.exceptions import LeaveForRedelivery, NotSupported
 from actors.outbox.models import OutboxMessage
 from actors.outbox.store import UnsettledRow, trail_of
 from actors.outbox.worker.delivery import Delivery
@@ -42,6 +48,10 @@ R = TypeVar("R", bound=OutboxMessage | UnsettledRow)
 # How often in a row the connection may be lost in a run while the database answers at once afterwards. From then on the
 # actor itself counts as the cause.
 MAX_CUTS = 10
+WAITED_FOR_ITSELF = (
+    "SQLite is locked by the transaction that settles this message, for another connection of the actor: one that it "
+    "opened by asyncio.run() or in a thread. Use asgiref.sync.async_to_sync, or declare it with outside_effects=True."
+)
 
 
 class StartNotCounted(Exception):
@@ -210,7 +220,12 @@ class Execution:
         with transaction.atomic(durable=True):
             row = self._counted(self.delivery.locked_row())
             with self._on_behalf_of(row):
-                result = self._result_of(call_actor)
+                try:
+                    result = self._result_of(call_actor)
+                except OperationalError as error:
+                    if sqlite_is_locked(error):
+                        raise NotSupported(WAITED_FOR_ITSELF) from error
+                    raise
                 send_follow_ups(self.delivery, result)
             self.delivery.row().delete()
             log_before_commit(self.lines)

@@ -50,11 +50,11 @@ def let_hold_lapse() -> None:
 
 
 def raise_database_away() -> NoReturn:
-    """Fail as when the database connection is lost in use; on SQLite, as when the database was locked for too long."""
+    """Fail as when the database connection is lost in use; on SQLite, as when the disk does not answer."""
     if connection.vendor == "sqlite":
-        busy = sqlite3.OperationalError("database is locked")
-        busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
-        raise OperationalError(*busy.args) from busy
+        away = sqlite3.OperationalError("disk I/O error")
+        away.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise OperationalError(*away.args) from away
     connection.close()
     raise OperationalError("server closed the connection unexpectedly")
 

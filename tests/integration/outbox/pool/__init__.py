@@ -1,1 +1,1 @@
-"""An application for a worker pool of `test_pool`: one slow actor."""
+"""An application for a worker pool of `test_pool` and `test_coroutines`: a slow actor and coroutine actors."""

@@ -11,6 +11,7 @@ SHUTDOWNS = "ShutdownManager and interrupts.LiftableShutdown"
 GROUPS = "groups.run_as_a_whole"
 RETRIES = "retries.OutboxRetries, which repeats it"
 ERRORS = "error_of"
+COROUTINES = "without_event_loop and coroutines"
 FOLLOW_UPS = "worker.follow_ups, which repeats it"
 
 
@@ -33,6 +34,10 @@ FOLLOW_UPS = "worker.follow_ups, which repeats it"
         ("dramatiq.middleware.shutdown:ShutdownNotifications.before_process_message", "02687dadb31c", SHUTDOWNS),
         ("dramatiq.middleware.shutdown:ShutdownNotifications.after_process_message", "4e5462ede4cd", SHUTDOWNS),
         ("dramatiq.broker:MessageProxy.stuff_exception", "9415400494d5", ERRORS),
+        ("dramatiq.actor:Actor.__init__", "b518baeefd9d", COROUTINES),
+        ("dramatiq.asyncio:async_to_sync", "c39703a4ee09", COROUTINES),
+        ("dramatiq.asyncio:EventLoopThread", "1ff80b8db0b6", COROUTINES),
+        ("dramatiq.middleware.asyncio:AsyncIO", "2d5915161fb9", COROUTINES),
         ("dramatiq.composition:group.run", "f38d30c5479a", GROUPS),
         ("dramatiq.middleware.retries:Retries.after_process_message", "54139ce3ab77", RETRIES),
         ("dramatiq.middleware.pipelines:Pipelines.after_process_message", "eca6f1a16231", FOLLOW_UPS),
