@@ -12,6 +12,9 @@ import os
 import threading
 from typing import Any
 
+import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
 from actors.outbox import wakeup
 from actors.outbox.conf import conf
 from actors.outbox.db import session
@@ -31,16 +34,19 @@ class BackgroundThreads:
     def boot(self) -> None:
         """Start the threads with their process, and report in another thread what the database does not guarantee."""
         self.start()
-        threading.Thread(target=session.report, name="outbox-session", daemon=True).start()
+        if _publishes():
+            threading.Thread(target=session.report, name="outbox-session", daemon=True).start()
 
     def start(self, **_signal: Any) -> None:
-        """Start the threads that are not running, unless `OUTBOX_RELAY_THREAD` is False."""
+        """Start the threads that are not running, unless `OUTBOX_RELAY_THREAD` is False or the broker is a test's."""
         with self._lock:
-            if not _is_alive(self._relay) and conf.OUTBOX_RELAY_THREAD:
+            if not (conf.OUTBOX_RELAY_THREAD and _publishes()):
+                return
+            if not _is_alive(self._relay):
                 self._relay = RelayThread()
                 self._relay.start()
                 wakeup.register(self._relay.wake)
-            if not _is_alive(self._upkeep) and conf.OUTBOX_RELAY_THREAD:
+            if not _is_alive(self._upkeep):
                 self._upkeep = make_upkeep_thread()
                 self._upkeep.start()
 
@@ -63,6 +69,11 @@ class BackgroundThreads:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._relay = self._upkeep = None
+
+
+def _publishes() -> bool:
+    """Return whether there is a RabbitMQ to publish to: tests have a broker without one."""
+    return isinstance(dramatiq.get_broker(), RabbitmqBroker)
 
 
 def _is_alive(thread: threading.Thread | None) -> bool:

@@ -17,7 +17,6 @@ from django.db import connection
 from django.db.models import Count
 from dramatiq import Actor, Broker, Consumer, Message
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
 from dramatiq.errors import ActorNotFound, ConnectionClosed, QueueJoinTimeout, QueueNotFound
 
@@ -28,6 +27,7 @@ from actors.outbox.amqp.topology import declare
 from actors.outbox.context import current_context
 from actors.outbox.discovery import import_actors
 from actors.outbox.exceptions import NotSupported
+from actors.outbox.testing.stub_broker import RowStubBroker
 from actors.outbox.wakeup import wake_relay_on_commit
 from actors.outbox.worker.consumer import describe_connect_failure
 from actors.outbox.worker.coroutines import supported_function
@@ -302,5 +302,5 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
         raise NotSupported(FLUSH_NOT_SUPPORTED)
 
 
-class OutboxStubBroker(OutboxMixin, StubBroker):
-    """The broker of unit tests: the same rows, no network."""
+class OutboxStubBroker(OutboxMixin, RowStubBroker):
+    """The broker of tests: the same rows, no network. `join` has their messages run (`testing`)."""

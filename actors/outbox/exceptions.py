@@ -18,6 +18,10 @@ class AccessRefused(Exception):
         """Whether waiting cannot help: the server has answered, and refuses."""
 
 
+class ConnectionOfTestCaseClosed(OutboxError):
+    """Raised when the connection of a test case's transaction is lost: no other can take its place."""
+
+
 class LeaveForRedelivery(BaseException):
     """Raised when a message's outcome cannot be written: it is neither acknowledged nor failed, and is redelivered.
 

@@ -64,6 +64,7 @@ class OutboxMiddleware(Middleware):
 
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
         self.background.stop()
+        self.engine.renew()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         self.engine.receive(message)

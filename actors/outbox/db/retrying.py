@@ -12,9 +12,9 @@ from typing import TypeVar
 from django.db import Error, connection
 
 from actors.outbox.backoff import jittered_backoff
-from actors.outbox.db.errors import database_is_unavailable
-from actors.outbox.db.transactions import discard_stray_transaction
-from actors.outbox.exceptions import LeaveForRedelivery
+from actors.outbox.db.errors import database_answers, database_is_unavailable
+from actors.outbox.db.transactions import discard_stray_transaction, is_in_test_case
+from actors.outbox.exceptions import ConnectionOfTestCaseClosed, LeaveForRedelivery
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def retry_until_available(
         What the operation returned.
 
     Raises:
+        ConnectionOfTestCaseClosed: in a project's tests, the connection of a test case's transaction is lost.
         LeaveForRedelivery: `stopping` was set before the operation succeeded.
         Exception: the operation's own error.
     """
@@ -54,9 +55,15 @@ def retry_until_available(
         except Error as error:
             if not may_pass(error):
                 raise
+            if is_in_test_case() and not database_answers():
+                raise ConnectionOfTestCaseClosed(
+                    "The database connection of this test's transaction was lost, and no other can take its place: "
+                    "find what closed it, or use TransactionTestCase, or django_db(transaction=True)."
+                ) from error
             delay_ms = int(jittered_backoff(waits, minimum=MIN_WAIT_MS, maximum=MAX_WAIT_MS))
             logger.warning("waiting for the database %s waiting_ms=%d error=%r", what, delay_ms, str(error))
-            connection.close()
+            if not is_in_test_case():
+                connection.close()
             if stopping.wait(delay_ms / 1000):
                 raise LeaveForRedelivery from error
             waits += 1

@@ -2,6 +2,7 @@
 
 - A `Worker` makes each of its threads with `_add_worker`; its `work_queue` holds `_WorkQueueItem`s, ordered by the time
   at which they were made.
+- A worker that starts adds a `_WorkerMiddleware` to its broker, and leaves it there when it stops.
 - The managers of `TimeLimit` and `ShutdownNotifications` raise in other threads after they have released their lock, or
   without one. `TimeoutManager` and `ShutdownManager` raise under a lock that ending a limit or a notification takes
   too, and note in which threads.
@@ -12,7 +13,8 @@
 - An `Actor` wraps a coroutine function in `async_to_sync`, which waits for it on the event loop of `AsyncIO`,
   that of `get_event_loop_thread()`.
 - Three modules repeat what Dramatiq does: `batch.MessageRun` its `WorkerThread.process_message`, `retries` its
-  `Retries`, `follow_ups` its `Pipelines` and `Callbacks`.
+  `Retries`, `follow_ups` its `Pipelines` and `Callbacks`. `testing` calls methods of threads that it does not
+  start, and has the methods of its `StubBroker`.
 
 `tests/unit/outbox/worker/test_dramatiq_internals.py` fails when one of these changes, and names the code to review.
 """
@@ -21,11 +23,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from dramatiq import MessageProxy, Worker, WorkerThread, group
+from dramatiq import MessageProxy, Middleware, Worker, WorkerThread, group
 from dramatiq.asyncio import async_to_sync
 from dramatiq.middleware.shutdown import _CtypesShutdownManager
 from dramatiq.middleware.time_limit import _CtypesTimeoutManager
-from dramatiq.worker import _WorkQueueItem
+from dramatiq.worker import _WorkerMiddleware, _WorkQueueItem
 
 WorkQueueItem = _WorkQueueItem
 THREADS_LOGGER = "dramatiq.worker.WorkerThread"
@@ -68,6 +70,11 @@ def make_threads_with(make: Callable[..., WorkerThread], worker: Worker) -> None
         worker.workers.append(thread)
 
     worker._add_worker = add_worker  # type: ignore[method-assign]
+
+
+def without_worker(middleware: list[Middleware], worker: Worker) -> list[Middleware]:
+    """Return a broker's middleware without the hooks by which a worker follows the declaration of queues."""
+    return [each for each in middleware if not (isinstance(each, _WorkerMiddleware) and each.worker is worker)]
 
 
 class TimeoutManager(_CtypesTimeoutManager):

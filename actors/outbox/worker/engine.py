@@ -63,6 +63,10 @@ class Engine:
         """End all waits for the database: from now on an execution leaves its message for redelivery instead."""
         self.state.stopping.set()
 
+    def renew(self) -> None:
+        """Prepare for another worker in this process, such as that of the next test."""
+        self.state = WorkerState()
+
     def receive(self, message: MessageProxy) -> None:
         """Remember the message whose actor this thread is about to call."""
         self._thread.message = message

@@ -38,7 +38,7 @@ def test_each_kind_of_actor_takes_ten_lines_at_most() -> None:
     assert all(len(block.splitlines()) <= MAX_LINES for block in ACTORS)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize("name", TESTS)
 def test_the_page_s_own_tests_pass(page: dict[str, Any], request: pytest.FixtureRequest, name: str) -> None:
     test: Callable[..., None] = page[name]

@@ -281,6 +281,7 @@ class FakeThread:
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[FakeThread]:
     FakeThread.made = []
     monkeypatch.setattr(wakeup, "_wake", lambda _at: None)
+    monkeypatch.setattr(background, "_publishes", lambda: True)
     monkeypatch.setattr(background, "RelayThread", FakeThread)
     monkeypatch.setattr(background, "make_upkeep_thread", FakeThread)
     return FakeThread.made

@@ -30,7 +30,7 @@ from actors.outbox.worker.state import QUICK_SECONDS, WorkerState
 from project.local.servers.process import wait_until
 from project.logs import LineHandler
 from tests.uncollected import uncollected
-from tests.unit.outbox.inline_worker import QUEUE, FakeConsumer, outbox_middleware_of
+from tests.unit.outbox.inline_worker import InlineWorker, outbox_middleware_of
 from tests.unit.outbox.race_steps import effects, in_another_thread, locked_until, only_row, raise_database_away
 from tests.unit.outbox.worker.test_interrupts import end_all_deadlines, shut_all_down
 
@@ -43,7 +43,7 @@ Declare = Callable[..., dramatiq.Actor[Any, Any]]
 class Pool:
     """A worker thread, run by the test's own, with a consumer that remembers how messages ended."""
 
-    consumer: FakeConsumer
+    consumer: InlineWorker
 
     thread: BatchingWorkerThread
 
@@ -73,12 +73,12 @@ class Pool:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     broker = dramatiq.get_broker()
-    state, consumer, groups = outbox_middleware_of(broker).engine.state, FakeConsumer(), list[int]()
+    state, consumer, groups = outbox_middleware_of(broker).engine.state, InlineWorker(), list[int]()
     monkeypatch.setattr(state, "last_run_seconds", {})
     thread = BatchingWorkerThread(
         state=state,
         broker=broker,
-        consumers={QUEUE: consumer},
+        consumers=consumer.worker.consumers,
         work_queue=PriorityQueue[_WorkQueueItem](),
         worker_timeout=1,
     )

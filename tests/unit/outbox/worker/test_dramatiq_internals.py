@@ -12,6 +12,9 @@ GROUPS = "groups.run_as_a_whole"
 RETRIES = "retries.OutboxRetries, which repeats it"
 ERRORS = "error_of"
 COROUTINES = "without_event_loop and coroutines"
+WORKERS = "without_worker, and testing.stub_broker, which calls it"
+INLINE = "testing.inline, which calls it"
+STUB = "testing.stub_broker, which has the same methods over rows"
 FOLLOW_UPS = "worker.follow_ups, which repeats it"
 
 
@@ -40,6 +43,10 @@ FOLLOW_UPS = "worker.follow_ups, which repeats it"
         ("dramatiq.middleware.asyncio:AsyncIO", "2d5915161fb9", COROUTINES),
         ("dramatiq.composition:group.run", "f38d30c5479a", GROUPS),
         ("dramatiq.middleware.retries:Retries.after_process_message", "54139ce3ab77", RETRIES),
+        ("dramatiq.worker:_WorkerMiddleware", "e4d3adc675eb", WORKERS),
+        ("dramatiq.worker:Worker.stop", "b07f970155fe", WORKERS),
+        ("dramatiq.worker:ConsumerThread.handle_message", "8b12bea8fc89", INLINE),
+        ("dramatiq.brokers.stub:StubBroker", "8812314eb2c7", STUB),
         ("dramatiq.middleware.pipelines:Pipelines.after_process_message", "eca6f1a16231", FOLLOW_UPS),
         ("dramatiq.middleware.callbacks:Callbacks.after_process_message", "4f7d65101913", FOLLOW_UPS),
     ],

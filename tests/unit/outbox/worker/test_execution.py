@@ -57,9 +57,8 @@ def test_the_same_message_sent_twice_runs_twice(inline_worker: InlineWorker, act
 
 def test_a_foreign_message_simply_runs(inline_worker: InlineWorker, actor: Declare) -> None:
     message = actor(add_effect).message("foreign")
-    inline_worker.worker.work_queue.put(None)  # type: ignore[arg-type]
-    inline_worker.worker.process_message(dramatiq.MessageProxy(message))
-    assert (effects(), inline_worker.consumer.ends) == (["foreign"], ["ack"])
+    assert inline_worker.run(dramatiq.MessageProxy(message)) == "ack"
+    assert effects() == ["foreign"]
 
 
 def test_a_failure_undoes_the_effect_and_schedules_a_retry_on_the_row(
@@ -250,7 +249,7 @@ def test_a_run_that_a_shutdown_interrupts_is_left_for_redelivery_with_its_starts
 
     actor(stop).send()
     inline_worker.deliver(only_row(), redelivered=True)
-    [error] = inline_worker.consumer.errors
+    [error] = inline_worker.errors
     assert isinstance(error, LeaveForRedelivery)
     assert (only_row().starts, only_row().attempt, effects()) == (0, 0, [])
 
@@ -267,7 +266,7 @@ def test_a_worker_that_stops_while_the_database_is_away_leaves_the_message_for_r
         patch.setattr(Delivery, "locked_row", fail)
         inline_worker.stop()
         inline_worker.deliver(row)
-    [error] = inline_worker.consumer.errors
+    [error] = inline_worker.errors
     assert isinstance(error, LeaveForRedelivery)
     assert (only_row().attempt, effects()) == (0, [])
 

@@ -189,7 +189,7 @@ def test_a_shutdown_releases_no_lease_of_another_execution(
 
     actor(work, outside_effects=True, notify_shutdown=True).send()
     inline_worker.deliver(only_row())
-    assert isinstance(inline_worker.consumer.errors[0], LeaveForRedelivery)
+    assert isinstance(inline_worker.errors[0], LeaveForRedelivery)
     assert held != [None]
 
 

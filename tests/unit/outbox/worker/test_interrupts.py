@@ -62,7 +62,7 @@ def test_nothing_interrupts_the_settling_of_an_effect(
     monkeypatch.setattr(execution, "send_follow_ups", interrupted)
     actor(lambda: None, notify_shutdown=True, **options).send()
     assert inline_worker.deliver(only_row()) == "ack"
-    assert (inline_worker.consumer.errors, OutboxMessage.objects.count()) == ([], 0)
+    assert (inline_worker.errors, OutboxMessage.objects.count()) == ([], 0)
 
 
 @however_it_settles
@@ -102,7 +102,7 @@ def test_a_shutdown_interrupts_the_actor_that_asked_for_it(
 ) -> None:
     actor(shut_all_down, notify_shutdown=True, **options).send()
     inline_worker.deliver(only_row())
-    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
+    assert isinstance(inline_worker.errors[-1], LeaveForRedelivery)
     assert (only_row().attempt, only_row().starts, only_row().held_until) == (0, 0, None)
 
 
@@ -122,5 +122,5 @@ def test_an_actor_that_would_begin_after_the_shutdown_does_not(inline_worker: In
     actor(add_effect, notify_shutdown=True).send()
     inline_worker.stop()
     inline_worker.deliver(only_row())
-    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
+    assert isinstance(inline_worker.errors[-1], LeaveForRedelivery)
     assert (effects(), only_row().attempt) == ([], 0)

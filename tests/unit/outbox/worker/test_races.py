@@ -69,8 +69,7 @@ def test_a_message_of_an_older_database_does_not_settle_a_row_of_the_same_id(
     one.send("new")
     row = only_row()
     older = MessageProxy(one.message("old").copy(options={"outbox": f"{row.pk}:0"}))
-    inline_worker.worker.work_queue.put(None)  # type: ignore[arg-type]  # process_message says that it is done with one
-    inline_worker.worker.process_message(older)
+    inline_worker.run(older)
     inline_worker.deliver(row)
     assert effects() == ["new"]
 
@@ -273,7 +272,7 @@ def test_nothing_is_acknowledged_on_a_standby(
     read_only()
     inline_worker.stop()  # so that it leaves the message for redelivery instead of waiting
     inline_worker.deliver(row, redelivered=redelivered)
-    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
+    assert isinstance(inline_worker.errors[-1], LeaveForRedelivery)
 
 
 def test_an_actor_that_loses_the_connection_at_every_run_fails(

@@ -12,7 +12,7 @@ from dramatiq.middleware import SkipMessage
 from actors.outbox import store
 from actors.outbox.exceptions import LeaveForRedelivery
 from actors.outbox.models import OutboxMessage, State
-from tests.unit.outbox.inline_worker import QUEUE, InlineWorker
+from tests.unit.outbox.inline_worker import InlineWorker
 from tests.unit.outbox.race_steps import add_effect, effects, only_row, raise_database_away
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -30,10 +30,7 @@ class SkipAll(Middleware):
 
 def deliver_foreign(inline_worker: InlineWorker, message: Message[Any]) -> str:
     """Deliver a message that no outbox has sent."""
-    proxy = MessageProxy(message)
-    inline_worker.worker.work_queue.put(None)  # type: ignore[arg-type]  # process_message says that it is done with one
-    inline_worker.worker.process_message(proxy)
-    return inline_worker.consumer.ends[-1]
+    return inline_worker.run(MessageProxy(message))
 
 
 def test_what_cannot_be_called_is_retried_and_dies(inline_worker: InlineWorker, actor: Declare) -> None:
@@ -78,7 +75,7 @@ def test_an_outcome_that_cannot_be_written_before_the_worker_stops_leaves_the_me
     monkeypatch.setattr("actors.outbox.worker.execution.write_failure", lambda *arguments: raise_database_away())
     inline_worker.stop()
     inline_worker.deliver(row)
-    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
+    assert isinstance(inline_worker.errors[-1], LeaveForRedelivery)
     assert only_row().attempt == 0
 
 
@@ -122,7 +119,7 @@ def test_a_foreign_message_is_not_acknowledged_by_a_worker_that_stops_while_the_
     monkeypatch.setattr(store, "insert", lambda **values: raise_database_away())
     inline_worker.stop()
     deliver_foreign(inline_worker, actor(work).message())
-    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
+    assert isinstance(inline_worker.errors[-1], LeaveForRedelivery)
 
 
 def test_a_foreign_message_whose_retry_cannot_be_written_goes_among_the_dead_letters(
@@ -133,4 +130,4 @@ def test_a_foreign_message_whose_retry_cannot_be_written_goes_among_the_dead_let
 
     foreign = actor(work).message().copy(options={"broker_priority": 5})
     assert deliver_foreign(inline_worker, foreign) == "nack"
-    assert not OutboxMessage.objects.filter(queue=QUEUE).exists()
+    assert (only_row().state, only_row().reason) == (State.DEAD, "foreign")
