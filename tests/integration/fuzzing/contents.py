@@ -13,8 +13,8 @@ TASKS = 12
 def fill() -> None:
     from django.contrib.auth.models import User
 
+    from actors.outbox.testing import InlineWorker
     from tasks.models import Task
-    from tests.unit.outbox.inline_worker import make_inline_worker
 
     owners = [
         User.objects.create_superuser("admin", password=PASSWORD),
@@ -22,7 +22,7 @@ def fill() -> None:
     ]
     for number in range(TASKS):
         Task.objects.create(owner=owners[number % len(owners)], title=f"Vazifa {number}", description="Oʻqish")
-    make_inline_worker().deliver_all()
+    InlineWorker().deliver_all()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from actors.outbox.models import OutboxMessage
-from tests.unit.outbox.inline_worker import QUEUE, InlineWorker, make_inline_worker
+from tests.unit.outbox.inline_worker import QUEUE, InlineWorker
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def inline_worker() -> Iterator[InlineWorker]:
-    inline_worker = make_inline_worker()
+    inline_worker = InlineWorker()
     yield inline_worker
     inline_worker.start()
 

@@ -16,11 +16,11 @@ from rest_framework.test import APIClient
 from actors.models import Activity
 from actors.outbox import envelope
 from actors.outbox.models import OutboxMessage
+from actors.outbox.testing import InlineWorker
 from project.api.json import FastJSONRenderer
 from tasks.models import Task
 from tests.conftest import PASSWORD
 from tests.tokens import bearer
-from tests.unit.outbox.inline_worker import make_inline_worker
 
 pytestmark = pytest.mark.django_db
 
@@ -129,7 +129,7 @@ def test_api7_server_side_request_forgery(user1: User, monkeypatch: pytest.Monke
     def refuse(*_arguments: Any) -> None:
         raise AssertionError("a connection is opened because of what a client sent")
 
-    client, worker = signed_in(user1), make_inline_worker()
+    client, worker = signed_in(user1), InlineWorker()
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     url = "http://169.254.169.254/latest/meta-data/"
@@ -162,7 +162,7 @@ def test_api9_improper_inventory_management(user1: User) -> None:
 def test_api10_unsafe_consumption_of_apis(user1: User) -> None:
     """The one service whose data comes in is RabbitMQ: what differs from its row runs nothing."""
     signed_in(user1).post("/tasks/", {"title": "Bir"})
-    row, worker = OutboxMessage.objects.get(actor=CREATION), make_inline_worker()
+    row, worker = OutboxMessage.objects.get(actor=CREATION), InlineWorker()
     forged = json.loads(envelope.to_amqp(row).body)
     forged["args"] = json.loads(json.dumps(forged["args"]).replace("Bir", "forged"))
     forged["kwargs"] = json.loads(json.dumps(forged["kwargs"]).replace("Bir", "forged"))

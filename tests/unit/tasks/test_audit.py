@@ -17,11 +17,11 @@ from dramatiq import Message
 from actors.models import Activity
 from actors.outbox.dead_letters import decisions
 from actors.outbox.models import Operator, OutboxMessage
+from actors.outbox.testing import InlineWorker
 from actors.retention import prune
 from tasks import audit
 from tasks.listing import count_ledger
 from tasks.models import Task
-from tests.unit.outbox.inline_worker import InlineWorker, make_inline_worker
 from tests.unit.outbox.race_steps import in_another_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -31,7 +31,7 @@ COMPLETE = "Every version of every task is logged once, or is on its way."
 
 @pytest.fixture
 def inline_worker() -> InlineWorker:
-    return make_inline_worker()
+    return InlineWorker()
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_nothing_seems_missing_while_everything_goes_on(database: str, user1: Us
         stop.set()
 
     def work() -> None:
-        inline_worker = make_inline_worker()
+        inline_worker = InlineWorker()
         while not stop.is_set():
             inline_worker.deliver_all()
 
@@ -228,7 +228,7 @@ def test_nothing_seems_missing_while_everything_goes_on(database: str, user1: Us
         said.append(verify())
     for thread in threads:
         thread.join()
-    make_inline_worker().deliver_all()
+    InlineWorker().deliver_all()
     said.append(verify())
     assert [text for text in said if COMPLETE not in text] == []
     assert Activity.objects.count() == 10 + 40 + 1

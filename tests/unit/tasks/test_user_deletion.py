@@ -12,11 +12,11 @@ from rest_framework.test import APIClient
 
 from actors.models import Activity
 from actors.outbox.models import OutboxMessage
+from actors.outbox.testing import InlineWorker
 from tasks import user_deletion
 from tasks.activity import start_deletion
 from tasks.models import IdempotencyKey, Task
 from tests.conftest import PASSWORD
-from tests.unit.outbox.inline_worker import InlineWorker, make_inline_worker
 from tests.unit.schema_client import SchemaCheckingClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -36,12 +36,12 @@ def five(user1: User, user2: User) -> None:
     Task.objects.bulk_create(Task(title=f"Vazifa {number}", owner=user1) for number in range(5))
     Task.objects.create(title="Boshqaniki", owner=user2)
     IdempotencyKey.objects.create(user=user1, key="bir", fingerprint="", status=201, body="{}")
-    make_inline_worker().deliver_all()
+    InlineWorker().deliver_all()
 
 
 @pytest.fixture
 def inline_worker() -> InlineWorker:
-    return make_inline_worker()
+    return InlineWorker()
 
 
 @pytest.fixture

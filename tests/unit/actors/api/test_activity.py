@@ -10,8 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from actors.models import Activity, Event
+from actors.outbox.testing import InlineWorker
 from tasks.models import Task
-from tests.unit.outbox.inline_worker import make_inline_worker
 from tests.unit.schema_client import SchemaCheckingClient, openapi
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -74,7 +74,7 @@ def test_what_workers_log_of_any_user_s_tasks_is_read_newest_first(reader: Schem
     task = Task.objects.create(title="Bir", owner=user1)
     task.completed = True
     task.save()
-    make_inline_worker().deliver_all()
+    InlineWorker().deliver_all()
 
     updated, created = reader.get(LIST).json()["results"]
 

@@ -16,8 +16,8 @@ from django.utils import timezone
 from actors.models import Activity, Event
 from actors.outbox.context import Context, sent_by
 from actors.outbox.models import OutboxMessage, State
+from actors.outbox.testing import InlineWorker
 from tasks.models import Task
-from tests.unit.outbox.inline_worker import InlineWorker, make_inline_worker
 from tests.unit.schema_client import SchemaCheckingClient
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def inline_worker() -> InlineWorker:
-    return make_inline_worker()
+    return InlineWorker()
 
 
 @pytest.fixture

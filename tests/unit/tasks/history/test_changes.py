@@ -14,10 +14,10 @@ from actors.models import Activity
 from actors.outbox import envelope, store
 from actors.outbox.dead_letters import decisions
 from actors.outbox.models import Operator, OutboxMessage, State
+from actors.outbox.testing import InlineWorker
 from tasks import audit
 from tasks.history.changes import state_of
 from tasks.models import Task
-from tests.unit.outbox.inline_worker import make_inline_worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -35,7 +35,7 @@ class Histories(RuleBasedStateMachine):
         self.owner, _ = User.objects.get_or_create(username="user1")
         self.other, _ = User.objects.get_or_create(username="user2")
         self.expected: dict[int, list[Event]] = {}
-        self.inline_worker = make_inline_worker()
+        self.inline_worker = InlineWorker()
         self.copies: list[bytes] = []
 
     @rule(target=tasks, title=TITLES, many=st.booleans())

@@ -15,11 +15,11 @@ from django.db.models.signals import post_save
 from pytest_django import DjangoAssertNumQueries
 
 from actors.outbox.models import OutboxMessage
+from actors.outbox.testing import InlineWorker
 from project.local.servers.process import wait_until
 from tasks import audit
 from tasks.history import versioning
 from tasks.models import Task
-from tests.unit.outbox.inline_worker import make_inline_worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
@@ -362,7 +362,7 @@ def test_a_mass_change_has_a_queue_of_its_own_and_its_lines_are_a_workers(
     queues = OutboxMessage.objects.order_by("pk").values_list("queue", flat=True)
     assert list(queues) == ["activity"] * 5 + ["bulk"] * 3 + ["activity"] + ["bulk"] * 4
     assert lines() == [*updated(*three), *updated(*three[1:], title="Ikkita")]
-    make_inline_worker().deliver_all()
+    InlineWorker().deliver_all()
     logged = [record.getMessage() for record in caplog.records if record.name == "actors.activity"]
     assert [line.split(": ")[0] for line in logged] == [
         *["[Dramatiq] Vazifa yangilandi"] * 3,
