@@ -38,6 +38,10 @@ BLOCKED_TIMEOUT_SECONDS = 10
 HEARTBEAT_SECONDS = 15
 CALLBACKS = ("on_success", "on_failure", "on_retry_exhausted")
 """The options that name an actor to which a message is sent when a message has ended."""
+PRIORITY_NOT_SUPPORTED = (
+    "broker_priority and max_priority are not supported: RabbitMQ's quorum queues have no such order. Use a separate "
+    "queue with workers of its own."
+)
 GROUP_CALLBACKS_NOT_SUPPORTED = (
     "A group's completion callbacks are not supported: Dramatiq counts completed messages outside the database's "
     "transactions. Let the actors count in the database, and the last one send."
@@ -155,7 +159,7 @@ def _refuse_unsupported(message: Message[Any]) -> None:
     for step in _steps_of(message):
         options = step["options"]
         if "broker_priority" in options:
-            raise NotSupported("broker_priority is not supported: RabbitMQ's quorum queues have no such order.")
+            raise NotSupported(PRIORITY_NOT_SUPPORTED)
         if "group_completion_uuid" in options or "group_completion_callbacks" in options:
             raise NotSupported(GROUP_CALLBACKS_NOT_SUPPORTED)
         if "eta" in options:
@@ -180,21 +184,26 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
     and RabbitMQ changes none that exists.
     """
 
-    def __init__(self, *, url: str, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         """Prepare to connect.
 
         Args:
-            url: RabbitMQ's address; of a cluster, several with `;` between them.
-            options: those of Dramatiq's broker.
+            options: those of Dramatiq's broker: mostly `url`, RabbitMQ's address; of a cluster, a list of them, or one
+                text with `;` between them.
+
+        Raises:
+            NotSupported: `max_priority` is among the options.
         """
-        addresses = [pika.URLParameters(each) for each in url.split(";")]
-        for each in addresses:
+        super().__init__(**options)
+        if self.max_priority is not None:
+            raise NotSupported(PRIORITY_NOT_SUPPORTED)
+        if not isinstance(self.parameters, list):
+            self.parameters = [self.parameters]
+        for each in self.parameters:
             each.blocked_connection_timeout = BLOCKED_TIMEOUT_SECONDS
             each.socket_timeout = each.stack_timeout = CONNECT_TIMEOUT_SECONDS
             if each.heartbeat is None:
                 each.heartbeat = HEARTBEAT_SECONDS
-        super().__init__(**options)
-        self.parameters = addresses
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """Return a consumer of a queue, which declares it over the consumer's own connection.

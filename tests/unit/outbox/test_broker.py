@@ -10,6 +10,8 @@ from dramatiq.errors import ActorNotFound
 from pytest_django import DjangoAssertNumQueries
 
 from actors.outbox import envelope
+from actors.outbox.amqp.connection import CONNECT_TIMEOUT_SECONDS
+from actors.outbox.broker import BLOCKED_TIMEOUT_SECONDS, HEARTBEAT_SECONDS, OutboxRabbitmqBroker
 from actors.outbox.context import Context, sent_by
 from actors.outbox.exceptions import NotSupported
 from actors.outbox.models import OutboxMessage, State
@@ -67,6 +69,31 @@ def test_a_manual_transaction_is_refused(nothing: dramatiq.Actor[Any, Any]) -> N
 def test_a_priority_is_refused(nothing: dramatiq.Actor[Any, Any]) -> None:
     with pytest.raises(NotSupported, match="broker_priority"):
         nothing.send_with_options(args=(1,), broker_priority=5)
+
+
+def test_a_broker_with_priorities_is_refused() -> None:
+    with pytest.raises(NotSupported, match="max_priority"):
+        OutboxRabbitmqBroker(url="amqp://one/", max_priority=10)
+
+
+@pytest.mark.parametrize(
+    ("options", "hosts"),
+    [
+        ({"url": "amqp://one/"}, ["one"]),
+        ({"url": "amqp://one/;amqp://two/"}, ["one", "two"]),
+        ({"url": ["amqp://one/", "amqp://two/"]}, ["one", "two"]),
+        ({"parameters": [{"host": "one"}, {"host": "two"}]}, ["one", "two"]),
+        ({"host": "one"}, ["one"]),
+    ],
+)
+def test_addresses_are_given_as_to_dramatiqs_broker_and_have_our_time_outs(
+    options: dict[str, Any], hosts: list[str]
+) -> None:
+    addresses = OutboxRabbitmqBroker(**options).parameters
+    assert [each.host for each in addresses] == hosts
+    for each in addresses:
+        assert (each.heartbeat, each.blocked_connection_timeout) == (HEARTBEAT_SECONDS, BLOCKED_TIMEOUT_SECONDS)
+        assert each.stack_timeout == each.socket_timeout == CONNECT_TIMEOUT_SECONDS
 
 
 def test_of_messages_with_one_key_one_at_a_time_is_on_its_way(
