@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.compat.runs import FAILED, PASSED
 
 TABLE = Path(__file__).with_name("differences.toml")
-REFUSED, INTERNALS, MENDING, TIMED = KINDS = ("refused", "internals", "mending", "timed")
+REFUSED, INTERNALS, TIMED = KINDS = ("refused", "internals", "timed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Difference:
     suites: tuple[str, ...]
 
     kind: str
-    """`refused` on purpose, a test that reaches into `internals`, a difference that is being mended, or `timed`."""
+    """`refused` on purpose, a test that reaches into `internals`, or `timed`."""
 
     reason: str
 
