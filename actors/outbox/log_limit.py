@@ -11,17 +11,21 @@ LAST = " (others like this one are not logged for a minute)"
 
 
 class LineLimit(logging.Filter):
-    """Lets at most `MAX_LINES` lines of one template through in `WINDOW_SECONDS`; the last one says so."""
+    """Lets so many lines of one template through in `WINDOW_SECONDS`; the last one says so."""
 
-    def __init__(self, template: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, template: str, *, max_lines: int = MAX_LINES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Begin to count.
 
         Args:
             template: the lines' text before its arguments are filled in; other lines pass.
+            max_lines: how many pass.
             clock: monotonic seconds.
         """
         super().__init__()
         self._template = template
+        self._max_lines = max_lines
         self._clock = clock
         self._lock = threading.Lock()
         self._until = 0.0
@@ -36,12 +40,12 @@ class LineLimit(logging.Filter):
                 self._until, self._count = now + WINDOW_SECONDS, 0
             self._count += 1
             count = self._count
-        if count == MAX_LINES:
+        if count == self._max_lines:
             record.msg += LAST
-        return count <= MAX_LINES
+        return count <= self._max_lines
 
 
-def limit_lines(logger: logging.Logger, *templates: str) -> None:
+def limit_lines(logger: logging.Logger, *templates: str, max_lines: int = MAX_LINES) -> None:
     """Limit a logger's lines of each of these templates."""
     for template in templates:
-        logger.addFilter(LineLimit(template))
+        logger.addFilter(LineLimit(template, max_lines=max_lines))

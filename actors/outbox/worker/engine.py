@@ -43,8 +43,9 @@ def is_news(record: logging.LogRecord) -> bool:
     return record.msg not in FAILED or AttemptRef.of(record.args[0].options) is None  # type: ignore[index,union-attr]
 
 
-# A client of RabbitMQ can cause it without end, by messages without an unsettled row.
-limit_lines(logging.getLogger(THREADS_LOGGER), SKIPPED)
+# A client of RabbitMQ can cause it without end, by messages without an unsettled row. So many all the same: of commits
+# that were lost with a database server these lines are all that is left (docs/reliability.md).
+limit_lines(logging.getLogger(THREADS_LOGGER), SKIPPED, max_lines=10_000)
 logging.getLogger(THREADS_LOGGER).addFilter(is_news)
 
 

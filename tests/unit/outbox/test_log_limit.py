@@ -16,10 +16,9 @@ def now() -> list[float]:
 
 
 @pytest.fixture
-def logger(now: list[float], monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
-    monkeypatch.setattr(log_limit, "MAX_LINES", 3)
+def logger(now: list[float]) -> Iterator[logging.Logger]:
     logger = logging.getLogger("test_log_limit")
-    limit = log_limit.LineLimit(TEMPLATE, clock=lambda: now[0])
+    limit = log_limit.LineLimit(TEMPLATE, max_lines=3, clock=lambda: now[0])
     logger.addFilter(limit)
     yield logger
     logger.removeFilter(limit)
