@@ -4,28 +4,36 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 MAX_LINES = 20
 WINDOW_SECONDS = 60.0
-LAST = " (others like this one are not logged for a minute)"
+LAST = " (others like this one are not logged for %g s)"
 
 
 class LineLimit(logging.Filter):
     """Lets so many lines of one template through in `WINDOW_SECONDS`; the last one says so."""
 
     def __init__(
-        self, template: str, *, max_lines: int = MAX_LINES, clock: Callable[[], float] = time.monotonic
+        self,
+        template: str,
+        *,
+        max_lines: int = MAX_LINES,
+        window_seconds: float = WINDOW_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin to count.
 
         Args:
             template: the lines' text before its arguments are filled in; other lines pass.
             max_lines: how many pass.
+            window_seconds: the time in which they are counted.
             clock: monotonic seconds.
         """
         super().__init__()
         self._template = template
         self._max_lines = max_lines
+        self._window_seconds = window_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._until = 0.0
@@ -37,15 +45,15 @@ class LineLimit(logging.Filter):
         with self._lock:
             now = self._clock()
             if now >= self._until:
-                self._until, self._count = now + WINDOW_SECONDS, 0
+                self._until, self._count = now + self._window_seconds, 0
             self._count += 1
             count = self._count
         if count == self._max_lines:
-            record.msg += LAST
+            record.msg += LAST % self._window_seconds
         return count <= self._max_lines
 
 
-def limit_lines(logger: logging.Logger, *templates: str, max_lines: int = MAX_LINES) -> None:
-    """Limit a logger's lines of each of these templates."""
+def limit_lines(logger: logging.Logger, *templates: str, **limit: Any) -> None:
+    """Limit a logger's lines of each of these templates; `limit` as for `LineLimit`."""
     for template in templates:
-        logger.addFilter(LineLimit(template, max_lines=max_lines))
+        logger.addFilter(LineLimit(template, **limit))

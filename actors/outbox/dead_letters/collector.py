@@ -1,8 +1,10 @@
 """Collects the messages that RabbitMQ dead-lettered: of unknown actors, undecodable, rejected, delivered too often.
 
 Guarantee: a dead letter is acknowledged only after it was written to a row, or if its message is settled, superseded or
-forged. A row dies only for the message that it published. A program that floods RabbitMQ fills no disk with rows: of
-foreign messages, which have no row, `MAX_FOREIGN` are kept, each cut at `MAX_FOREIGN_BYTES`; others are dropped.
+forged. A row dies only for the message that it published, and for no policy of its queue: a message that RabbitMQ
+removed for its age, or for want of room, is published again, after a pause. A program that floods RabbitMQ fills no
+disk with rows: of foreign messages, which have no row, `MAX_FOREIGN` are kept, each cut at `MAX_FOREIGN_BYTES`; others
+are dropped.
 `maintenance.upkeep` calls `collect`; an operator decides on the rows (`decisions`).
 """
 
@@ -13,10 +15,12 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 from dramatiq import Message
 from dramatiq.errors import DecodeError
 
 from actors.outbox.amqp.topology import dead_letter_queue
+from actors.outbox.backoff import jittered_backoff
 from actors.outbox.conf import conf
 from actors.outbox.context import log_word
 from actors.outbox.db.errors import RowIsLocked
@@ -26,7 +30,7 @@ from actors.outbox.envelope import differences, to_amqp
 from actors.outbox.exceptions import OutboxError
 from actors.outbox.installation import is_of_another
 from actors.outbox.log_limit import limit_lines
-from actors.outbox.models import DeadLetterDecision, OutboxMessage, State
+from actors.outbox.models import UNLEASED, DeadLetterDecision, OutboxMessage, State
 from actors.outbox.store import lock, log_fields_of
 
 logger = logging.getLogger(__name__)
@@ -38,6 +42,8 @@ TOO_OLD = "too old"
 REJECTED = "rejected"
 # RabbitMQ's own reasons: https://www.rabbitmq.com/docs/dlx
 RABBITMQS_REASONS = {"delivery_limit": "delivery limit", "expired": "expired", "maxlen": "overflow"}
+# Those that say nothing of the message: a policy (message-ttl; max-length with drop-head) took it out of its queue.
+POLICIES = {"expired": "message-ttl", "maxlen": "max-length"}
 
 # A row that stays locked for longer is being settled, and the next round finds it gone.
 LOCK_TIMEOUT_MS = 500
@@ -53,6 +59,13 @@ SETTLED = "dead letter dropped row=%s: settled or superseded before"
 FORGED = "dead letter dropped row=%s: forged, it is not what this service published; the row stays as it is"
 TOO_MANY = "dead letter dropped queue=%s: a foreign message, of which %d are kept until an operator has decided on them"
 limit_lines(logger, SETTLED, FORGED, TOO_MANY)
+# A queue whose messages wait for longer than its policy allows gives one message after the other.
+RETURNED = (
+    "published again row=%s queue=%s seconds=%.0f reason=%r: RabbitMQ removed it before a worker took it "
+    "hint='raise or remove %s of the queue: rabbitmqctl list_policies'"
+)
+RARELY = {"max_lines": 1, "window_seconds": 600.0}
+limit_lines(logger, RETURNED, **RARELY)
 
 
 class OthersLetter(OutboxError):
@@ -117,7 +130,7 @@ def collect(channel: Any, queue: str, *, at_most: int) -> int:
 
 
 def write_down(letter: DeadLetter) -> bool:
-    """Mark the message's row dead, or insert a dead row for a foreign message, and commit.
+    """Mark the message's row dead or pending again, or insert a dead row for a foreign message, and commit.
 
     Returns:
         False if nothing was written because a worker may still settle the message.
@@ -126,7 +139,9 @@ def write_down(letter: DeadLetter) -> bool:
         OperationalError, InterfaceError: the database cannot be reached.
     """
     message, problem = read(letter.body)
-    reason, error = _judge(letter, message, problem)
+    cause, text = _rabbitmqs_reason(letter.headers)
+    reason, error = _judge(message, problem, cause=cause, text=text)
+    policy = POLICIES.get(cause) if message is not None else None
     message_id = plain(letter.message_id if message is None else message.message_id, MAX_ID_LENGTH)
     # A message that cannot be read may still be what the row published: its reference is in a header too.
     options = message.options if message is not None else {OPTION: plain(letter.headers.get(OPTION))}
@@ -134,7 +149,16 @@ def write_down(letter: DeadLetter) -> bool:
     try:
         with transaction.atomic(durable=True):
             if ref is not None:
-                return _end(ref, letter, message, reason=reason, error=error)
+                row = _published_row(ref, letter, message)
+                if row is None:
+                    return True
+                if OutboxMessage.objects.filter(pk=row.pk, held_until__gt=Now()).exists():
+                    return False
+                if policy is not None:
+                    _publish_again(row, reason=reason, policy=policy)
+                else:
+                    _mark_dead(row, reason=reason, error=error)
+                return True
             actor = plain(letter.actor if message is None else message.actor_name, MAX_NAME_LENGTH)
             _add(letter, message_id=message_id, actor=actor, reason=reason, error=error)
             return True
@@ -142,22 +166,33 @@ def write_down(letter: DeadLetter) -> bool:
         return False
 
 
-def _end(ref: AttemptRef, letter: DeadLetter, message: Message[Any] | None, *, reason: str, error: str) -> bool:
+def _published_row(ref: AttemptRef, letter: DeadLetter, message: Message[Any] | None) -> OutboxMessage | None:
+    """Return the row that published the message, locked; None if it is settled or superseded, or published another."""
     attempts = lock([ref.row_id], timeout_ms=LOCK_TIMEOUT_MS)
-    this = OutboxMessage.objects.filter(pk=ref.row_id)
-    row = this.first() if attempts.get(ref.row_id) == ref.attempt else None
+    row = OutboxMessage.objects.filter(pk=ref.row_id).first() if attempts.get(ref.row_id) == ref.attempt else None
     # Another message id with the same row id: the database was recreated since, and the message came from the old one.
     if row is None or (message is not None and row.message_id != message.message_id):
         logger.info(SETTLED, ref)
-        return True
+        return None
     if not _is_published_by(row, letter, message):
         logger.error(FORGED, ref)
-        return True
-    if this.filter(held_until__gt=Now()).exists():
-        return False
-    this.mark_dead(reason, error=error, traceback=row.traceback)
+        return None
+    return row
+
+
+def _mark_dead(row: OutboxMessage, *, reason: str, error: str) -> None:
+    OutboxMessage.objects.filter(pk=row.pk).mark_dead(reason, error=error, traceback=row.traceback)
     logger.error("state=dead %s reason=%r", log_fields_of(row, error), reason)
-    return True
+
+
+def _publish_again(row: OutboxMessage, *, reason: str, policy: str) -> None:
+    # The longer a message exists, the longer it waits: each pause is about twice as long as the one before.
+    age_ms = (timezone.now() - row.created_at).total_seconds() * 1_000
+    minimum = max(age_ms, conf.OUTBOX_MIN_BACKOFF_MS)
+    seconds = jittered_backoff(0, minimum=minimum, maximum=conf.OUTBOX_MAX_BACKOFF_MS) / 1_000
+    pending = {"state": State.PENDING, "due_at": Now() + timedelta(seconds=seconds), "published_at": None}
+    OutboxMessage.objects.filter(pk=row.pk).update(**pending, **UNLEASED)
+    logger.warning(RETURNED, row.pk, row.queue, seconds, reason, policy)
 
 
 def _is_published_by(row: OutboxMessage, letter: DeadLetter, message: Message[Any] | None) -> bool:
@@ -199,9 +234,8 @@ def _is_known(queue: str, body: bytes) -> bool:
     return dead.exists() or DeadLetterDecision.objects.filter(decided_at__gte=since, queue=queue, body=body).exists()
 
 
-def _judge(letter: DeadLetter, message: Message[Any] | None, problem: str) -> tuple[str, str]:
+def _judge(message: Message[Any] | None, problem: str, *, cause: str, text: str) -> tuple[str, str]:
     """Return why a message is dead: the reason and an explanation."""
-    cause, text = _rabbitmqs_reason(letter.headers)
     if message is None:
         return UNDECODABLE, f"{plain(problem, MAX_PROBLEM_LENGTH)}\n{text}"
     if AttemptRef.of(message.options) is None and not conf.OUTBOX_FOREIGN_MESSAGES:

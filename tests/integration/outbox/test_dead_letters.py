@@ -3,18 +3,23 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import dramatiq
 import pika
 import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
 from dramatiq.worker import Worker
+from pytest_django import Settings
 
 from actors.outbox import envelope
 from actors.outbox.amqp import topology
 from actors.outbox.broker import OutboxRabbitmqBroker
 from actors.outbox.dead_letters import collector, decisions
+from actors.outbox.log_limit import limit_lines
 from actors.outbox.models import Operator, OutboxMessage, State
 from project.local.servers.process import wait_until
 from project.local.servers.rabbitmq import PrivateRabbitmq
@@ -172,6 +177,67 @@ def test_a_message_that_was_delivered_too_often(scene: Scene, send: Callable[[],
     scene.collect()
     assert (only_row().state, only_row().reason) == (State.DEAD, "delivery limit")
     assert only_row().error.startswith("RabbitMQ: delivery_limit")
+
+
+@pytest.fixture
+def set_policy(scene: Scene, rabbitmq: PrivateRabbitmq) -> Iterator[Callable[[str], None]]:
+    """Set a policy for the scene's queue, as an operator does."""
+
+    def put(definition: str) -> None:
+        rabbitmq.rabbitmqctl("set_policy", "--apply-to", "queues", scene.queue, f"^{scene.queue}$", definition)
+
+    yield put
+    rabbitmq.rabbitmqctl("clear_policy", scene.queue)
+
+
+def test_what_a_policy_of_the_queue_expired_is_published_again_after_pauses_that_grow(
+    scene: Scene,
+    send: Callable[[], OutboxMessage],
+    set_policy: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collector.logger, "filters", [])
+    limit_lines(collector.logger, collector.RETURNED, **collector.RARELY)
+    scene.declare()
+    row = send()
+    set_policy('{"message-ttl": 50}')
+    pauses = []
+    for age_seconds in (0, 100, 10_000):
+        this = OutboxMessage.objects.filter(pk=row.pk)
+        this.update(created_at=Now() - timedelta(seconds=age_seconds), state=State.PUBLISHED, published_at=Now())
+        scene.publish_row(row)
+        scene.collect()
+        row = only_row()
+        assert (row.state, row.attempt, row.starts, row.reason, row.published_at) == (State.PENDING, 0, 0, "", None)
+        pauses.append((row.due_at - timezone.now()).total_seconds())
+    # Between a half and the whole of its age, which has grown a little meanwhile; ten minutes at most.
+    assert 50 * 0.9 < pauses[1] < 300 < pauses[2] + 30 < 630
+    [line] = [one for one in caplog.messages if one.startswith("published again")]
+    assert f"queue={scene.queue} " in line
+    assert "hint='raise or remove message-ttl of the queue" in line
+
+
+def test_what_a_policy_of_the_queue_dropped_for_want_of_room_is_published_again(
+    scene: Scene, send: Callable[[], OutboxMessage], set_policy: Callable[[str], None], settings: Settings
+) -> None:
+    settings.OUTBOX_QUEUE_TYPE = "classic"  # a quorum queue's own arguments refuse new messages instead
+    scene.declare()
+    set_policy('{"max-length": 1}')
+    rows = [send(), send()]
+    OutboxMessage.objects.update(state=State.PUBLISHED, published_at=Now())
+    for row in rows:
+        scene.publish_row(row)
+    scene.collect()
+    assert list(OutboxMessage.objects.order_by("pk").values_list("state", flat=True)) == ["pending", "published"]
+
+
+def test_a_foreign_message_that_expired_is_a_dead_letter(scene: Scene, set_policy: Callable[[str], None]) -> None:
+    scene.declare()
+    set_policy('{"message-ttl": 50}')
+    scene.publish(b"{}")
+    scene.collect()
+    assert only_row().state == State.DEAD
 
 
 def test_of_a_message_that_is_settled_nothing_is_kept(scene: Scene, send: Callable[[], OutboxMessage]) -> None:

@@ -66,6 +66,29 @@ def test_what_is_begun_is_settled_and_what_is_taken_ahead_goes_back_uncounted(
     assert sorted(pool.begun()) == [0, 1, 2, 3]
 
 
+def test_what_expires_behind_a_busy_worker_is_published_again_until_it_runs(
+    pool: Pool, database: psycopg.Connection[Any], rabbitmq: PrivateRabbitmq
+) -> None:
+    def rows() -> list[tuple[Any, ...]]:
+        return database.execute("SELECT state, claimed_at < due_at FROM outbox_outboxmessage").fetchall()
+
+    pool.environment |= {"MAX_BACKOFF_MS": "2000", "dramatiq_queue_prefetch": "2"}
+    pool.manage("shell", "--no-imports", "-c", SEND.format(count=2))
+    pool.start()
+    wait_for(lambda: len(pool.begun()) == 1)
+    rabbitmq.rabbitmqctl("set_policy", "--apply-to", "queues", "expiry", "^slow$", '{"message-ttl": 500}')
+    try:
+        # One message runs, and one is taken ahead.
+        pool.manage("shell", "--no-imports", "-c", SEND.format(count=3))
+        wait_for(lambda: rows().count(("pending", True)) >= 2)
+        pool.open_gate()
+        wait_for(lambda: all(state == "dead" for state, _ in rows()))
+        assert rows() == []
+    finally:
+        rabbitmq.rabbitmqctl("clear_policy", "expiry")
+    assert sorted(pool.begun()) == [0, 0, 1, 1, 2]
+
+
 def test_a_process_that_ends_gives_up_what_it_leases(pool: Pool, database: psycopg.Connection[Any]) -> None:
     pool.manage("shell", "--no-imports", "-c", LEAD)
     found = database.execute("SELECT name, lease_token FROM outbox_watchedqueue").fetchall()
