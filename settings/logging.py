@@ -50,8 +50,6 @@ LOGGING: dict[str, Any] = {
             "filters": ["quiet_addresses"],
             "propagate": True,
         },
-        # pika logs every step of a connection; the outbox logs those that matter.
-        "pika": {"level": "CRITICAL"},
         "httpx": {"level": "WARNING"},
     },
 }

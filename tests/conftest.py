@@ -22,6 +22,9 @@ from dramatiq.middleware import CurrentMessage
 from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
+from actors.outbox import outage
+from actors.outbox.amqp.outage import rabbitmq_outage
+from actors.outbox.amqp.topology import log_unchecked
 from actors.outbox.models import OutboxMessage
 from project.local.servers.errors import ServerUnavailable
 from project.local.servers.ports import free_port
@@ -69,6 +72,14 @@ def no_message_left() -> Iterator[None]:
     """Forget the message that a test has processed in this thread: Dramatiq does not, if it was skipped."""
     yield
     CurrentMessage._MESSAGE.set(None)
+
+
+@pytest.fixture(autouse=True)
+def no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the outages that another test has met; the end of one counts no rows, so it needs no database."""
+    outage.reset_all()
+    log_unchecked.cache_clear()
+    monkeypatch.setattr(rabbitmq_outage, "describe_backlog", str)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -250,7 +250,7 @@ class OutboxRabbitmqBroker(OutboxMixin, RabbitmqBroker):
         if ensure:
             try:
                 with pika.BlockingConnection(self.parameters) as connection:
-                    declare(connection.channel(), name)
+                    declare(connection, name)
             except CANNOT_CONNECT as error:
                 reason = describe_connect_failure(name, error)
                 raise ConnectionClosed(reason) from None  # type: ignore[no-untyped-call]

@@ -8,8 +8,9 @@ from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
-from dramatiq import Broker, MessageProxy, Middleware
+from dramatiq import Broker, ConsumerThread, MessageProxy, Middleware
 
+from actors.outbox.worker.dramatiq_internals import silence_repetition
 from actors.outbox.worker.interrupts import refuse_gevent
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class OutboxMiddleware(Middleware):
     def after_worker_shutdown(self, broker: Broker, worker: dramatiq.Worker) -> None:
         self.background.stop()
         self.engine.renew()
+
+    def after_consumer_thread_boot(self, broker: Broker, thread: ConsumerThread) -> None:
+        silence_repetition(thread)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         self.engine.receive(message)

@@ -60,6 +60,9 @@ class Outcome:
     unknown: list[int] = field(default_factory=list)
     """All others: perhaps not sent, perhaps in the queue already. Publish them again later."""
 
+    nacked: set[int] = field(default_factory=set)
+    """Those of `unknown` that RabbitMQ has nacked: their queue is full, or is just being created."""
+
     channel_error: str | None = None
     """Why RabbitMQ closed the channel or connection over one of the `unknown`; publish each alone to find that one."""
 
@@ -124,6 +127,7 @@ class Confirms:
             self.outcome.confirmed += keys
         else:
             self.outcome.unknown += keys
+            self.outcome.nacked.update(keys)
 
     def on_return(self, _channel: Any, _method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
         """Record a returned message. RabbitMQ acknowledges it afterwards; that ack is ignored."""

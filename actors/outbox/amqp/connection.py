@@ -1,8 +1,7 @@
 """The publisher's connection to RabbitMQ, which reconnects automatically. All I/O runs in the calling thread.
 
 Guarantee: `turn()` returns by its deadline regardless of what RabbitMQ does, and a lost connection is opened again, one
-attempt at a time, at each address in turn, with exponential backoff. An outage is logged when it begins (error), at
-each further kind of error (warning) and when it ends (info): `outage`.
+attempt at a time, at each address in turn, with exponential backoff. Outages are those of the whole process: `outage`.
 """
 
 import logging
@@ -19,13 +18,14 @@ from pika.exceptions import ChannelClosedByBroker
 
 from actors.outbox.amqp.client_names import with_connection_name
 from actors.outbox.amqp.confirms import Confirms, fault_of_a_message
-from actors.outbox.amqp.outage import Outage
+from actors.outbox.amqp.outage import rabbitmq_outage, refusal_of, report
 from actors.outbox.amqp.pika_internals import CorkedConnection
 from actors.outbox.amqp.topology import Declarations
 from actors.outbox.backoff import jittered_backoff
 
 logger = logging.getLogger(__name__)
 
+PART = "relay"
 CONNECT_TIMEOUT_SECONDS = 5.0
 MIN_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 30.0
@@ -76,7 +76,9 @@ class ReconnectingConnection:
         self._not_before = -NEVER
         self._setup_since = self._open_since = NEVER
         self._was_useful = False
-        self._outage = Outage(clock=clock)
+        self._place = ""
+        self._frames_seen = 0
+        self._must_confirm = False
         self._is_closing = False
 
     def turn(self, *, until: float) -> None:
@@ -90,6 +92,7 @@ class ReconnectingConnection:
         self._ioloop.poll()
         self._ioloop.process_timeouts()
         self._ioloop.remove_timeout(timer)
+        self._note_answer()
 
     def interrupt(self) -> None:
         """End the current or the next `turn()`; safe to call from any thread."""
@@ -110,6 +113,7 @@ class ReconnectingConnection:
         self.abort("closed by us")
         self._turn_until_closed()
         self._ioloop.close()
+        rabbitmq_outage.leave(PART)
 
     def _turn_until_closed(self) -> None:
         deadline = self._clock() + CLOSE_TIMEOUT_SECONDS
@@ -128,7 +132,8 @@ class ReconnectingConnection:
         self._was_useful = False
         self._open_since = NEVER
         parameters = next(self._addresses)
-        self._outage.place = f"host={parameters.host} port={parameters.port}"
+        self._place = f"host={parameters.host} port={parameters.port}"
+        self._frames_seen = 0
         self.pika = CorkedConnection(
             parameters,
             on_open_callback=self._on_open,
@@ -156,18 +161,16 @@ class ReconnectingConnection:
     def _on_confirm_mode(self, confirms: Confirms) -> None:
         self._setup_since = NEVER
         self.confirms = confirms
-        self._outage.end()
 
     def _on_channel_closed(self, confirms: Confirms, channel: Any, error: Exception) -> None:
         self.confirms = None
         self._was_useful = self._was_useful or confirms.has_confirmed
         confirms.on_close(error)
-        if isinstance(error, ChannelClosedByBroker):
+        if fault_of_a_message(error) and isinstance(error, ChannelClosedByBroker):
             logger.warning("channel closed code=%d reason=%r", error.reply_code, error.reply_text)
-            if fault_of_a_message(error):
-                self._open_channel(channel.connection)
-            else:
-                channel.connection.abort(error)
+            self._open_channel(channel.connection)
+        elif isinstance(error, ChannelClosedByBroker):
+            channel.connection.abort(error)
 
     def _on_closed(self, _connection: CorkedConnection, error: Exception) -> None:
         lasted = self._clock() - self._open_since > MAX_BACKOFF_SECONDS
@@ -182,19 +185,33 @@ class ReconnectingConnection:
             jitter=self._jitter,
         )
         self._setup_since = NEVER
+        # Otherwise it would end an outage at each attempt, and begin it with each message.
+        self._must_confirm = self._must_confirm or bool(refusal_of(error))
         self.pika = self.confirms = None
         self.is_blocked = False
         self.declarations.forget_all()
         if not self._is_closing:
-            self._outage.begin(error)
+            report(PART, error, place=self._place)
+
+    def _note_answer(self) -> None:
+        """End this part's outage if RabbitMQ has sent anything, and nothing is known to keep it from publishing.
+
+        Also while the connection was never lost: the end of an outage that other parts began needs a proof.
+        """
+        if self.pika is None or self.confirms is None or self.is_blocked:
+            return
+        self._must_confirm = self._must_confirm and not self.confirms.has_confirmed
+        if self.pika.frames_received != self._frames_seen and not self._must_confirm:
+            self._frames_seen = self.pika.frames_received
+            rabbitmq_outage.recover(PART)
 
     def _on_blocked(self, _connection: CorkedConnection, frame: Any) -> None:
         self.is_blocked = True
-        logger.warning("rabbitmq blocked reason=%r", frame.method.reason)
+        reason = f"it accepts no messages: {frame.method.reason}"
+        rabbitmq_outage.fail(PART, f"{self._place} reason={reason!r}", kind="blocked")
 
     def _on_unblocked(self, _connection: CorkedConnection, _frame: Any) -> None:
         self.is_blocked = False
-        logger.info("rabbitmq unblocked")
 
 
 def _do_nothing() -> None:

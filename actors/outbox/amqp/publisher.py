@@ -14,12 +14,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from actors.outbox.amqp.confirms import Confirms, Outcome, Outgoing
-from actors.outbox.amqp.connection import ReconnectingConnection
+from actors.outbox.amqp.connection import PART, ReconnectingConnection
+from actors.outbox.amqp.outage import outage_of_queue
+from actors.outbox.amqp.topology import explain_refusal, name_in_rabbitmq
 
 __all__ = ["Outcome", "Outgoing", "Publisher"]
 
 ON_WAIT_SECONDS = 1.0
 STOP_GRACE_SECONDS = 0.5
+# A quorum queue nacks for a second or so while it is being created.
+FULL_AFTER_SECONDS = 10.0
+FULL = "RabbitMQ refuses its messages"
 # The largest write buffer: about 200 small messages. Measured, 16 to 256 KiB are equally fast.
 CHUNK_BYTES = 128 * 1024
 OVERHEAD_BYTES = 250
@@ -36,6 +41,7 @@ class Publisher:
         self._connection = connection
         self._clock = clock
         self._rests_until = -math.inf
+        self._nacked_since: dict[str, float] = {}
         self._wakes_at = math.inf
         self._waking = threading.Lock()
         self._stopped = threading.Event()
@@ -87,6 +93,7 @@ class Publisher:
             self._connection.abort("no confirm in time")
         outcome = confirms.give_up([*unsent, *(each for each in messages if each.queue not in declared)])
         self._forget_queues_of(outcome, messages)
+        self._note_full_queues(outcome, messages)
         return outcome
 
     def rest(self, seconds: float) -> None:
@@ -135,7 +142,9 @@ class Publisher:
         work(lambda: self._connection.confirms is not confirms or all(each.is_settled for each in declarations))
         if self._connection.confirms is confirms:
             for each in declarations:
-                self._connection.declarations.log_refusal(each)
+                if each.refusal is not None:
+                    hint = explain_refusal(each.queue, each.refusal)
+                    outage_of_queue(each.queue).fail(PART, hint, kind=each.refusal)
         return {each.queue for each in declarations if each.is_done}
 
     def _send_some(self, confirms: Confirms, unsent: deque[Outgoing]) -> bool:
@@ -169,3 +178,16 @@ class Publisher:
         returned = set(outcome.unroutable)
         for queue in {message.queue for message in messages if message.key in returned}:
             self._connection.declarations.forget(queue)
+
+    def _note_full_queues(self, outcome: Outcome, messages: Sequence[Outgoing]) -> None:
+        """Report queues that have accepted nothing for a while, and those that accept messages again."""
+        queue_of = {message.key: message.queue for message in messages}
+        for queue in {queue_of[key] for key in outcome.nacked}:
+            since = self._nacked_since.setdefault(queue, self._clock())
+            if self._clock() - since >= FULL_AFTER_SECONDS:
+                hint = "is it as long as a policy lets it be (max-length)? its messages wait in the outbox meanwhile"
+                details = f"queue={name_in_rabbitmq(queue)} reason={FULL!r} hint={hint!r}"
+                outage_of_queue(queue).fail(PART, details, kind=FULL)
+        for queue in {queue_of[key] for key in outcome.confirmed}:
+            self._nacked_since.pop(queue, None)
+            outage_of_queue(queue).recover(PART)

@@ -27,7 +27,7 @@ class RowIsLocked(OperationalError):
 
 def database_is_unavailable(error: BaseException) -> bool:
     """Return whether `error` means that the database is unavailable, and that the same operation may succeed later."""
-    if isinstance(error, InterfaceError | RowIsLocked) or _sqlstate(error) == READ_ONLY:
+    if isinstance(error, InterfaceError | RowIsLocked) or sqlstate(error) == READ_ONLY:
         return True
     if not isinstance(error, OperationalError):
         return False
@@ -54,7 +54,7 @@ def connection_was_lost(error: BaseException) -> bool:
     """Return whether `error` looks like a lost connection: not like a lock, a full disk or a standby."""
     if isinstance(error, RowIsLocked) or getattr(error.__cause__, "sqlite_errorcode", None) is not None:
         return False
-    return database_is_unavailable(error) and (_sqlstate(error) or "08").startswith(("08", "57P", "25P0"))
+    return database_is_unavailable(error) and (sqlstate(error) or "08").startswith(("08", "57P", "25P0"))
 
 
 def database_answers() -> bool:
@@ -74,8 +74,9 @@ def trust_connection() -> None:
 
 def lock_was_not_available(error: OperationalError) -> bool:
     """Return whether a statement waited for a row lock until its `lock_timeout`."""
-    return _sqlstate(error) == LOCK_NOT_AVAILABLE
+    return sqlstate(error) == LOCK_NOT_AVAILABLE
 
 
-def _sqlstate(error: BaseException) -> str | None:
+def sqlstate(error: BaseException) -> str | None:
+    """Return PostgreSQL's code of an error; None for one without a response of the server, or of SQLite."""
     return getattr(error.__cause__, "sqlstate", None)

@@ -12,7 +12,8 @@ from typing import TypeVar
 from django.db import Error, connection
 
 from actors.outbox.backoff import jittered_backoff
-from actors.outbox.db.errors import database_answers, database_is_unavailable
+from actors.outbox.db.errors import RowIsLocked, database_answers, database_is_unavailable
+from actors.outbox.db.outage import database_outage, report
 from actors.outbox.db.transactions import discard_stray_transaction, is_in_test_case
 from actors.outbox.exceptions import ConnectionOfTestCaseClosed, LeaveForRedelivery
 
@@ -36,7 +37,7 @@ def retry_until_available(
     Args:
         operation: a whole transaction, or an operation that may run twice.
         stopping: set when the worker is to stop; a pause then ends at once.
-        what: logged with each pause, such as `actor=… subject=…`.
+        what: what waits, for log lines, such as `actor=… subject=…`. An outage is logged once (`outage`).
         may_pass: returns whether a database error is temporary: then the operation is retried.
 
     Returns:
@@ -47,23 +48,33 @@ def retry_until_available(
         LeaveForRedelivery: `stopping` was set before the operation succeeded.
         Exception: the operation's own error.
     """
-    waits = 0
-    while True:
-        try:
-            discard_stray_transaction()
-            return operation()
-        except Error as error:
-            if not may_pass(error):
-                raise
-            if is_in_test_case() and not database_answers():
-                raise ConnectionOfTestCaseClosed(
-                    "The database connection of this test's transaction was lost, and no other can take its place: "
-                    "find what closed it, or use TransactionTestCase, or django_db(transaction=True)."
-                ) from error
-            delay_ms = int(jittered_backoff(waits, minimum=MIN_WAIT_MS, maximum=MAX_WAIT_MS))
-            logger.warning("waiting for the database %s waiting_ms=%d error=%r", what, delay_ms, str(error))
-            if not is_in_test_case():
-                connection.close()
-            if stopping.wait(delay_ms / 1000):
-                raise LeaveForRedelivery from error
-            waits += 1
+    waits, part = 0, f"worker {threading.current_thread().name}"
+    try:
+        while True:
+            try:
+                discard_stray_transaction()
+                result = operation()
+            except Error as error:
+                if not may_pass(error):
+                    raise
+                if is_in_test_case() and not database_answers():
+                    raise ConnectionOfTestCaseClosed(
+                        "The database connection of this test's transaction was lost, and no other can take its place: "
+                        "find what closed it, or use TransactionTestCase, or django_db(transaction=True)."
+                    ) from error
+                delay_ms = int(jittered_backoff(waits, minimum=MIN_WAIT_MS, maximum=MAX_WAIT_MS))
+                if database_is_unavailable(error) and not isinstance(error, RowIsLocked):
+                    report(part, error, work=what)
+                else:
+                    logger.warning("waiting for the database %s waiting_ms=%d error=%r", what, delay_ms, str(error))
+                if not is_in_test_case():
+                    connection.close()
+                if stopping.wait(delay_ms / 1000):
+                    raise LeaveForRedelivery from error
+                waits += 1
+            else:
+                database_outage.recover(part)
+                return result
+    finally:
+        if waits:
+            database_outage.leave(part)

@@ -1,9 +1,9 @@
 """Upkeep: repairs lost messages (`lost_messages`), collects dead letters (`collector`), warns of a held horizon.
 
 Guarantee: upkeep goes on as long as any process with this thread runs. One process at a time leads for a queue
-(`leadership`), and only leaders have a connection to RabbitMQ for it. Outages are logged once and survived; every wait
-for RabbitMQ has a time limit (`TimeLimitedConnection`), and no transaction is open during it. `UpkeepThread` calls
-`Upkeep.step` on a timer; `background` and `manage.py relay` start the thread.
+(`leadership`), and only leaders have a connection to RabbitMQ for it. Outages are survived; every wait for RabbitMQ has
+a time limit (`TimeLimitedConnection`), and no transaction is open during it. `UpkeepThread` calls `Upkeep.step` on a
+timer; `background` and `manage.py relay` start the thread.
 """
 
 import logging
@@ -19,10 +19,11 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from pika.exceptions import ChannelClosedByBroker
 
 from actors.outbox.amqp.client_names import process_name, with_connection_name
-from actors.outbox.amqp.outage import CANNOT_CONNECT, Outage
+from actors.outbox.amqp.outage import CANNOT_CONNECT, outage_of_queue, rabbitmq_outage, report
 from actors.outbox.amqp.pika_internals import TimeLimitedConnection
 from actors.outbox.amqp.topology import NOT_FOUND, SHARED_HINT, count_ready, declare, explain_refusal
 from actors.outbox.conf import conf
+from actors.outbox.db import outage as db_outage
 from actors.outbox.db.errors import is_operational
 from actors.outbox.dead_letters.collector import OthersLetter, collect
 from actors.outbox.maintenance import lost_messages
@@ -32,6 +33,7 @@ from actors.outbox.worker.limits import repair_after_seconds
 
 logger = logging.getLogger(__name__)
 
+PART = "upkeep"
 MAX_DEAD_LETTERS = 1_000
 # After this time a killed leader is replaced; a live one renews its lease at each step.
 LEASE_SECONDS = 30.0
@@ -53,7 +55,6 @@ class Upkeep:
         self.connection: TimeLimitedConnection | None = None
         self._connect = connect
         self._lease_seconds = lease_seconds
-        self._problems: dict[str, str] = {}
         self._horizon_log = HorizonLog()
 
     def step(self) -> bool:
@@ -71,6 +72,8 @@ class Upkeep:
                 if queue == queues[0]:  # of the leaders, one looks; first, because RabbitMQ may be away
                     self._horizon_log.update()
                 self._look_after(queue)
+            else:
+                outage_of_queue(queue).leave(PART)
         if not leads:
             self.disconnect()
         return leads
@@ -89,22 +92,19 @@ class Upkeep:
     def _look_after(self, queue: str) -> None:
         if self.connection is None or not self.connection.is_open:
             self.connection = self._connect()
-        problem = self._problems.get(queue, "")
+        outage = outage_of_queue(queue)
         try:
             look = partial(count_ready, self.connection)
             lost_messages.step(queue, token=self.token, look=look, margin_seconds=self._margin_seconds)
             if self._clock() >= self._collects_at.get(queue, 0.0):
-                problem = ""
                 collect_dead_letters(self.connection, queue)
+                outage.recover(PART)
         except ChannelClosedByBroker as error:
-            problem = f"queue refused {explain_refusal(queue, error.reply_text)}"
+            outage.fail(PART, explain_refusal(queue, error.reply_text), kind=error.reply_text)
         except OthersLetter as met:
             # Given back, it counts as delivered once more: not at each step.
             self._collects_at[queue] = self._clock() + conf.OUTBOX_PROBE_SECONDS
-            problem = f"{met} {SHARED_HINT}"
-        if problem and problem != self._problems.get(queue):
-            logger.error("upkeep: %s", problem)
-        self._problems[queue] = problem
+            outage.fail(PART, f"{met} {SHARED_HINT}", kind=SHARED_HINT)
 
     @cached_property
     def _margin_seconds(self) -> float:
@@ -128,8 +128,7 @@ def collect_dead_letters(rabbitmq: TimeLimitedConnection, queue: str) -> None:
     except ChannelClosedByBroker as error:
         if error.reply_code != NOT_FOUND:
             raise
-        with rabbitmq.channel() as channel:
-            declare(channel, queue)
+        declare(rabbitmq, queue)
 
 
 class UpkeepThread(threading.Thread):
@@ -140,8 +139,6 @@ class UpkeepThread(threading.Thread):
         self.upkeep = Upkeep(connect=connect, lease_seconds=max(LEASE_SECONDS, 3 * period_seconds))
         self._period_seconds = period_seconds
         self._stopping = threading.Event()
-        self._outage = Outage("for=upkeep", clock=time.monotonic)
-        self._database_is_unavailable = False
 
     def run(self) -> None:
         while not self._stopping.wait(self._period_seconds):
@@ -171,10 +168,8 @@ class UpkeepThread(threading.Thread):
 
     def _look(self) -> bool:
         leads = self.upkeep.step()
-        if leads:
-            self._outage.end()
-        else:
-            self._outage.hand_over()
+        # Another process that leads may not reach RabbitMQ either.
+        (rabbitmq_outage.recover if leads else rabbitmq_outage.leave)(PART)
         return leads
 
     def _survive(self, do: Callable[[], bool | None]) -> bool:
@@ -182,18 +177,17 @@ class UpkeepThread(threading.Thread):
             leads = bool(do())
         except CANNOT_CONNECT as error:
             if not self._stopping.is_set():
-                self._outage.begin(error)
+                report(PART, error)
                 # Another process may be able to reach RabbitMQ.
                 self._survive(self.upkeep.end)
         except Exception as error:  # of any kind: without this thread the process would do no upkeep
-            if not is_operational(error):
+            if is_operational(error):
+                db_outage.report(PART, error)
+            else:
                 logger.exception("upkeep: step failed")
-            elif not self._database_is_unavailable:
-                logger.warning("upkeep: database unavailable: %s", error)
-            self._database_is_unavailable = is_operational(error)
             self.upkeep.disconnect()
         else:
-            self._database_is_unavailable = False
+            db_outage.database_outage.recover(PART)
             return leads
         return False
 

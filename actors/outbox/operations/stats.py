@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.db import Error, connection
 from django.db.models import Count, Min, Q
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
@@ -55,6 +55,21 @@ def collect() -> dict[str, Any]:
         "leased": rows.filter(lease_until__gte=Now()).count(),
         "held": rows.filter(held_until__gte=Now()).count(),
     }
+
+
+def describe_backlog() -> str:
+    """Return how many messages wait to be published, and how many for a worker, as fields of a log line."""
+    was_connected = connection.connection is not None
+    due = Q(state=State.PENDING) | Q(state=State.SCHEDULED, due_at__lte=Now())
+    try:
+        waiting = OutboxMessage.objects.filter(due).count()
+        published = OutboxMessage.objects.filter(state=State.PUBLISHED).count()
+    except Error as error:
+        return f"backlog=unknown error={str(error)!r}"
+    finally:
+        if not was_connected:
+            connection.close()  # a consumer's thread keeps none
+    return f"pending={waiting} published={published}"
 
 
 def measure_rate(seconds: float, *, sleep: Callable[[float], None] = time.sleep) -> Rate:

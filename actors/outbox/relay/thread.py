@@ -17,10 +17,12 @@ from actors.outbox.amqp.client_names import process_name
 from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.db.errors import is_operational
+from actors.outbox.db.outage import database_outage, report
 from actors.outbox.relay.relay import AHEAD_SECONDS, Relay, ready_rows
 
 logger = logging.getLogger(__name__)
 
+PART = "relay"
 SWEEP_SECONDS = AHEAD_SECONDS
 STOP_SECONDS = 5.0
 
@@ -84,9 +86,10 @@ class RelayThread(threading.Thread):
         """Wait until rows may be due, and publish them."""
         try:
             self.publisher.run(SWEEP_SECONDS)
-            tried_before = self.relay.tried
+            tried_before, asks_database = self.relay.tried, self.publisher.is_ready()
             while not self._stopping.is_set() and self.relay.step():
                 pass
+            (database_outage.recover if asks_database else database_outage.leave)(PART)
             self.publisher.rest(rest_after(self.relay.tried - tried_before))
             self.publisher.wake(self.relay.next_due)
         except Exception as error:  # of any kind: without this thread the process would have no relay
@@ -94,7 +97,7 @@ class RelayThread(threading.Thread):
             connection.close()
             self.relay.next_full_claim = 0.0  # the next server's clock may be ahead, and leases of lost claims remain
             if is_operational(error):
-                logger.warning("relay: database unavailable: %s", error)
+                report(PART, error)
                 return
             logger.exception("relay: sweep failed, starting anew")
             self.publisher.close()

@@ -22,10 +22,16 @@ from dramatiq import Message, MessageProxy
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.errors import ConnectionClosed
 from dramatiq.logging import get_logger
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError
 
 from actors.outbox.amqp.client_names import process_name, with_connection_name
-from actors.outbox.amqp.outage import CANNOT_CONNECT
+from actors.outbox.amqp.outage import (
+    CANNOT_CONNECT,
+    outage_of_queue,
+    rabbitmq_outage,
+    refusal_of,
+    report,
+)
 from actors.outbox.amqp.pika_internals import open_consuming, unflushed
 from actors.outbox.amqp.topology import declare, explain_refusal, name_in_rabbitmq
 from actors.outbox.conf import conf
@@ -120,15 +126,18 @@ class OutboxConsumer(dramatiq.Consumer):
         self._neighbours = neighbours
         self.logger = get_logger(__name__, type(self))  # type: ignore[no-untyped-call]
         self.known_tags: set[int] = set()
+        self._is_proven = False
         self._ack_buffer = AckBuffer()
         name = process_name("worker")
         try:
             self.connection = open_consuming(with_connection_name(broker.parameters, f"{name} queue={queue_name}"))
         except CANNOT_CONNECT as error:
+            report(consumer_of(queue_name), error)
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        rabbitmq_outage.recover(consumer_of(queue_name))
         try:
+            declare(self.connection, queue_name)
             self.channel = self.connection.channel()
-            declare(self.channel, queue_name)
             self.channel.basic_qos(prefetch_count=prefetch)
             # Without the queue's name, with which the tag might exceed AMQP's 255 bytes.
             self.iterator = self.channel.consume(
@@ -137,6 +146,7 @@ class OutboxConsumer(dramatiq.Consumer):
         except CANNOT_CONNECT as error:
             # Dramatiq closes only consumers that it was given.
             self._close_connection()
+            self._report(error)
             raise ConnectionClosed(describe_connect_failure(queue_name, error)) from None  # type: ignore[no-untyped-call]
 
     def __next__(self) -> DeliveredMessage | None:
@@ -151,7 +161,11 @@ class OutboxConsumer(dramatiq.Consumer):
         try:
             method, properties, body = next(self.iterator)
         except LOST as error:
+            self._report(error)
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        if not self._is_proven:
+            self._is_proven = True
+            outage_of_queue(self.queue_name).recover(consumer_of(self.queue_name))
         if method is None:
             return None
         self._leave_to_neighbours(properties)
@@ -166,6 +180,13 @@ class OutboxConsumer(dramatiq.Consumer):
         if message.queue_name != self.queue_name:
             message = message.copy(queue_name=self.queue_name)
         return DeliveredMessage(message, redelivered=method.redelivered, tag=method.delivery_tag, consumer=self)
+
+    def _report(self, error: BaseException) -> None:
+        part = consumer_of(self.queue_name)
+        if refusal := refusal_of(error):
+            outage_of_queue(self.queue_name).fail(part, explain_refusal(self.queue_name, refusal), kind=refusal)
+        else:
+            report(part, error)
 
     def _read(self, body: bytes) -> tuple[Message[Any] | None, str]:
         """Return the message, or None and why no worker may run it. Whether it equals its row, `delivery` checks."""
@@ -256,8 +277,13 @@ class OutboxConsumer(dramatiq.Consumer):
                 channel.basic_nack(answer.tag, requeue=False)
 
 
+def consumer_of(queue: str) -> str:
+    """Return the name of a queue's consumer among the parts of this process that an outage strikes."""
+    return f"consumer of {queue}"
+
+
 def describe_connect_failure(queue: str, error: BaseException) -> str:
     """Return why a queue cannot be consumed and, if RabbitMQ refuses it, what to do."""
-    if isinstance(error, ChannelClosedByBroker):
-        return explain_refusal(queue, error.reply_text)
+    if refusal := refusal_of(error):
+        return explain_refusal(queue, refusal)
     return str(error) or type(error).__name__

@@ -12,6 +12,7 @@
   logger `THREADS_LOGGER`; the message is the line's first argument.
 - An `Actor` wraps a coroutine function in `async_to_sync`, which waits for it on the event loop of `AsyncIO`,
   that of `get_event_loop_thread()`.
+- `ConsumerThread.run` logs each lost connection, and each attempt to connect again, by `REPEATED`.
 - Three modules repeat what Dramatiq does: `batch.MessageRun` its `WorkerThread.process_message`, `retries` its
   `Retries`, `follow_ups` its `Pipelines` and `Callbacks`. `testing` calls methods of threads that it does not
   start, and has the methods of its `StubBroker`.
@@ -23,7 +24,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from dramatiq import MessageProxy, Middleware, Worker, WorkerThread, group
+from dramatiq import ConsumerThread, MessageProxy, Middleware, Worker, WorkerThread, group
 from dramatiq.asyncio import async_to_sync
 from dramatiq.middleware.shutdown import _CtypesShutdownManager
 from dramatiq.middleware.time_limit import _CtypesTimeoutManager
@@ -36,6 +37,7 @@ FAILED = (
     "Failed to process message %s with unhandled exception.",
     "Failed to process message %s with expected exception %s.",
 )
+REPEATED = {"Consumer encountered a connection error: %s", "Restarting consumer in %0.2f seconds."}
 run_group: Callable[..., group] = group.run
 """Dramatiq's own `group.run`."""
 
@@ -43,6 +45,11 @@ run_group: Callable[..., group] = group.run
 def error_of(message: MessageProxy) -> BaseException | None:
     """Return the error of a message's run, from the end of the run to that of its acknowledgement."""
     return message._exception
+
+
+def silence_repetition(thread: ConsumerThread) -> None:
+    """Drop a consumer thread's lines about outages, two for each attempt to connect: the outbox logs them once."""
+    thread.logger.addFilter(lambda record: record.msg not in REPEATED)
 
 
 def replace_group_run(run: Callable[..., group]) -> None:

@@ -22,12 +22,14 @@ from dramatiq import MessageProxy
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.errors import ConnectionClosed
 
+from actors.outbox.amqp.outage import rabbitmq_outage
 from actors.outbox.amqp.topology import SHARED_HINT
 from actors.outbox.conf import conf
 from actors.outbox.context import log_word
+from actors.outbox.db.outage import database_outage, report
 from actors.outbox.installation import installation_id
 from actors.outbox.models import WatchedQueue
-from actors.outbox.worker.consumer import DeliveredMessage, Neighbours, OutboxConsumer
+from actors.outbox.worker.consumer import DeliveredMessage, Neighbours, OutboxConsumer, consumer_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class WaitingConsumer(dramatiq.Consumer):
         time.sleep(self._seconds)
         if self._clock() >= self._looks_at:
             self._looks_at = self._clock() + look_seconds()
-            if _ask(lambda: not WatchedQueue.objects.filter(_rests(), name=self._queue).exists()):
+            if _ask(self._queue, lambda: not WatchedQueue.objects.filter(_rests(), name=self._queue).exists()):
                 raise StopIteration
 
     def ack(self, message: MessageProxy) -> None:
@@ -93,7 +95,7 @@ class ProbingConsumer(OutboxConsumer):
             if message is None or self.clock() < self._until:
                 return message
             # In a long queue the next one comes as soon as the one before is acknowledged. It is given back.
-        _ask(partial(_note_end, self.queue_name))
+        _ask(self.queue_name, partial(_note_end, self.queue_name))
         self.close()
         raise StopIteration
 
@@ -114,13 +116,18 @@ def open_consumer(broker: RabbitmqBroker, queue: str, prefetch: int, timeout: in
         neighbours = Neighbours(installation=installation_id(), on_meeting=partial(note_meeting, queue))
         is_shared, may_probe = _take_turn(queue)
     except Error as error:
+        report(consumer_of(queue), error)
         reason = f"the database is unavailable: {error}"
         raise ConnectionClosed(reason) from None  # type: ignore[no-untyped-call]
     finally:
         _close_connection()
+    database_outage.recover(consumer_of(queue))
     if not is_shared:
         return OutboxConsumer(broker, queue, prefetch, timeout, neighbours)
-    return ProbingConsumer(broker, queue, 1, timeout, neighbours) if may_probe else WaitingConsumer(queue, timeout)
+    if may_probe:
+        return ProbingConsumer(broker, queue, 1, timeout, neighbours)
+    rabbitmq_outage.leave(consumer_of(queue))
+    return WaitingConsumer(queue, timeout)
 
 
 def note_meeting(queue: str, other: str) -> None:
@@ -139,7 +146,7 @@ def note_meeting(queue: str, other: str) -> None:
             _mark(this)
         return is_new
 
-    if _ask(record):
+    if _ask(queue, record):
         logger.error(
             "queue=%s is shared with another installation=%s, this one is %s: the workers of this one do not consume "
             "it, and look again each %g s. %s",
@@ -180,13 +187,16 @@ def _note_end(queue: str) -> bool:
     return True
 
 
-def _ask(question: Callable[[], bool]) -> bool:
+def _ask(queue: str, question: Callable[[], bool]) -> bool:
     """Return the database's answer; False if it gives none. The thread keeps no connection to it."""
     try:
-        return question()
+        answer = question()
     except Error as error:
-        logger.warning("shared queues: database unavailable: %s", error)
+        report(consumer_of(queue), error)
         return False
+    else:
+        database_outage.recover(consumer_of(queue))
+        return answer
     finally:
         _close_connection()
 

@@ -222,4 +222,4 @@ def test_a_thread_survives_a_rabbitmq_that_is_not_there_and_says_so_once(
         thread.step()
     logged = [one.getMessage() for one in caplog.records if one.name.startswith("actors.outbox")]
     assert len(logged) == 1
-    assert logged[0].startswith("rabbitmq away for=upkeep")
+    assert logged[0].startswith("rabbitmq unavailable for='upkeep'")

@@ -183,7 +183,11 @@ def test_a_wait_for_the_database_names_its_message(inline_worker: InlineWorker, 
     actor(work, actor_name="send_mail").send_with_options(subject="task:7")
     row = only_row()
     inline_worker.deliver(row)
-    assert lines()[0].startswith(f"waiting for the database actor=send_mail subject=task:7 row={row.pk} attempts=1 ")
+    begins, ends = lines()
+    message = f"actor=send_mail subject=task:7 row={row.pk} attempts=1 "
+    assert begins.startswith("database unavailable for='worker ")
+    assert message in begins
+    assert ends.startswith("database available again after_seconds=")
 
 
 def test_a_decision_names_what_it_decides_on(actor: Declare, lines: Lines) -> None:

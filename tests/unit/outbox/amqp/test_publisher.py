@@ -14,9 +14,11 @@ import pytest
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorSocketConnectError
 from pika.exceptions import (
     AMQPConnectionError,
+    AMQPHeartbeatTimeout,
     ChannelClosedByBroker,
     ConnectionClosedByBroker,
     ConnectionOpenAborted,
+    IncompatibleProtocolError,
     ProbableAuthenticationError,
     StreamLostError,
 )
@@ -25,7 +27,7 @@ from pika.spec import Basic
 
 from actors.outbox.amqp.confirms import SEQUENCE_HEADER, Confirms, Outgoing
 from actors.outbox.amqp.connection import MAX_BACKOFF_SECONDS, ReconnectingConnection
-from actors.outbox.amqp.outage import Outage, explain
+from actors.outbox.amqp.outage import explain, kind_of
 from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.amqp.topology import Declarations, explain_refusal
 
@@ -305,6 +307,7 @@ REFUSED = AMQPConnectionError(
             "403 ACCESS_REFUSED - Login was refused.",
         ),
         (StreamLostError("Transport indicated EOF"), "Transport indicated EOF"),
+        (FORCED, "320 CONNECTION_FORCED - closed by an operator"),
         (TimeoutError(), "TimeoutError"),
     ],
 )
@@ -313,19 +316,24 @@ def test_the_cause_of_a_failed_connection_is_one_line(error: Exception, cause: s
     assert "\n" not in explain(error)
 
 
-def test_an_outage_is_logged_when_it_begins_changes_and_ends(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "actors.outbox")
-    outage = Outage("host=h port=1", clock=Clock())
-    outage.end()
-    for error in (StreamLostError("EOF"), REFUSED, REFUSED, StreamLostError("EOF"), REFUSED):
-        outage.begin(error)
-    outage.end()
-    outage.end()
-    assert [(record.levelname, record.message.split(" host")[0]) for record in caplog.records] == [
-        ("ERROR", "rabbitmq away"),
-        ("WARNING", "rabbitmq still away"),
-        ("INFO", "rabbitmq back"),
-    ]
+@pytest.mark.parametrize(
+    ("kind", "errors"),
+    [
+        (
+            None,
+            [
+                StreamLostError("EOF"),
+                ConnectionResetError(104, "reset"),
+                IncompatibleProtocolError("StreamLostError: ('Transport indicated EOF',)"),
+            ],
+        ),
+        ("silent", [TimeoutError("no confirm in time"), AMQPHeartbeatTimeout("15 s"), ConnectionOpenAborted("OPEN")]),
+        ("[Errno 111] Connection refused", [REFUSED]),
+        ("320 CONNECTION_FORCED", [FORCED, ConnectionClosedByBroker(320, "CONNECTION_FORCED - shutdown")]),
+    ],
+)
+def test_what_parts_of_a_process_meet_in_one_outage_is_of_one_kind(kind: str | None, errors: list[Exception]) -> None:
+    assert {kind_of(each) for each in errors} == {kind}
 
 
 @dataclass
@@ -387,11 +395,10 @@ class DeclaringChannel:
         self.on_close = callback
 
     def queue_declare(
-        self, queue: str, *, durable: bool, arguments: dict[str, Any], callback: Callable[[Any], None] | None
+        self, queue: str, *, callback: Callable[[Any], None] | None, passive: bool = False, **final: Any
     ) -> None:
-        assert durable
-        assert arguments
-        self.declared.append(queue)
+        assert passive or (final["durable"] and final["arguments"])
+        self.declared.append(f"{queue} (passive)" if passive else queue)
         self.callbacks.append(callback)
 
     def close(self) -> None:
@@ -420,17 +427,45 @@ def test_the_dead_letter_queue_is_declared_first_and_each_queue_once() -> None:
     assert declarations.get(connection, "mail") is declaration
 
 
-def test_a_refused_queue_is_logged_once_and_tried_again_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_queue_is_tried_again_after_a_while() -> None:
     clock, connection = Clock(), DeclaringConnection()
     declarations = Declarations(clock=clock)
     for _ in range(3):
         declaration = declarations.get(connection, "mail")
         connection.channels[-1].on_close(None, ChannelClosedByBroker(406, "PRECONDITION_FAILED - no"))
-        declarations.log_refusal(declaration)
         assert declarations.get(connection, "mail") is declaration
         clock.now += 6
     assert len(connection.channels) == 3
-    assert len(caplog.records) == 1
+
+
+def test_a_user_who_may_not_configure_a_queue_uses_it_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    connection, declarations = DeclaringConnection(), Declarations(clock=Clock())
+    for _ in range(2):
+        declaration = declarations.get(connection, "mail")
+        connection.channels[-1].on_close(None, ChannelClosedByBroker(403, "ACCESS_REFUSED - configure"))
+        assert not declaration.is_settled
+        passive = connection.channels[-1]
+        passive.on_open(passive)
+        assert passive.declared == ["mail.XQ (passive)", "mail (passive)"]
+        passive.callbacks[-1](None)
+        assert declaration.is_done
+        declarations.forget("mail")
+    [line] = caplog.messages
+    assert "queue=mail is used as it is, its arguments cannot be checked reason='ACCESS_REFUSED - configure'" in line
+
+
+def test_a_missing_queue_that_the_user_may_not_declare_is_a_refusal() -> None:
+    connection, declarations = DeclaringConnection(), Declarations(clock=Clock())
+    declaration = declarations.get(connection, "mail")
+    for error in (
+        ChannelClosedByBroker(403, "ACCESS_REFUSED - configure"),
+        ChannelClosedByBroker(404, "NOT_FOUND - no queue 'mail.XQ' in vhost '/'"),
+    ):
+        connection.channels[-1].on_close(None, error)
+    assert len(connection.channels) == 2
+    explained = explain_refusal("mail", declaration.refusal or "")
+    assert explained.startswith("queue=mail.XQ reason=")
+    assert """hint='declare it, durable, with the arguments {"x-queue-type": "quorum", """ in explained
 
 
 def test_a_queue_that_was_returned_from_is_declared_again() -> None:
@@ -447,8 +482,7 @@ class WaitingConnection:
     def __init__(self, clock: Clock) -> None:
         self.confirms: Confirms | None = Confirms(FakeChannel())
         self.declarations = SimpleNamespace(
-            get=lambda _connection, queue: SimpleNamespace(queue=queue, is_settled=True, is_done=True),
-            log_refusal=lambda _declaration: None,
+            get=lambda _connection, queue: SimpleNamespace(queue=queue, is_settled=True, is_done=True, refusal=None),
         )
         self.pika = SimpleNamespace(unwritten_bytes=0, corked=nullcontext)
         self.is_blocked = False
@@ -528,3 +562,26 @@ def test_a_time_ends_no_run_while_nothing_could_be_published(clock: Clock) -> No
     publisher.wake(105.0)
     publisher.run(3_600)
     assert clock.now == 100 + 3_600
+
+
+def test_a_queue_that_refuses_messages_for_a_while_is_told_once_and_so_is_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "actors.outbox")
+    clock, answer = Clock(), Basic.Nack
+    connection = WaitingConnection(clock)
+    publisher = Publisher(cast(ReconnectingConnection, connection), clock=clock)
+
+    def answer_all() -> None:
+        assert connection.confirms is not None
+        connection.confirms.on_confirm(Method(1, answer(0, multiple=True)))
+
+    connection.on_turn = answer_all
+    for _ in range(30):
+        publisher.publish([message(71)], timeout_seconds=3, on_wait=lambda: None)
+    [line] = caplog.messages
+    assert line.startswith("queue q unavailable for='relay' queue=q reason='RabbitMQ refuses its messages' hint=")
+    answer = Basic.Ack
+    for _ in range(3):
+        publisher.publish([message(71)], timeout_seconds=3, on_wait=lambda: None)
+    assert [one.split(" after")[0] for one in caplog.messages[1:]] == ["queue q available again"]

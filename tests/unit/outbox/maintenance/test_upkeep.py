@@ -12,6 +12,7 @@ from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker
 from pytest_django import Settings
 
 from actors.outbox import background, wakeup
+from actors.outbox.amqp.outage import rabbitmq_outage
 from actors.outbox.background import BackgroundThreads
 from actors.outbox.maintenance import upkeep
 from actors.outbox.maintenance.upkeep import Upkeep, UpkeepThread
@@ -173,8 +174,8 @@ def test_a_refused_queue_is_logged_once_and_disturbs_no_other(
     for _ in range(3):
         one.step()
     assert rabbitmq.lines[0].looked_at == [QUEUE] * 3
-    assert len(logged()) == 1
-    assert "queue=refused.XQ argument=x-queue-type" in logged()[0]
+    [line] = logged()
+    assert line.startswith("queue refused unavailable for='upkeep' queue=refused.XQ argument=x-queue-type")
 
 
 @pytest.fixture
@@ -192,7 +193,10 @@ def test_an_outage_of_rabbitmq_is_logged_once_and_its_end_too(
     rabbitmq.failure = None
     for _ in range(3):
         running.step()
-    assert [line.split(" for=")[0] for line in logged()] == ["rabbitmq away", "rabbitmq back"]
+    assert [line.split(" for=")[0].split(" after")[0] for line in logged()] == [
+        "rabbitmq unavailable",
+        "rabbitmq available again",
+    ]
 
 
 def test_a_process_that_cannot_reach_rabbitmq_lets_another_one_try(running: UpkeepThread, rabbitmq: Rabbitmq) -> None:
@@ -202,7 +206,7 @@ def test_a_process_that_cannot_reach_rabbitmq_lets_another_one_try(running: Upke
     assert Upkeep(connect=Rabbitmq().connect).step()
 
 
-def test_an_outage_that_another_process_sees_the_end_of_is_no_open_one(
+def test_another_process_that_leads_is_no_end_of_an_outage_but_lets_this_ones_other_parts_see_it(
     running: UpkeepThread, rabbitmq: Rabbitmq, logged: Callable[[], list[str]]
 ) -> None:
     rabbitmq.failure = AMQPConnectionError("refused")
@@ -210,7 +214,9 @@ def test_an_outage_that_another_process_sees_the_end_of_is_no_open_one(
     assert Upkeep(connect=Rabbitmq().connect).step()
     for _ in range(3):
         running.step()
-    assert [line.split(" for=")[0] for line in logged()] == ["rabbitmq away", "rabbitmq seen to by another process"]
+    assert [line.split(" for=")[0] for line in logged()] == ["rabbitmq unavailable"]
+    rabbitmq_outage.recover("relay")
+    assert logged()[-1].startswith("rabbitmq available again")
 
 
 def test_an_outage_of_the_database_is_logged_once_and_survived(
@@ -224,7 +230,10 @@ def test_an_outage_of_the_database_is_logged_once_and_survived(
         for _ in range(3):
             running.step()
     running.step()
-    assert logged() == ["upkeep: database unavailable: server closed the connection"]
+    assert [line.split(" after")[0] for line in logged()] == [
+        "database unavailable for='upkeep' reason='server closed the connection'",
+        "database available again",
+    ]
     assert rabbitmq.lines[0].looked_at == [QUEUE]
 
 

@@ -35,6 +35,12 @@ class Channel:
         self.is_open = True
         self._impl = self
 
+    def __enter__(self) -> "Channel":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Stay open: there is only one."""
+
     def queue_declare(self, queue: str, *, durable: bool, arguments: dict[str, Any]) -> None:
         assert durable
         self.declared.append(queue)

@@ -6,6 +6,7 @@ from tests.internals import fail_if_changed
 
 THREADS = "make_threads_with and batch.BatchingWorkerThread"
 RUN = "batch.MessageRun, which repeats it"
+LINES = "REPEATED and silence_repetition"
 LIMITS = "TimeoutManager and interrupts.LiftableTimeLimit"
 SHUTDOWNS = "ShutdownManager and interrupts.LiftableShutdown"
 GROUPS = "groups.run_as_a_whole"
@@ -27,6 +28,7 @@ FOLLOW_UPS = "worker.follow_ups, which repeats it"
         ("dramatiq.worker:WorkerThread.run", "be1857ff35b7", THREADS),
         ("dramatiq.worker:_WorkQueueItem", "42aadef56603", THREADS),
         ("dramatiq.worker:WorkerThread.process_message", "6b29f8096704", RUN),
+        ("dramatiq.worker:ConsumerThread.run", "6003fa992426", LINES),
         ("dramatiq.worker:ConsumerThread.post_process_message", "34d4806bcc9e", RUN),
         ("dramatiq.middleware.time_limit:_CtypesTimeoutManager", "caca4bb746ac", LIMITS),
         ("dramatiq.middleware.time_limit:TimeLimit.__init__", "c4490f01dd21", LIMITS),
