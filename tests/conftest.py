@@ -1,5 +1,6 @@
 """Shared fixtures: accounts, clients, and real servers that are started once, when a test first needs them."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from rest_framework.test import APIClient
 from actors.outbox import outage
 from actors.outbox.amqp.outage import rabbitmq_outage
 from actors.outbox.amqp.topology import log_unchecked
+from actors.outbox.log_limit import LineLimit
 from actors.outbox.models import OutboxMessage
 from project.local.servers.errors import ServerUnavailable
 from project.local.servers.ports import free_port
@@ -80,6 +82,15 @@ def no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     outage.reset_all()
     log_unchecked.cache_clear()
     monkeypatch.setattr(rabbitmq_outage, "describe_backlog", str)
+
+
+@pytest.fixture(autouse=True)
+def no_line_counted() -> None:
+    """Let no test's log lines count for the limits of another's."""
+    for logger in logging.root.manager.loggerDict.values():
+        for limit in getattr(logger, "filters", ()):
+            if isinstance(limit, LineLimit):
+                limit.begin_anew()
 
 
 @pytest.fixture(scope="session", autouse=True)

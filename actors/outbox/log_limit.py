@@ -36,6 +36,10 @@ class LineLimit(logging.Filter):
         self._window_seconds = window_seconds
         self._clock = clock
         self._lock = threading.Lock()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Count from 0 again."""
         self._until = 0.0
         self._count = 0
 

@@ -81,8 +81,8 @@ def _log_in(address: Any, queues: Collection[str]) -> None:
 
 def _use(connection: TimeLimitedConnection, queue: str, *, place: str, user: str) -> None:
     try:
+        declare(connection, queue)
         channel = connection.channel()
-        declare(channel, queue)
         channel.confirm_delivery()
         channel.basic_publish("", f"no queue {uuid.uuid4()}", b"")  # RabbitMQ drops it, if the user may publish
         name = name_in_rabbitmq(queue)

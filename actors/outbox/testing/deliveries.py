@@ -24,6 +24,7 @@ from actors.outbox.models import UNLEASED, OutboxMessage, OutboxMessageQuerySet,
 from actors.outbox.relay.relay import encode
 from actors.outbox.testing.inline import InlineWorker, give_up
 from actors.outbox.testing.row_queues import RowQueue
+from actors.outbox.worker.dramatiq_internals import error_of
 
 # How often a worker looks for rows that have fallen due.
 LOOK_SECONDS = 0.05
@@ -194,7 +195,7 @@ class RowConsumer(Consumer):
 
     def ack(self, message: MessageProxy) -> None:
         try:
-            self._deliveries.note_error(message, message._exception)
+            self._deliveries.note_error(message, error_of(message))
         finally:
             self.requeue([message])
 

@@ -10,6 +10,7 @@ from dramatiq.worker import ConsumerThread, WorkerThread
 
 from actors.outbox.exceptions import OutboxError
 from actors.outbox.testing.connections import keep_test_connections, require_no_open_block
+from actors.outbox.worker.dramatiq_internals import error_of
 
 if TYPE_CHECKING:
     from actors.outbox.models import OutboxMessage
@@ -104,8 +105,8 @@ class InlineWorker(dramatiq.Consumer):
 
     def _note(self, end: str, message: MessageProxy) -> None:
         self.ends.append(end)
-        if message._exception is not None:
-            self.errors.append(message._exception)
+        if (error := error_of(message)) is not None:
+            self.errors.append(error)
 
 
 class _ConsumerThreads(dict[str, ConsumerThread]):

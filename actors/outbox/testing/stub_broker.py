@@ -17,7 +17,7 @@ from dramatiq.errors import QueueNotFound
 from actors.outbox.db.transactions import is_in_test_case
 from actors.outbox.testing.connections import keep_test_connections, require_no_open_block
 from actors.outbox.testing.row_queues import RowQueue
-from actors.outbox.worker.dramatiq_internals import without_worker
+from actors.outbox.worker.dramatiq_internals import error_of, without_worker
 
 if TYPE_CHECKING:
     from actors.outbox.models import OutboxMessageQuerySet
@@ -114,8 +114,9 @@ class RowStubBroker(StubBroker):
             self._deliveries.wait_until_done(name, deadline)
         letters = self.dead_letters_by_queue[name]
         if letters and (self.fail_fast_default if fail_fast is None else fail_fast):
-            assert letters[0]._exception is not None
-            raise letters[0]._exception
+            error = error_of(letters[0])
+            assert error is not None
+            raise error
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Call the hooks of a signal, none of which may close the connection of a test case."""

@@ -90,16 +90,30 @@ def test_a_vhost_that_is_missing_or_refused_is_named(rabbitmq: PrivateRabbitmq, 
     assert refused.is_final
 
 
-@pytest.mark.parametrize("missing", ["configure", "write", "read"])
+@pytest.mark.parametrize("missing", ["write", "read"])
 def test_each_right_that_is_missing_is_found(rabbitmq: PrivateRabbitmq, user: str, missing: str) -> None:
     log_in(rabbitmq.url)  # the queues are there, and empty
-    rights = [NOTHING if each == missing else ALL for each in ("configure", "write", "read")]
+    rights = [ALL, *(NOTHING if each == missing else ALL for each in ("write", "read"))]
     rabbitmq.rabbitmqctl("set_permissions", user, *rights)
     refused = refusal(f"amqp://{user}:{PASSWORD}@{LOOPBACK}:{rabbitmq.amqp_port}/")
     assert "ACCESS_REFUSED" in str(refused)
     assert f"Give {user} all rights in the vhost (rabbitmqctl set_permissions: configure, write, read)." in str(refused)
     assert refused.is_final
     rabbitmq.rabbitmqctl("clear_permissions", user)
+
+
+def test_who_may_not_configure_queues_needs_queues_that_are_there(rabbitmq: PrivateRabbitmq, user: str) -> None:
+    url = f"amqp://{user}:{PASSWORD}@{LOOPBACK}:{rabbitmq.amqp_port}/"
+    log_in(rabbitmq.url)  # the queues are there
+    rabbitmq.rabbitmqctl("set_permissions", user, NOTHING, ALL, ALL)
+    log_in(url)
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq.url)) as connection:
+        connection.channel().queue_delete("login")
+    refused = refusal(url)
+    rabbitmq.rabbitmqctl("clear_permissions", user)
+    assert "refuses queue=login reason=" in str(refused)
+    assert "or give the user of RABBITMQ_URL the right to configure it" in str(refused)
+    assert refused.is_final
 
 
 def test_a_queue_with_other_arguments_is_named(rabbitmq: PrivateRabbitmq) -> None:

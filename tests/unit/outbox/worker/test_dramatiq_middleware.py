@@ -4,10 +4,8 @@ Those tests are in Dramatiq's repository alone, not in its source distribution, 
 """
 
 import asyncio
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -263,32 +261,6 @@ def test_a_coroutine_sees_its_own_message(inline_worker: InlineWorker, actor: De
     sent = [declared.send().message_id, declared.send().message_id]
     inline_worker.deliver_all()
     assert seen == sent
-
-
-def worker_waits_for_result() -> bool:
-    """Return whether the worker, the main thread, waits for a coroutine: only then Dramatiq cancels it."""
-    frame = sys._current_frames()[threading.main_thread().ident or 0]
-    return "result" in {each.f_code.co_name for each, _line in traceback.walk_stack(frame)}
-
-
-@pytest.mark.usefixtures("event_loop")
-def test_a_time_limit_cancels_a_coroutine_which_may_clean_up(inline_worker: InlineWorker, actor: Declare) -> None:
-    cleaned: list[bool] = []
-
-    async def wait() -> None:
-        try:
-            while not worker_waits_for_result():
-                await asyncio.sleep(0.001)
-            end_all_deadlines()
-            await asyncio.sleep(3_600)
-        finally:
-            await asyncio.sleep(0)
-            cleaned.append(True)
-
-    actor(wait, outside_effects=True, max_retries=0).send()
-    inline_worker.deliver(only_row())
-    assert (only_row().state, cleaned) == (State.DEAD, [True])
-    assert only_row().error.startswith("TimeLimitExceeded")
 
 
 @pytest.mark.usefixtures("event_loop")
