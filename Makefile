@@ -21,7 +21,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 test: install ## what a change has to pass: unit tests, real servers, a browser, the main faults
-	$(BIN)/pytest -m "not heavy"
+	$(BIN)/pytest -m "not heavy" -n 2 --dist loadgroup
 
 test-heavy: install ## all other tests: every fault, and whole stacks that start and stop
 	$(BIN)/pytest -m heavy

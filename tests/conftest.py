@@ -36,7 +36,7 @@ from project.local.servers.postgresql import find_or_fetch as find_postgresql
 from project.local.servers.rabbitmq import Installation, PrivateRabbitmq
 from project.local.servers.rabbitmq import find_or_fetch as find_rabbitmq
 from project.local.servers.rabbitmq_installation import find_installation as find_installed_rabbitmq
-from project.local.stack import Stack
+from project.local.stack import ROOT, Stack
 from settings.base import POSTGRESQL_OPTIONS
 from settings.environment import VAR
 
@@ -218,6 +218,9 @@ def _on_postgresql(server: PrivatePostgresql) -> Iterator[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests on PostgreSQL last: it stays Django's database until another is asked for, also for other tests."""
     items.sort(key=lambda item: "postgresql" in _params(item).values())
+    for item in items:
+        if item.path.relative_to(ROOT).parts[1] != "unit":
+            item.add_marker(pytest.mark.xdist_group("servers"))  # they would disturb each other
 
 
 def _params(item: pytest.Item) -> dict[str, object]:

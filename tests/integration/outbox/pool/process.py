@@ -25,6 +25,8 @@ class Pool:
             "RABBITMQ_URL": rabbitmq_url,
             "LOG_FILE": "",
             "UPKEEP_SECONDS": "0.5",
+            # RabbitMQ 3.10 may lose what is published to a quorum queue that two connections are just declaring.
+            "REPAIR_AFTER_SECONDS": "10",
             "dramatiq_restart_delay": "100",
             "POOL_DIRECTORY": str(directory),
             **variables,
