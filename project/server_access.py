@@ -91,9 +91,14 @@ def wait_for(log_in: Callable[[], None], *, timeout_seconds: float) -> None:
 
 
 def log_refusals(*variables: str) -> None:
-    """Log an error for each server, by the variable that names it, that cannot be used now."""
+    """Log an error for each server, by the variable that names it, that cannot be used now.
+
+    Not that RabbitMQ does not answer yet: the outbox tells its outages, each once.
+    """
     for variable in variables:
         try:
             LOGINS[variable]()
         except AccessRefused as refusal:
+            if variable == "RABBITMQ_URL" and not refusal.is_final:
+                continue
             logger.error("%s Until then this process goes on and tries again.", refusal)  # noqa: TRY400 – one line
