@@ -2,13 +2,13 @@
 
 import inspect
 import re
-import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import dramatiq
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 
@@ -46,22 +46,23 @@ def test_a_join_waits_for_each_row_of_its_queue_wherever_the_message_is(
 
 
 def test_a_join_ends_when_all_are_settled_or_dead(
-    broker: OutboxRabbitmqBroker, nothing: dramatiq.Actor[Any, Any]
+    broker: OutboxRabbitmqBroker, nothing: dramatiq.Actor[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
         nothing.send()
     dead, settled = OutboxMessage.objects.all()
     OutboxMessage.objects.filter(pk=dead.pk).mark_dead("throws")
+    pauses: list[float] = []
 
-    def settle() -> None:
-        OutboxMessage.objects.filter(pk=settled.pk).delete()
-        connection.close()
+    def settle_in_the_second_pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            OutboxMessage.objects.filter(pk=settled.pk).delete()
 
-    timer = threading.Timer(0.1, settle)
-    timer.start()
+    monkeypatch.setattr(time, "sleep", settle_in_the_second_pause)
     broker.join(QUEUE, min_successes=2, idle_time=1, timeout=30_000)
-    timer.join()
     assert broker.get_queue_message_counts(QUEUE) == (0, 0, 1)
+    assert pauses == [0.001] * 3
 
 
 def test_a_join_ignores_other_queues(broker: OutboxRabbitmqBroker, nothing: dramatiq.Actor[Any, Any]) -> None:
