@@ -1,22 +1,11 @@
 """Coroutine actors in a real worker pool, with Dramatiq's AsyncIO middleware, on both databases."""
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
-
-import psycopg
 import pytest
 
-from project.local.servers.postgresql import PrivatePostgresql
-from project.local.servers.rabbitmq import PrivateRabbitmq
-from tests.integration.outbox.pool.process import Pool, wait_for
+from tests.integration.outbox.pool.process import Pool, Read, wait_for
 
 pytestmark = pytest.mark.integration
 
-DATABASE = "coroutines"
 SEND = "from tests.integration.outbox.pool import coroutines; coroutines.{}"
 GROUPS = "SELECT name FROM auth_group ORDER BY name"
 ROWS = "SELECT state, attempt, error FROM outbox_outboxmessage"
@@ -32,38 +21,6 @@ broker.declare_queue("new", ensure=True)
 write_and_send.send("one")
 broker.join("coroutines", timeout=60_000)
 """
-
-Read = Callable[[str], list[tuple[Any, ...]]]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'db.sqlite3'}"
-        return
-    server: PrivatePostgresql = request.getfixturevalue("postgresql")
-    server.create_database(DATABASE)
-    yield server.url(DATABASE)
-    server.drop_database(DATABASE)
-
-
-@pytest.fixture
-def pool(database_url: str, rabbitmq: PrivateRabbitmq, tmp_path: Path) -> Iterator[Pool]:
-    prefix = f"coroutines-{uuid4().hex[:8]}-"
-    pool = Pool(directory=tmp_path, database_url=database_url, rabbitmq_url=rabbitmq.url, QUEUE_PREFIX=prefix)
-    pool.manage("migrate", "--verbosity", "0")
-    yield pool
-    pool.kill()
-
-
-@pytest.fixture
-def read(pool: Pool, database_url: str, tmp_path: Path) -> Iterator[Read]:
-    is_file = database_url.startswith("sqlite")
-    connection: Any = (
-        sqlite3.connect(tmp_path / "db.sqlite3") if is_file else psycopg.connect(database_url, autocommit=True)
-    )
-    with closing(connection):
-        yield lambda query: connection.execute(query).fetchall()
 
 
 def send(pool: Pool, call: str) -> None:

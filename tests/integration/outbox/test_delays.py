@@ -1,9 +1,7 @@
 """Messages with a delay, and retries, run when they are due: no relay here sweeps before an hour is over."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import dramatiq
 import pika
@@ -13,7 +11,6 @@ from actors.outbox.amqp.connection import ReconnectingConnection
 from actors.outbox.amqp.publisher import Publisher
 from actors.outbox.models import AWAITING, OutboxMessage
 from actors.outbox.relay import thread
-from project.local.servers.postgresql import PrivatePostgresql
 from project.local.servers.rabbitmq import PrivateRabbitmq
 from tests.integration.outbox.pool.process import Pool, wait_for
 
@@ -63,28 +60,9 @@ def test_rows_of_other_processes_are_published_when_each_is_due(
     assert [dramatiq.Message.decode(body).args for body in bodies] == [("first",), ("second",), ("third",)]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def pool(request: pytest.FixtureRequest, rabbitmq: PrivateRabbitmq, tmp_path: Path) -> Iterator[Pool]:
-    """A pool over a database of this test alone."""
-    drop: Callable[[str], None] = lambda _name: None  # noqa: E731 – nothing to drop
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
-    if request.param == "postgresql":
-        postgresql: PrivatePostgresql = request.getfixturevalue("postgresql")
-        postgresql.create_database("delays")
-        url, drop = postgresql.url("delays"), postgresql.drop_database
-    prefix = f"delays-{uuid4().hex[:8]}-"
-    settings = "tests.integration.outbox.pool.unswept"
-    pool = Pool(
-        directory=tmp_path,
-        database_url=url,
-        rabbitmq_url=rabbitmq.url,
-        QUEUE_PREFIX=prefix,
-        DJANGO_SETTINGS_MODULE=settings,
-    )
-    pool.manage("migrate", "--verbosity", "0")
-    yield pool
-    pool.kill()
-    drop("delays")
+@pytest.fixture
+def pool_variables() -> dict[str, str]:
+    return {"DJANGO_SETTINGS_MODULE": "tests.integration.outbox.pool.unswept"}
 
 
 def test_delays_and_retries_of_a_worker_wake_its_relay(pool: Pool) -> None:

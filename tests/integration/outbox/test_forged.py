@@ -1,24 +1,22 @@
 """A program with access to RabbitMQ, and none to the database, writes no history and holds up none."""
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import pika
-import psycopg
 import pytest
 
-from project.local.servers.postgresql import PrivatePostgresql
 from project.local.servers.rabbitmq import PrivateRabbitmq
-from tests.integration.outbox.pool.process import Pool, wait_for
+from tests.integration.outbox.pool.process import Pool, Read, wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parametrize(
+        "database_url", [pytest.param("sqlite", marks=pytest.mark.heavy), "postgresql"], indirect=True
+    ),
+]
 
-Read = Callable[[str], list[tuple[Any, ...]]]
 QUEUE = "activity"
 # In two steps: RabbitMQ has the message of the first when the others are sent.
 CREATE = """
@@ -29,36 +27,6 @@ Task.objects.create(title="true", owner=User.objects.create(username="user1"))
 CHANGE = "from tasks.models import Task; t = Task.objects.get(); t.title = 'truer'; t.save(); t.delete()"
 DEAD = "SELECT reason FROM outbox_outboxmessage WHERE state = 'dead'"
 HISTORY = "SELECT event, task_id, version, title FROM actors_activity ORDER BY version"
-
-
-@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.heavy), "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a database of this test alone."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/db.sqlite3"
-    else:
-        postgresql: PrivatePostgresql = request.getfixturevalue("postgresql")
-        postgresql.create_database("forged")
-        yield postgresql.url("forged")
-        postgresql.drop_database("forged")
-
-
-@pytest.fixture
-def pool(database: str, rabbitmq: PrivateRabbitmq, tmp_path: Path) -> Iterator[Pool]:
-    prefix = f"forged-{uuid4().hex[:8]}-"
-    pool = Pool(directory=tmp_path, database_url=database, rabbitmq_url=rabbitmq.url, QUEUE_PREFIX=prefix)
-    pool.manage("migrate", "--verbosity", "0")
-    yield pool
-    pool.kill()
-
-
-@pytest.fixture
-def read(database: str, pool: Pool) -> Iterator[Read]:
-    """Query the database."""
-    path = database.removeprefix("sqlite:///")
-    connection: Any = psycopg.connect(database, autocommit=True) if path == database else sqlite3.connect(path)
-    with closing(connection):
-        yield lambda query: connection.execute(query).fetchall()
 
 
 def forgeries(true: dict[str, Any]) -> Iterator[bytes]:

@@ -5,12 +5,16 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from project.local.servers.process import wait_until
 from project.local.stack import MANAGE, ROOT
 
 DEADLINE_SECONDS = 60.0
 SHUTDOWN_TIMEOUT_MS = 30_000
+
+Read = Callable[[str], list[tuple[Any, ...]]]
+"""Returns the rows of a query of the pool's database."""
 
 
 class Pool:
