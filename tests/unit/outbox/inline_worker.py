@@ -20,16 +20,8 @@ class InlineWorker(testing.InlineWorker):
         self.state.stopping.clear()
 
     @property
-    def consumer(self) -> "InlineWorker":
-        """The consumer of its queues: itself."""
-        return self
-
-    @property
     def state(self) -> WorkerState:
         return outbox_middleware_of(self.broker).engine.state
-
-
-make_inline_worker = InlineWorker
 
 
 def outbox_middleware_of(broker: Broker) -> OutboxMiddleware:

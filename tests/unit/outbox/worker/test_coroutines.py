@@ -269,7 +269,7 @@ def test_a_shutdown_gives_the_message_back(loop: None, inline_worker: InlineWork
     actor(work, outside_effects=True, notify_shutdown=True).send()
     interrupted(begun, Shutdown)
     inline_worker.deliver(only_row())
-    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
+    assert isinstance(inline_worker.errors[-1], LeaveForRedelivery)
     assert (only_row().attempt, only_row().starts, only_row().held_until) == (0, 0, None)
 
 

@@ -172,7 +172,7 @@ def test_an_outcome_that_is_not_committed_is_none_for_middleware(
     monkeypatch.setattr(execution, "write_failure", write_and_lose)
     inline_worker.stop()
     assert inline_worker.deliver(only_row()) == "ack"  # left for redelivery: the consumer sends no ack
-    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
+    assert isinstance(inline_worker.errors[-1], LeaveForRedelivery)
     assert {name for name, _ in recorder.hooks} <= {"before_process_message", "before_enqueue"}
     assert (only_row().state, only_row().attempt) == (State.PENDING, 0)
 
@@ -256,7 +256,7 @@ def test_a_dead_letter_that_cannot_be_written_before_the_worker_stops_leaves_the
     actor(add_effect).send("one")
     inline_worker.stop()
     inline_worker.deliver(only_row())
-    assert isinstance(inline_worker.consumer.errors[-1], LeaveForRedelivery)
+    assert isinstance(inline_worker.errors[-1], LeaveForRedelivery)
     assert effects() == ["one"]
 
 
