@@ -20,11 +20,9 @@ from pika.exceptions import (
 from actors.outbox.amqp.client_names import process_name, with_connection_name
 from actors.outbox.amqp.outage import CANNOT_CONNECT, explain
 from actors.outbox.amqp.pika_internals import TIMEOUT_SECONDS, TimeLimitedConnection
-from actors.outbox.amqp.topology import declare, explain_refusal, name_in_rabbitmq
+from actors.outbox.amqp.topology import ACCESS_REFUSED, declare, explain_refusal, name_in_rabbitmq
 from actors.outbox.exceptions import AccessRefused
 
-HEARTBEAT_SECONDS = 15
-ACCESS_REFUSED = 403
 RIGHTS = "(rabbitmqctl set_permissions: configure, write, read)"
 
 
@@ -49,7 +47,7 @@ def log_in(addresses: Sequence[Parameters], queues: Collection[str]) -> None:
 def _log_in(address: Any, queues: Collection[str]) -> None:
     place, user = f"{address.host}:{address.port}", address.credentials.username
     try:
-        connection = TimeLimitedConnection([address], heartbeat_seconds=HEARTBEAT_SECONDS)
+        connection = TimeLimitedConnection([address], heartbeat_seconds=address.heartbeat)
         # A blocked connection ends after TIMEOUT_SECONDS, with an error of its own.
         connection.timeout_seconds = 2 * TIMEOUT_SECONDS
         try:

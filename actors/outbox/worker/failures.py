@@ -147,7 +147,7 @@ def _reschedule(delivery: Delivery, body: bytes, delay_ms: int, error: BaseExcep
         due_at=Now() + timedelta(milliseconds=delay_ms),
         body=retry.encode(),
         error=clean(describe(error)),
-        traceback=clean(trace_of(error)),
+        traceback=retry.options["traceback"],
         **UNLEASED,
     )
     if written:
