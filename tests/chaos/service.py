@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString
@@ -168,7 +168,8 @@ class Service:
     def kill_all_of(self, *programs: str) -> None:
         """Kill every process of some programs, all at once."""
         for process in [each for program in programs for each in self.processes(program)]:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # the end of its master may have ended it
+                process.kill()
 
     def kill_node(self) -> None:
         """Kill RabbitMQ, as a crash of its machine would."""
