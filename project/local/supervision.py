@@ -53,10 +53,13 @@ class Supervisor:
         for name in reversed(self._programs):
             self.stop_program(name)
 
-    def pid(self, name: str) -> int:
-        """Return the process id of a program; 0 while it does not run."""
+    def pid(self, name: str) -> int | None:
+        """Return the process id of a program; None while it does not run.
+
+        None rather than 0: a signal sent to process 0 goes to the sender's whole group.
+        """
         keeper = self._keepers.get(name)
-        return keeper.pid() if keeper else 0
+        return keeper.pid() if keeper else None
 
 
 class _Keeper(threading.Thread):
@@ -93,9 +96,9 @@ class _Keeper(threading.Thread):
             self.join()
         kill_all(self._orphans)
 
-    def pid(self) -> int:
+    def pid(self) -> int | None:
         running = self._running
-        return running.pid if running and running.is_running() else 0
+        return running.pid if running and running.is_running() else None
 
     def _run_once(self) -> str:
         """Run the program and return how that ended."""

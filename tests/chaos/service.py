@@ -147,10 +147,13 @@ class Service:
 
     def processes(self, program: str) -> list[psutil.Process]:
         """Return the master of a program's pool and its children; none while it is down."""
+        pid = self.stack.supervisor.pid(program)
+        if pid is None:
+            return []
         try:
-            master = psutil.Process(self.stack.supervisor.pid(program) or -1)
+            master = psutil.Process(pid)
             return [master, *master.children()]
-        except (psutil.NoSuchProcess, ValueError):
+        except psutil.NoSuchProcess:
             return []
 
     def kill_one_of(self, program: str, chance: random.Random) -> None:
@@ -171,14 +174,19 @@ class Service:
             with suppress(psutil.NoSuchProcess):  # the end of its master may have ended it
                 process.kill()
 
+    def _node(self) -> int:
+        pid = self.stack.supervisor.pid("rabbitmq")
+        assert pid is not None, "RabbitMQ does not run"
+        return pid
+
     def kill_node(self) -> None:
         """Kill RabbitMQ, as a crash of its machine would."""
-        os.kill(self.stack.supervisor.pid("rabbitmq"), signal.SIGKILL)
+        os.kill(self._node(), signal.SIGKILL)
 
     @contextmanager
     def frozen_node(self) -> Iterator[None]:
         """Suspend RabbitMQ: its connections stay open and get no answer."""
-        node = self.stack.supervisor.pid("rabbitmq")
+        node = self._node()
         os.kill(node, signal.SIGSTOP)
         try:
             yield
