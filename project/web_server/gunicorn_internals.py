@@ -7,8 +7,8 @@ Written against gunicorn 27.0.1, of which it uses more than is documented: `Thre
 `murder_pending` and `_cap_keepalive`, whose connections are here in `Loop`; `enqueue_req` has a thread call `handle`
 for a connection and the main loop then `finish_request`; `handle` takes a connection's `parser` and calls
 `handle_request` and `_keepalive_after`. The parser reads from its `unreader`. `wsgi.create` makes a `wsgi.Response`;
-`handle_error` answers by `util.write_error`. Of `tpool`, Python's `ThreadPoolExecutor`, the worker asks `_work_queue`
-whether requests wait for a thread.
+`handle_error` answers by `util.write_error`, an `InvalidHeader` with a 400 that has its text. Of `tpool`, Python's
+`ThreadPoolExecutor`, the worker asks `_work_queue` whether requests wait for a thread.
 `tests/unit/project/web_server/test_gunicorn_internals.py` fails when one of these changes, and says what to look at.
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.http import get_parser, wsgi
+from gunicorn.http.errors import InvalidHeader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from project.web_server.arrival import Arrival
@@ -30,6 +31,13 @@ from project.web_server.refusals import refusal
 from settings.api import MAX_BODY_BYTES
 
 LINGER_MS = 5
+
+
+class MissingHost(InvalidHeader):
+    """Raised when a request of HTTP/1.1 does not say whom it asks (RFC 9112, section 3.2)."""
+
+    def __str__(self) -> str:
+        return "An HTTP/1.1 request needs a Host header."
 
 
 class Connection(TConn):
@@ -161,6 +169,8 @@ class Worker(ThreadWorker):
         return False
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
+        if req.version >= (1, 1) and all(name != "HOST" for name, _value in req.headers):
+            raise MissingHost("HOST", req)
         req._expected_100_continue = False  # `Loop` has sent it, if the client waited for it
         if not conn.arrival.has_body:
             req.force_close()

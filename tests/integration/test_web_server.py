@@ -116,6 +116,20 @@ def test_a_refusal_of_a_body_that_is_not_read_can_be_read_while_the_client_sends
     assert b'{"detail":' in answer
 
 
+@pytest.mark.parametrize("hosts", [b"", HOST + HOST, HOST + b"hOST: evil.example\r\n"])
+def test_a_request_that_does_not_say_whom_it_asks_is_refused(shared_web: Web, hosts: bytes) -> None:
+    request = b"GET /health/live/ HTTP/1.1\r\n" + hosts + b"\r\n"
+    head, _, sentence = everything_from(shared_web.send(request + request)).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n")
+    assert sentence == (b"Invalid HTTP Header: 'HOST'\n" if hosts else b"An HTTP/1.1 request needs a Host header.\n")
+
+
+def test_a_request_of_http_1_0_needs_no_host(shared_web: Web) -> None:
+    answer = everything_from(shared_web.send(b"GET /health/live/ HTTP/1.0\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
+
+
 def test_a_client_that_asks_is_told_to_send_a_body_that_will_be_read(shared_web: Web) -> None:
     asking = LOGIN + b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: "
     with shared_web.send(asking + b"2\r\n\r\n") as connection:
