@@ -35,6 +35,7 @@ HEADER = "X-Request-ID"
 # An id that a client or proxy proposes: it has to fit the column, and must not forge a log line or a header.
 WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+/@-]{0,99}")
 MAX_DIGITS = 18
+UNCOMPRESSED = {"", "identity"}  # as Content-Encoding
 
 
 class BodilessHead:
@@ -83,7 +84,7 @@ def _context_of(request: HttpRequest, request_id: str) -> Context:
 
 
 class RequestLimits:
-    """Refuses, before a view reads them, bodies that are too large, of unknown length or not in UTF-8.
+    """Refuses, before a view reads them, bodies that are too large, of unknown length, compressed or not in UTF-8.
 
     Django's own limit covers forms only: DRF's parsers read a body of any size as a stream. And Django reads a chunked
     body, which has no length, as an empty one.
@@ -104,6 +105,10 @@ class RequestLimits:
             return JsonResponse({"detail": detail}, status=413)
         if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
             return JsonResponse({"detail": _("Send the length of the body, not the body in chunks.")}, status=411)
+        codings = request.META.get("HTTP_CONTENT_ENCODING", "").lower().split(",")
+        if not {coding.strip() for coding in codings} <= UNCOMPRESSED:
+            detail = _("Send the body uncompressed: no Content-Encoding is understood.")
+            return JsonResponse({"detail": detail}, status=415, headers={"Accept-Encoding": "identity"})
         charset = (request.content_params or {}).get("charset", "utf-8")
         if charset.strip("\"'").lower() not in ("utf-8", "utf8"):
             return JsonResponse({"detail": _("Send text as UTF-8.")}, status=415)

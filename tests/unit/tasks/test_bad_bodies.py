@@ -1,6 +1,8 @@
 """Bodies that are no task: refused with a 4xx that says what is wrong, and nothing is stored."""
 
+import gzip
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -193,6 +195,25 @@ def test_utf8_may_be_said_in_every_way(owner: APIClient, charset: str) -> None:
     response = owner.post("/tasks/", body, content_type=f"application/json; charset={charset}")
 
     assert (response.status_code, response.json()["title"]) == (201, "Ўзбекча")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "GZip", "identity, gzip", "gzip, br", "nonsense"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_body_that_is_or_claims_to_be_compressed_is_refused(
+    owner: APIClient, coding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    body = pack(b'{"title": "a"}')
+    response = owner.post("/tasks/", body, content_type="application/json", HTTP_CONTENT_ENCODING=coding)
+
+    assert_refused(response, 415, "detail", "Send the body uncompressed")
+    assert response["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+def test_a_body_may_be_said_to_be_uncompressed(owner: APIClient, coding: str) -> None:
+    response = owner.post("/tasks/", b'{"title": "a"}', content_type="application/json", HTTP_CONTENT_ENCODING=coding)
+
+    assert response.status_code == 201
 
 
 @pytest.mark.parametrize(
