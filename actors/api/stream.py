@@ -50,6 +50,8 @@ MAX_PAGE = 1024 * 1024  # characters; a page exceeds it by its last event
 MAX_DIGITS = 18
 NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1}
 """An id in a parameter, as the OpenAPI schema describes it."""
+# JSON leaves them as they are; clients that split a text by Python's `splitlines`, as httpx does, end a line at each.
+UNICODE_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 # How much of the log's end the process keeps in memory: a client that is no further behind needs no database.
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
 
@@ -99,6 +101,7 @@ def read_after(position: Position) -> list[Sent]:
     # A few at a time: each may contain the whole texts of a task twice.
     for row in rows[:PAGE].iterator(chunk_size=FEW):
         data = json.dumps(ActivitySerializer(row).data, cls=JSONEncoder, ensure_ascii=False)
+        data = UNICODE_LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", data)
         text = f"id: {row.pk}\nevent: {row.event}\ndata: {data}\n\n"
         page.append(Sent(position=position_at(row), task_id=row.task_id, event=row.event, text=text))
         size += len(text)
