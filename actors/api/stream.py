@@ -5,7 +5,7 @@ streams resume from the log itself. A client's cost is bounded: a thread, a plac
 user may have `STREAM_CLIENTS_PER_USER`, a page of events while it catches up. All of it is released when the client
 disconnects, which the process notices at once if the web server exposes the socket (gunicorn does) and otherwise at the
 next heartbeat; and when the client reads too slowly for the web server. A client whose token or session has ended loses
-the stream within `HEARTBEAT_SECONDS`.
+the stream within `HEARTBEAT_SECONDS`. What refuses a browser's EventSource for a while does not end it (`come_back`).
 """
 
 import json
@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
+from random import randrange
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import Error, connection
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from rest_framework import status
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
@@ -44,6 +46,8 @@ HEARTBEAT_SECONDS = 10.0
 # After this time the stream ends and the client reconnects.
 MAX_SECONDS = 600.0
 RETRY_MS = 1_000
+TEMPORARY = {status.HTTP_429_TOO_MANY_REQUESTS, status.HTTP_503_SERVICE_UNAVAILABLE}
+MIN_PAUSE_SECONDS = 5  # after one of these
 PAGE = 50
 FEW = 5
 MAX_PAGE = 1024 * 1024  # characters; a page exceeds it by its last event
@@ -54,6 +58,23 @@ NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**MAX_DIGITS - 1}
 UNICODE_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 # How much of the log's end the process keeps in memory: a client that is no further behind needs no database.
 REMEMBERED_CHARACTERS = 8 * 1024 * 1024
+
+
+def come_back(refused_with: int, *, after_seconds: int) -> str:
+    """Return the stream of a client that is refused for a while: its end, and when to connect again.
+
+    An EventSource gives up for good at any status but 200. After the end of a stream it connects again, with its
+    `Last-Event-ID`: in once to twice `after_seconds`, but no less than `MIN_PAUSE_SECONDS`, so that not all come back
+    at once.
+
+    Args:
+        refused_with: the status that other clients get, one of `TEMPORARY`; it is logged.
+        after_seconds: that answer's `Retry-After`.
+    """
+    least_ms = 1_000 * max(after_seconds, MIN_PAUSE_SECONDS)
+    pause_ms = randrange(least_ms, 2 * least_ms)  # noqa: S311 – no secret
+    logger.info("stream: refused status=%d retry_ms=%d", refused_with, pause_ms)
+    return f"retry: {pause_ms}\n\n"
 
 
 places = Places(

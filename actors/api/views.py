@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django_filters.rest_framework import DjangoFilterBackend
 from django_filters.utils import translate_validation
 from drf_spectacular.types import OpenApiTypes
@@ -92,6 +93,13 @@ class EventStreamRenderer(StreamRenderer):
     format = "sse"
 
 
+SENT_AS: dict[str, Any] = {
+    "content_type": f"{EventStreamRenderer.media_type}; charset=utf-8",
+    # Keeps proxies from buffering the stream (nginx heeds the second).
+    "headers": {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+}
+
+
 class ActivityStreamView(APIView):
     """Events as workers log them, as Server-Sent Events; resumable with `Last-Event-ID`."""
 
@@ -108,10 +116,12 @@ class ActivityStreamView(APIView):
         responses={(200, "text/event-stream"): SENT_EVENT},
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
-        client = stream.open_client(request)
-        return StreamingHttpResponse(
-            client,
-            content_type="text/event-stream; charset=utf-8",
-            # Keeps proxies from buffering the stream (nginx heeds the second).
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-        )
+        return StreamingHttpResponse(stream.open_client(request), **SENT_AS)
+
+    def handle_exception(self, exc: Exception) -> HttpResponseBase:  # type: ignore[override]  # DRF takes any response
+        response = super().handle_exception(exc)
+        asks_for_a_stream = EventStreamRenderer.media_type in self.request.headers.get("Accept", "").lower()
+        if not asks_for_a_stream or response.status_code not in stream.TEMPORARY:
+            return response
+        after_seconds = int(response.headers.get("Retry-After", 0))
+        return HttpResponse(stream.come_back(response.status_code, after_seconds=after_seconds), **SENT_AS)

@@ -48,7 +48,7 @@ class Follower:
                 self._stop.wait(RECONNECT_SECONDS)
 
     def _follow_once(self) -> None:
-        headers: dict[str, Any] = {"Authorization": f"Bearer {log_in(self._stack)}", "Accept": "text/event-stream"}
+        headers: dict[str, Any] = {"Authorization": f"Bearer {log_in(self._stack)}"}
         headers["Last-Event-ID"] = str(self.seen[-1] if self.seen else 0)
         url = f"{self._stack.url}activity/stream/"
         event = 0

@@ -51,7 +51,7 @@ class Follower:
 
 
 def events(client: httpx.Client, since: int) -> Iterator[dict[str, Any]]:
-    headers = {"Last-Event-ID": str(since), "Accept": "text/event-stream"}
+    headers = {"Last-Event-ID": str(since)}  # and no Accept that names a stream: a refusal is then an error
     with client.stream("GET", "activity/stream/", headers=headers, timeout=TIMEOUT_SECONDS) as answer:
         answer.raise_for_status()
         for line in answer.iter_lines():

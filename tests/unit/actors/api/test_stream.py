@@ -1,6 +1,8 @@
 """The stream has every event once, in commit order, and releases what it uses when a client goes."""
 
 import json
+import re
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,11 +10,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, transaction
+from rest_framework.exceptions import Throttled
 from rest_framework.test import APIClient
 
 from actors.api import stream
-from actors.api.stream import BEGINNING, Client, Sent, Tail
+from actors.api.stream import BEGINNING, Client, Position, Sent, Tail
 from actors.models import Activity, Event
+from actors.rest import time_limit
+from actors.rest.places import NoPlace, TooManyOfUser
 from actors.retention import prune
 from project.accounts.tokens.sign_ins import end_all
 from project.local.servers.process import wait_until
@@ -74,9 +79,10 @@ def pieces_of(response: Any) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("on_its_own")
-def test_a_new_client_gets_what_is_logged_from_now_on(client1: APIClient, tail: Tail) -> None:
+@pytest.mark.parametrize("headers", [{}, {"HTTP_LAST_EVENT_ID": ""}])
+def test_a_new_client_gets_what_is_logged_from_now_on(client1: APIClient, tail: Tail, headers: dict[str, Any]) -> None:
     log()
-    response = client1.get(STREAM)
+    response = client1.get(STREAM, **headers)
     assert (response.status_code, response["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
     assert (response["Cache-Control"], response["X-Accel-Buffering"]) == ("no-cache", "no")
     new = [log(), log()]
@@ -159,6 +165,69 @@ def test_one_user_leaves_places_for_others(client1: APIClient, client2: APIClien
     assert stream.places._taken.total() == 0
 
 
+TOO_COSTLY = OperationalError("canceling statement due to statement timeout")
+TOO_COSTLY.__cause__ = sqlite3.OperationalError()
+TOO_COSTLY.__cause__.sqlite_errorname = time_limit.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "least_seconds"),
+    [
+        pytest.param(NoPlace("full"), 503, 5, id="no place"),
+        pytest.param(TooManyOfUser("own"), 429, 5, id="no place for the user"),
+        pytest.param(OperationalError("away"), 503, 5, id="database away"),
+        pytest.param(TOO_COSTLY, 503, 30, id="too costly"),
+        pytest.param(Throttled(wait=42), 429, 42, id="many requests"),
+        pytest.param(Throttled(wait=0.2), 429, 5, id="many requests until now"),
+    ],
+)
+class TestTemporary:
+    """What refuses a client for a while does not end a browser's EventSource."""
+
+    @pytest.fixture(autouse=True)
+    def refusing(self, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_args: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(stream, "open_client", refuse)
+
+    @pytest.mark.parametrize("accept", ["text/event-stream", "application/json;q=0.1, Text/Event-Stream"])
+    def test_an_event_source_is_told_when_to_come_back(
+        self, client1: APIClient, status: int, least_seconds: int, accept: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answers = [client1.get(STREAM, HTTP_ACCEPT=accept) for _ in range(20)]
+
+        for answer in answers:
+            assert (answer.status_code, answer["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+            assert (answer["Cache-Control"], answer["X-Accel-Buffering"]) == ("no-cache", "no")
+        texts = [re.fullmatch("retry: ([0-9]+)\n\n", answer.content.decode()) for answer in answers]
+        pauses = [int(text[1]) for text in texts if text]
+        assert len(pauses) == len(answers)
+        assert all(1_000 * least_seconds <= pause < 2_000 * least_seconds for pause in pauses)
+        assert len(set(pauses)) > 1, "all would come back together"
+        logged = [record.getMessage() for record in caplog.records if record.name == "actors.api.stream"]
+        assert logged == [f"stream: refused status={status} retry_ms={pause}" for pause in pauses]
+
+    @pytest.mark.parametrize("accept", ["*/*", "text/*"])
+    def test_another_client_gets_the_error(
+        self, client1: APIClient, status: int, least_seconds: int, accept: str
+    ) -> None:
+        answer = client1.get(STREAM, HTTP_ACCEPT=accept)
+
+        assert (answer.status_code, answer["Content-Type"]) == (status, "application/json")
+        assert "Retry-After" in answer
+
+
+@pytest.mark.parametrize(("query", "status"), [({"task": "x"}, 400), ({}, 401)])
+def test_an_event_source_gives_up_at_what_stays_an_error(
+    client1: APIClient, tail: Tail, query: dict[str, str], status: int
+) -> None:
+    client = client1 if query else APIClient()
+    answer = client.get(STREAM, query, HTTP_ACCEPT="text/event-stream")
+
+    assert (answer.status_code, answer["Content-Type"]) == (status, "application/json")
+
+
 @pytest.mark.usefixtures("on_its_own")
 def test_a_head_request_keeps_no_place(client1: APIClient, tail: Tail) -> None:
     response = client1.head(STREAM)
@@ -191,6 +260,22 @@ def test_a_stream_ends_when_its_process_does_and_after_a_while(tail: Tail, monke
     monkeypatch.setattr(stream, "MAX_SECONDS", 0)
     client = Client(tail, position=BEGINNING, wanted=every)
     assert list(client) == ["retry: 1000\nid: 0\n\n"]
+    client.close()
+
+
+@pytest.mark.usefixtures("on_its_own")
+def test_a_stream_goes_on_after_its_database_was_away(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, failures = stream.read_after, iter([OperationalError("away")] * 3)
+
+    def fail_at_first(position: Position) -> list[Sent]:
+        if (error := next(failures, None)) is not None:
+            raise error
+        return reading(position)
+
+    monkeypatch.setattr(stream, "read_after", fail_at_first)
+    client = Client(tail, position=stream.end_of_log(), wanted=every)
+    logged = log()
+    assert ids(client, 1) == [logged]
     client.close()
 
 

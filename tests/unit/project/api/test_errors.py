@@ -62,6 +62,23 @@ def test_a_browser_is_asked_to_come_again_as_well(address: str) -> None:
 
 
 @pytest.mark.usefixtures("database_away")
+@pytest.mark.parametrize("by", ["token", "session"])
+def test_an_event_source_is_told_to_come_back_when_it_cannot_be_authenticated(by: str) -> None:
+    client = APIClient()
+    if by == "token":
+        client.credentials(HTTP_AUTHORIZATION=bearer())
+    else:
+        client.cookies["sessionid"] = "a" * 32
+    response = client.get("/activity/stream/", HTTP_ACCEPT="text/event-stream")
+
+    assert (response.status_code, response["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+    assert response.content.startswith(b"retry: ")
+    assert not response.cookies, "the session stays"
+    refused = client.get("/activity/stream/", HTTP_ACCEPT="*/*")
+    assert (refused.status_code, refused.json(), refused["Retry-After"]) == (503, AWAY, "5")
+
+
+@pytest.mark.usefixtures("database_away")
 def test_what_needs_no_database_is_there_without_it() -> None:
     client = SchemaCheckingClient()
 
