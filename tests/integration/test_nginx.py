@@ -1,9 +1,11 @@
 """nginx before the service, with the configuration that we ship: what it bounds, buffers, compresses and sets."""
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx
 import psutil
@@ -42,6 +44,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         "THROTTLE_ANON": "off",
         "THROTTLE_USER": "off",
         "NUM_PROXIES": "1",
+        "STREAM_CLIENTS_PER_USER": "16",
         "ALLOWED_HOSTS": f"{NAME},127.0.0.1",
     }
     application = "tests.integration.misbehaving_application"
@@ -128,6 +131,35 @@ def test_the_stream_comes_at_once_and_as_it_is(signed_in: httpx.Client) -> None:
     with signed_in.stream("GET", "/activity/stream/", headers=headers) as answer:
         assert next(answer.iter_lines()) == "retry: 1000"
         assert "Content-Encoding" not in answer.headers
+
+
+def assert_is_told_to_come_back(answer: httpx.Response) -> None:
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+    assert answer.headers["Cache-Control"] == "no-cache"
+    assert re.fullmatch("retry: [5-9][05]00\n\n", answer.text)
+
+
+def test_an_event_source_beyond_those_of_an_address_is_told_to_come_back(
+    nginx: PrivateNginx, signed_in: httpx.Client
+) -> None:
+    with ExitStack() as stack:
+        client = stack.enter_context(client_from("127.0.0.4", nginx))
+        client.headers.update(signed_in.headers)
+        client.headers["Accept"] = "text/event-stream"
+        streams = [stack.enter_context(client.stream("GET", "/activity/stream/")).iter_lines() for _ in range(10)]
+        assert [next(lines) for lines in streams] == ["retry: 1000"] * 10
+
+        assert_is_told_to_come_back(client.get("/activity/stream/"))
+        assert client.get("/activity/stream/", headers={"Accept": "*/*"}).status_code == 429
+
+
+def test_an_event_source_comes_back_while_the_service_starts_anew(
+    nginx: PrivateNginx, closed_port: int, tmp_path: Path
+) -> None:
+    with PrivateNginx(directory=tmp_path, service_port=closed_port) as alone, client_from(LOOPBACK, alone) as client:
+        assert_is_told_to_come_back(client.get("/activity/stream/", headers={"Accept": "text/event-stream"}))
+        assert client.get("/activity/stream/", headers={"Accept": "*/*"}).status_code == 502
+        assert client.get("/tasks/", headers={"Accept": "text/event-stream"}).status_code == 502
 
 
 def test_a_response_that_breaks_off_does_not_look_whole(nginx: PrivateNginx) -> None:
