@@ -12,11 +12,11 @@ import orjson
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
@@ -24,9 +24,11 @@ from rest_framework.viewsets import ModelViewSet
 from tasks.listing.compiled import read
 from tasks.models import Task
 
-# What both headers take, also in the OpenAPI schema. Django would split a tag at a comma; none of ours has one.
+# What both headers take, also in the OpenAPI schema. No tag of ours has a comma.
 _TAG = '(W/)?"[^",]*"'
 PATTERN = rf"^(\*|[ \t,]*{_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
+# A tag of ours, also as a proxy that compresses alters it: nginx puts W/ before it, Apache and Caddy a suffix into it.
+_OURS = re.compile(r'"(\d+-[0-9a-f]{16})(?:-(?:gzip|br|zstd|deflate))?"')
 
 
 class PreconditionFailed(APIException):
@@ -49,6 +51,15 @@ def etag_of(data: Mapping[str, Any]) -> str:
     """Return the entity tag of a task's representation: the version and a digest of all fields."""
     digest = sha256(orjson.dumps(data)).hexdigest()[:16]
     return f'"{data["version"]}-{digest}"'
+
+
+def is_named(etag: str, condition: str) -> bool:
+    """Return whether a well-formed condition names this state of a task, or any.
+
+    So does a tag that a proxy has made weak or given a suffix: a tag is given to one state and sent as a strong one, so
+    what was added says how the response was encoded, not that the state may be another.
+    """
+    return condition.strip() == "*" or etag.strip('"') in _OURS.findall(condition)
 
 
 class ConditionalRequests(ModelViewSet[Task]):
@@ -108,17 +119,23 @@ class ConditionalRequests(ModelViewSet[Task]):
 def _has_client_state(request: Request, etag: str) -> bool:
     """Return whether the client already has this state of the task; always False for a write.
 
+    Conditions on dates are ignored, because tasks have no Last-Modified (RFC 9110, 13.1.3 and 13.1.4).
+
     Raises:
-        ParseError: a condition is malformed. Django would ignore it and let the request through.
+        ParseError: a condition is malformed. To ignore it would let through what it was meant to stop.
         PreconditionFailed: a condition is not met.
     """
-    for name in ("If-Match", "If-None-Match"):
-        if name in request.headers and not re.fullmatch(PATTERN, request.headers[name].strip()):
-            detail = _("%(header)s takes entity tags as they were sent, in quotes, or *.") % {"header": name}
-            raise ParseError(detail)
-    # Tasks have no Last-Modified. A condition on it must be ignored (RFC 9110, 13.1.4); Django treats it as unmet.
-    request.META.pop("HTTP_IF_UNMODIFIED_SINCE", None)
-    response = get_conditional_response(request, etag=etag)
-    if response is not None and response.status_code == status.HTTP_412_PRECONDITION_FAILED:
+    wanted, known = _condition(request, "If-Match"), _condition(request, "If-None-Match")
+    if wanted is not None and not is_named(etag, wanted):
         raise PreconditionFailed
-    return response is not None
+    is_known = known is not None and is_named(etag, known)
+    if is_known and request.method not in SAFE_METHODS:
+        raise PreconditionFailed
+    return is_known
+
+
+def _condition(request: Request, name: str) -> str | None:
+    condition = request.headers.get(name)
+    if condition is not None and not re.fullmatch(PATTERN, condition.strip()):
+        raise ParseError(_("%(header)s takes entity tags as they were sent, in quotes, or *.") % {"header": name})
+    return condition

@@ -115,15 +115,21 @@ class TestCompression:
         assert answer.status_code == 200
         assert "Content-Encoding" not in answer.headers
 
-    def test_an_etag_stays_strong(self, signed_in: httpx.Client) -> None:
+    def test_a_task_is_compressed_and_its_etag_made_weak_and_good_for_one_change(self, signed_in: httpx.Client) -> None:
+        signed_in.headers["Accept-Encoding"] = "gzip"
         task = {"title": "Bir", "description": "x" * 5_000}
-        created = signed_in.post("/tasks/", json=task, headers={"Accept-Encoding": "gzip"})
-        read = signed_in.get(f"/tasks/{created.json()['id']}/", headers={"Accept-Encoding": "gzip"})
-        assert created.status_code == 201
-        assert created.headers["ETag"] == read.headers["ETag"]
+        created = signed_in.post("/tasks/", json=task)
+        address = f"/tasks/{created.json()['id']}/"
+        read = signed_in.get(address)
+        etag = read.headers["ETag"]
+        assert read.headers["Content-Encoding"] == "gzip"
+        assert etag == f"W/{created.headers['ETag']}"
 
-        changed = signed_in.patch(read.url.path, json={"title": "Ikki"}, headers={"If-Match": read.headers["ETag"]})
-        assert changed.status_code == 200
+        assert signed_in.get(address, headers={"If-None-Match": etag}).status_code == 304
+        changed = [signed_in.patch(address, json={"title": title}, headers={"If-Match": etag}) for title in "ab"]
+        assert [answer.status_code for answer in changed] == [200, 412]
+        assert signed_in.get(address, headers={"If-None-Match": etag}).json()["title"] == "a"
+        assert signed_in.delete(address, headers={"If-Match": changed[0].headers["ETag"]}).status_code == 204
 
 
 def test_the_stream_comes_at_once_and_as_it_is(signed_in: httpx.Client) -> None:

@@ -20,6 +20,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 CROWD = 8
 MARKS_OF_EACH = 8
 STALE = '"1-0123456789abcdef"'
+# As proxies that compress send it on: nginx, Apache and Caddy, several after one another. {tag} is without quotes.
+ALTERED = ['W/"{tag}"', '"{tag}-gzip"', '"{tag}-br"', '"{tag}-zstd"', '"{tag}-deflate"', 'W/"{tag}-gzip"']
+# Nothing that a proxy makes of it.
+FOREIGN = ['"{tag}-x"', '"{tag}-gzip-br"', '"-gzip"', '"x{tag}"', '"{tag}x"', 'W/"W/{tag}"', 'W/"{tag}-"']
 WRITES = [
     pytest.param("put", {"title": "Boshqa"}, id="PUT"),
     pytest.param("patch", {"completed": True}, id="PATCH"),
@@ -152,6 +156,18 @@ class TestConditionalReads:
         assert (answer.status_code, answer.content, answer["ETag"]) == (304, b"", etag)
         assert "Content-Type" not in answer
 
+    @pytest.mark.parametrize("altered", ALTERED)
+    def test_who_has_the_task_through_a_proxy_that_compresses_gets_no_second_copy(
+        self, client1: APIClient, address: str, altered: str
+    ) -> None:
+        known = altered.format(tag=client1.get(address)["ETag"].strip('"'))
+        assert client1.get(address, headers={"If-None-Match": known}).status_code == 304
+        assert client1.get(address, headers={"If-Match": known}).status_code == 200
+
+        client1.patch(address, {"completed": True}, format="json")
+        assert client1.get(address, headers={"If-None-Match": known}).status_code == 200
+        assert client1.get(address, headers={"If-Match": known}).status_code == 412
+
     @pytest.mark.parametrize("method", READS)
     @pytest.mark.parametrize("known", [STALE, f'W/{STALE}, "abc"'])
     def test_who_has_another_state_gets_the_task(
@@ -222,7 +238,36 @@ class TestConditionalWrites:
 
         assert write(client1, method, address, body, **{"If-Match": changed["ETag"]}).status_code in (200, 204)
 
-    @pytest.mark.parametrize("seen", [STALE, f'{STALE}, "abc"', "W/{etag}"])
+    @pytest.mark.parametrize("altered", ALTERED)
+    def test_who_has_seen_it_through_a_proxy_that_compresses_changes_it_once(
+        self, client1: APIClient, address: str, task: Task, method: str, body: Body, altered: str
+    ) -> None:
+        seen = altered.format(tag=client1.get(address)["ETag"].strip('"'))
+        listed = f'"abc", {seen}'
+
+        assert write(client1, method, address, body, **{"If-Match": listed}).status_code in (200, 204)
+        assert write(client1, method, address, body, **{"If-Match": seen}).status_code in (404, 412)
+        assert sent_versions(task) == [1, 2]
+
+    @pytest.mark.parametrize("altered", ALTERED)
+    def test_who_wants_it_only_in_another_state_changes_nothing_through_a_proxy_either(
+        self, client1: APIClient, address: str, task: Task, method: str, body: Body, altered: str
+    ) -> None:
+        known = altered.format(tag=client1.get(address)["ETag"].strip('"'))
+
+        assert write(client1, method, address, body, **{"If-None-Match": known}).status_code == 412
+        assert is_untouched(task)
+
+    @pytest.mark.parametrize("foreign", FOREIGN)
+    def test_a_tag_that_no_proxy_makes_names_no_state(
+        self, client1: APIClient, address: str, task: Task, method: str, body: Body, foreign: str
+    ) -> None:
+        seen = foreign.format(tag=client1.get(address)["ETag"].strip('"'))
+
+        assert write(client1, method, address, body, **{"If-Match": seen}).status_code == 412
+        assert is_untouched(task)
+
+    @pytest.mark.parametrize("seen", [STALE, f'{STALE}, "abc"', f"W/{STALE}"])
     def test_who_has_not_seen_it_changes_nothing(
         self, client1: APIClient, address: str, task: Task, method: str, body: Body, seen: str
     ) -> None:
