@@ -1,7 +1,7 @@
-"""Creates that are safe to repeat: a request with an `Idempotency-Key` is executed once; its response is replayed.
+"""Requests that are safe to repeat: one with an `Idempotency-Key` is executed once; its response is replayed.
 
-Guarantee: the key commits in one transaction with what the request creates. A client that got no response, for any
-reason, may repeat the request with the same key; nothing is created twice. Keys belong to a user and are kept for
+Guarantee: the key commits in one transaction with what the request changes. A client that got no response, for any
+reason, may repeat the request with the same key; nothing is done twice. Keys belong to a user and are kept for
 `IDEMPOTENCY_HOURS`.
 """
 
@@ -19,6 +19,8 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.renderers import JSONRenderer
@@ -33,6 +35,14 @@ VARIABLE = "HTTP_IDEMPOTENCY_KEY"
 REPLAYED = "Idempotency-Replayed"
 PATTERN = r"^[\x21-\x7e]{1,255}$"
 KEPT_HEADERS = ("ETag", "Location")
+
+PARAMETER = OpenApiParameter(
+    HEADER,
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    pattern=PATTERN,
+    description="Makes the request safe to repeat: the same key and body get the stored response, and create nothing.",
+)
 
 
 class StillRunning(APIException):
@@ -55,12 +65,12 @@ class KeyReused(APIException):
 
 
 def once(request: Request, do: Callable[[], Response]) -> Response:
-    """Execute a request with a key, or replay the response that is stored under the key.
+    """Execute a request, or replay the response that is stored under its key; without a key, just execute it.
 
     The response to a refused request is not stored: the corrected request may use the same key.
 
     Args:
-        request: of a signed-in user, with an `Idempotency-Key`.
+        request: of a signed-in user.
         do: executes it, and raises if it is refused.
 
     Raises:
@@ -68,8 +78,10 @@ def once(request: Request, do: Callable[[], Response]) -> Response:
         ParseError: the key is malformed.
         StillRunning: another request with this key is being executed.
     """
+    if VARIABLE not in request.META:
+        return do()
     key, fingerprint, user_id = _key(request), _fingerprint(request), request.user.pk
-    assert user_id is not None, "permissions let only signed-in users create"
+    assert user_id is not None, "permissions let only signed-in users write"
     with transaction.atomic():
         if not try_lock(f"{user_id}:{key}"):
             raise StillRunning

@@ -1,15 +1,12 @@
 """The REST API of tasks."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django.core.exceptions import ValidationError as FormValidationError
 from django.http import StreamingHttpResponse
-from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
-from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import IsAuthenticated
@@ -19,6 +16,7 @@ from rest_framework.serializers import BaseSerializer
 
 from actors.api.views import TaskActivityView
 from tasks import conditional, export, idempotency
+from tasks.bulk import BulkRequests
 from tasks.conditional import ConditionalRequests
 from tasks.filters import BoundedSearchFilter, FilterBackend, StableOrderingFilter, StrictBooleanField, TaskFilter
 from tasks.listing.pagination import TaskPagination, chosen_pagination
@@ -26,15 +24,6 @@ from tasks.models import Task
 from tasks.permissions import IsOwnerOrReadOnly
 from tasks.serializers import TaskSerializer
 
-MAX_BULK = 500
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    idempotency.HEADER,
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    pattern=idempotency.PATTERN,
-    description="Makes the request safe to repeat: the same key and body get the stored response, and create nothing.",
-)
 BOM = OpenApiParameter(
     "bom", OpenApiTypes.BOOL, description="Whether csv begins with a byte order mark, by which Excel recognizes UTF-8."
 )
@@ -58,13 +47,13 @@ IF_NONE_MATCH = OpenApiParameter(
 
 
 @extend_schema_view(
-    create=extend_schema(parameters=[IDEMPOTENCY_KEY]),
+    create=extend_schema(parameters=[idempotency.PARAMETER]),
     retrieve=extend_schema(parameters=[IF_NONE_MATCH]),
     update=extend_schema(parameters=[IF_MATCH]),
     partial_update=extend_schema(parameters=[IF_MATCH]),
     destroy=extend_schema(parameters=[IF_MATCH]),
 )
-class TaskViewSet(ConditionalRequests):
+class TaskViewSet(BulkRequests, ConditionalRequests):
     """Tasks: every signed-in user reads them all, only a task's owner changes it."""
 
     queryset = Task.objects.select_related("owner")
@@ -83,34 +72,10 @@ class TaskViewSet(ConditionalRequests):
         return self.get_paginated_response(page)
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return _once(request, partial(super().create, request, *args, **kwargs))
+        return idempotency.once(request, partial(super().create, request, *args, **kwargs))
 
     def perform_create(self, serializer: BaseSerializer[Task]) -> None:
         serializer.save(owner=self.request.user)
-
-    @extend_schema(
-        parameters=[IDEMPOTENCY_KEY],
-        request={"application/json": TaskSerializer(many=True)},
-        responses={201: TaskSerializer(many=True)},
-    )
-    @action(detail=False, methods=["post"], url_path="bulk", pagination_class=None, filter_backends=())
-    def bulk(self, request: Request) -> Response:
-        """Create up to 500 tasks, all of them or none."""
-        return _once(request, partial(self._create_many, request))
-
-    def _create_many(self, request: Request) -> Response:
-        wanted = request.data
-        if not isinstance(wanted, list):
-            raise ValidationError({"detail": _("Send a list of tasks.")})
-        if not 0 < len(wanted) <= MAX_BULK:
-            message = _("Send 1 to %(most)d tasks at a time, not %(count)d.")
-            raise ValidationError({"detail": message % {"most": MAX_BULK, "count": len(wanted)}})
-        serializer: Any = TaskSerializer(data=wanted, many=True)
-        if not serializer.is_valid():
-            raise ValidationError({str(index): errors for index, errors in serializer.errors.items()})
-        assert request.user.is_authenticated
-        tasks = Task.objects.bulk_create([Task(owner=request.user, **values) for values in serializer.validated_data])
-        return Response(self.get_serializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(
         filters=True,
@@ -139,7 +104,3 @@ class TaskHistoryView(TaskActivityView):
     def exists(self, task_id: int) -> bool:
         # A task that was loaded from a fixture has no history.
         return super().exists(task_id) or Task.objects.filter(pk=task_id).exists()
-
-
-def _once(request: Request, create: Callable[[], Response]) -> Response:
-    return idempotency.once(request, create) if idempotency.VARIABLE in request.META else create()

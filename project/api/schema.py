@@ -4,7 +4,7 @@ from typing import Any
 
 from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 
-from tasks.views import MAX_BULK
+from tasks.bulk import MAX_TASKS
 
 DETAIL = {"type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
 FIELD_ERRORS = {
@@ -67,7 +67,7 @@ def document(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str,
     schemas = {"Error": DETAIL, "FieldErrors": FIELD_ERRORS, "ErrorsOfMany": ERRORS_OF_MANY}
     result["components"]["schemas"] |= schemas
     many = result["paths"][BULK]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    many |= {"minItems": 1, "maxItems": MAX_BULK}  # for which drf-spectacular would write minLength and maxLength
+    many |= {"minItems": 1, "maxItems": MAX_TASKS}  # for which drf-spectacular would write minLength and maxLength
     for name, schema in result["components"]["schemas"].items():
         if name.endswith("Request"):
             for field in schema.get("properties", {}).values():

@@ -11,8 +11,8 @@ from rest_framework.test import APIClient
 
 from actors.activity import SUBJECT
 from actors.outbox.models import OutboxMessage
+from tasks.bulk import MAX_TASKS
 from tasks.models import IdempotencyKey, Task
-from tasks.views import MAX_BULK
 from tests.conftest import PASSWORD
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
@@ -30,7 +30,7 @@ def create(client: APIClient, body: Any, **headers: str) -> Any:
     return client.post(BULK, body, format="json", headers=headers)
 
 
-@pytest.mark.parametrize("count", [1, 2, MAX_BULK])
+@pytest.mark.parametrize("count", [1, 2, MAX_TASKS])
 def test_tasks_are_created_in_the_order_of_the_request(client1: APIClient, user1: User, count: int) -> None:
     answer = create(client1, bodies(count))
 
@@ -42,7 +42,7 @@ def test_tasks_are_created_in_the_order_of_the_request(client1: APIClient, user1
 
 
 def test_each_created_task_is_sent_once(client1: APIClient, sent: Sent) -> None:
-    tasks = create(client1, bodies(MAX_BULK)).json()
+    tasks = create(client1, bodies(MAX_TASKS)).json()
 
     assert sent() == [(task["id"], task["title"], "user1") for task in tasks]
     messages = OutboxMessage.objects.order_by("pk").values_list("actor", "subject", "sequence", "changed_by")
@@ -68,7 +68,7 @@ def test_what_is_not_a_clients_to_say_is_ignored(client1: APIClient, user2: User
     assert task["id"] != 12345
 
 
-@pytest.mark.parametrize("count", [0, MAX_BULK + 1, 2 * MAX_BULK])
+@pytest.mark.parametrize("count", [0, MAX_TASKS + 1, 2 * MAX_TASKS])
 def test_too_few_and_too_many_are_refused(client1: APIClient, count: int) -> None:
     answer = create(client1, bodies(count))
 
@@ -123,7 +123,7 @@ def test_what_is_no_task_is_said_by_its_place(client1: APIClient, item: Any) -> 
 
 
 def test_one_wrong_task_among_the_most_undoes_all(client1: APIClient) -> None:
-    assert list(create(client1, [*bodies(MAX_BULK - 1), {}]).json()) == [str(MAX_BULK - 1)]
+    assert list(create(client1, [*bodies(MAX_TASKS - 1), {}]).json()) == [str(MAX_TASKS - 1)]
     assert not Task.objects.exists()
 
 
