@@ -47,10 +47,10 @@ NUM_PROXIES = env.int("NUM_PROXIES", 0, validate=validate.Range(min=0))
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 1024 * 1024, validate=validate.Range(min=1))
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
-# Whether a change or deletion of a task needs an If-Match with the task's ETag.
+# Whether a change or deletion of a task needs the task's ETag: If-Match, or if_match in a list of many.
 REQUIRE_IF_MATCH = env.bool("REQUIRE_IF_MATCH", False)
 
-# How long a create with an Idempotency-Key is remembered, in hours.
+# How long a request with an Idempotency-Key is remembered, in hours.
 IDEMPOTENCY_HOURS = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min=1))
 
 # How long the database may work on a statement of a request, in seconds; an export may take six times as long. 0: no

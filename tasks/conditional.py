@@ -25,7 +25,7 @@ from tasks.listing.compiled import read
 from tasks.models import Task
 
 # What both headers take, also in the OpenAPI schema. No tag of ours has a comma.
-_TAG = '(W/)?"[^",]*"'
+_TAG = r'(W/)?"[^",\x00]*"'
 PATTERN = rf"^(\*|[ \t,]*{_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
 # A tag of ours, also as a proxy that compresses alters it: nginx puts W/ before it, Apache and Caddy a suffix into it.
 _OURS = re.compile(r'"(\d+-[0-9a-f]{16})(?:-(?:gzip|br|zstd|deflate))?"')

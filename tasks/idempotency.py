@@ -41,7 +41,7 @@ PARAMETER = OpenApiParameter(
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
     pattern=PATTERN,
-    description="Makes the request safe to repeat: the same key and body get the stored response, and create nothing.",
+    description="Makes the request safe to repeat: the same key and body get the stored response, and change nothing.",
 )
 
 
@@ -111,7 +111,7 @@ def _replay(kept: IdempotencyKey, fingerprint: str) -> Response:
     if kept.fingerprint != fingerprint:
         raise KeyReused
     headers = {**kept.headers, REPLAYED: "true"}
-    return Response(json.loads(kept.body), status=kept.status, headers=headers)
+    return Response(json.loads(kept.body) if kept.body else None, status=kept.status, headers=headers)
 
 
 def _key(request: Request) -> str:

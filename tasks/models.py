@@ -1,4 +1,4 @@
-"""Tasks, and the idempotency keys of requests that created some."""
+"""Tasks, and the idempotency keys of requests that wrote some."""
 
 from django.conf import settings
 from django.db import models
@@ -60,7 +60,7 @@ class IdempotencyKey(models.Model):
     status = models.PositiveSmallIntegerField()
     headers = models.JSONField(default=dict)
     body = models.TextField()
-    """The response's JSON."""
+    """The response's JSON; empty if it has no body."""
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:

@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 
 from tasks.bulk import MAX_TASKS
+from tasks.bulk_serializers import TaskReferenceSerializer
 
 DETAIL = {"type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
 FIELD_ERRORS = {
@@ -14,7 +15,8 @@ FIELD_ERRORS = {
 }
 ERRORS_OF_MANY = {
     "type": "object",
-    "description": "Messages by field for each task that has any, by its index in the list; `detail` about the list.",
+    "description": "Messages by field for each task that has any, or `detail` and `code`, by its index in the list; "
+    "`detail` about the list.",
     "additionalProperties": {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/FieldErrors"}]},
 }
 EVERYWHERE = {
@@ -27,8 +29,8 @@ EVERYWHERE = {
     "429": "Too many requests.",
     "503": "The database is not available, or the request took it too long (code: query_timeout).",
 }
-OF_CREATION = {
-    "403": "A browser's session without its CSRF token.",
+CSRF = {"403": "A browser's session without its CSRF token."}
+OF_KEYS = {
     "409": "A request with this Idempotency-Key is still being carried out.",
     "422": "This Idempotency-Key was used for another request.",
 }
@@ -36,8 +38,10 @@ UNMET = {"412": "A condition is not met: the task has another ETag. Nothing was 
 OF_CHANGE = {
     **UNMET,
     "403": "Another user's task, or a browser's session without its CSRF token.",
-    "428": "If-Match is missing, and this service requires it.",
+    "428": "If-Match is missing, or if_match in a list, and this service requires it.",
 }
+# What may be wrong with single tasks of a list.
+ERRORS_OF_TASKS = {"400", "403", "404", "412", "428"}
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 HEADERS = {"409": RETRY_AFTER, "429": RETRY_AFTER, "503": RETRY_AFTER}
 ETAG = {"ETag": {"description": "The task's ETag, which the client sent.", "schema": {"type": "string"}}}
@@ -66,8 +70,7 @@ def document(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str,
     """Add to every operation its errors, and what parameters may be (a drf-spectacular post-processing hook)."""
     schemas = {"Error": DETAIL, "FieldErrors": FIELD_ERRORS, "ErrorsOfMany": ERRORS_OF_MANY}
     result["components"]["schemas"] |= schemas
-    many = result["paths"][BULK]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    many |= {"minItems": 1, "maxItems": MAX_TASKS}  # for which drf-spectacular would write minLength and maxLength
+    _describe_lists(result["paths"][BULK], result["components"]["schemas"])
     for name, schema in result["components"]["schemas"].items():
         if name.endswith("Request"):
             for field in schema.get("properties", {}).values():
@@ -78,6 +81,24 @@ def document(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str,
             for status, response in sorted(_errors(path, method).items()):
                 operation["responses"].setdefault(status, response)
     return result
+
+
+def _describe_lists(operations: dict[str, Any], schemas: dict[str, Any]) -> None:
+    # drf-spectacular describes no body of a DELETE. This one names tasks as a PATCH does.
+    change = schemas["TaskChangeRequest"]
+    names = {name: change["properties"][name] for name in TaskReferenceSerializer().fields}
+    schemas["TaskReferenceRequest"] = {
+        "type": "object",
+        "description": "Names a task, and the state that it has to be in.",
+        "properties": names,
+        "required": ["id"],
+    }
+    items = {"$ref": "#/components/schemas/TaskReferenceRequest"}
+    content = {"application/json": {"schema": {"type": "array", "items": items}}}
+    operations["delete"]["requestBody"] = {"content": content, "required": True}
+    for operation in operations.values():
+        many = operation["requestBody"]["content"]["application/json"]["schema"]
+        many |= {"minItems": 1, "maxItems": MAX_TASKS}  # for which drf-spectacular would write minLength and maxLength
 
 
 def _describe_parameters(path: str, parameters: list[dict[str, Any]]) -> None:
@@ -110,16 +131,20 @@ def _errors(path: str, method: str) -> dict[str, Any]:
         texts["503"] = "The database is not available, or too many users sign in at once, with the code login_busy."
     if path.startswith("/api/token/"):
         texts["401"] = "Wrong credentials, or a token that is forged or expired."
-    if path in {LIST, BULK} and method == "post":
-        texts |= OF_CREATION
-    if path == TASK:
-        texts |= UNMET if method == "get" else OF_CHANGE
+    if path in {LIST, BULK} and method != "get":
+        texts |= CSRF | OF_KEYS
+    if path == TASK and method == "get":
+        texts |= UNMET
+    elif path in {TASK, BULK} and method != "post":
+        texts |= OF_CHANGE
     errors = {status: _error(path, status, text) for status, text in texts.items()}
     return errors | ({"304": NOT_MODIFIED} if path == TASK and method == "get" else {})
 
 
 def _error(path: str, status: str, description: str) -> dict[str, Any]:
-    schema = "Error" if status != "400" else "ErrorsOfMany" if path == BULK else "FieldErrors"
+    schema = "FieldErrors" if status == "400" else "Error"
+    if path == BULK and status in ERRORS_OF_TASKS:
+        schema = "ErrorsOfMany"
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     headers = {"headers": HEADERS[status]} if status in HEADERS else {}
     return {"description": description, "content": content, **headers}

@@ -132,6 +132,19 @@ class TestCompression:
         assert signed_in.delete(address, headers={"If-Match": changed[0].headers["ETag"]}).status_code == 204
 
 
+def test_a_deletion_of_many_keeps_its_body(signed_in: httpx.Client) -> None:
+    created = signed_in.post(
+        "/tasks/bulk/", json=[{"title": f"{number}", "description": "x" * 1_000} for number in "12"]
+    )
+    many = [{"id": task["id"]} for task in created.json()]
+
+    changed = signed_in.patch("/tasks/bulk/", json=[{**each, "completed": True} for each in many])
+    deleted = [signed_in.request("DELETE", "/tasks/bulk/", json=many) for _ in range(2)]
+
+    assert [task["completed"] for task in changed.json()] == [True, True]
+    assert [answer.status_code for answer in deleted] == [204, 404]
+
+
 def test_the_stream_comes_at_once_and_as_it_is(signed_in: httpx.Client) -> None:
     headers = {"Accept-Encoding": "gzip", "Accept": "text/event-stream"}
     with signed_in.stream("GET", "/activity/stream/", headers=headers) as answer:

@@ -1,23 +1,18 @@
 """Conditional reads and writes: a client with a task's ETag downloads it once and overwrites no unseen change."""
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from actors.activity import SUBJECT
-from actors.outbox.models import OutboxMessage
 from tasks.models import Task
+from tests.unit.tasks.crowd import CROWD, Crowd, sent_versions
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
 
-CROWD = 8
 MARKS_OF_EACH = 8
 STALE = '"1-0123456789abcdef"'
 # As proxies that compress send it on: nginx, Apache and Caddy, several after one another. {tag} is without quotes.
@@ -34,28 +29,6 @@ GARBAGE = ["1-0123456789abcdef", "W/abc", '"', "", ",", "**", '"abc", garbage', 
 
 Body = dict[str, object] | None
 ClientOf = Callable[[User], APIClient]
-Crowd = Callable[[Callable[[int], Any]], list[Any]]
-
-
-@pytest.fixture
-def crowd(database: str) -> Crowd:
-    """Call `do` in 8 threads at once, each with its own connection; return the results."""
-    if database == "sqlite":
-        pytest.skip("an in-memory database has one connection")
-    all_ready = threading.Barrier(CROWD, timeout=30)
-
-    def at_once(do: Callable[[int], Any]) -> list[Any]:
-        def join_in(number: int) -> Any:
-            try:
-                all_ready.wait()
-                return do(number)
-            finally:
-                connection.close()
-
-        with ThreadPoolExecutor(CROWD) as pool:
-            return list(pool.map(join_in, range(CROWD)))
-
-    return at_once
 
 
 @pytest.fixture
@@ -65,12 +38,6 @@ def address(task: Task) -> str:
 
 def write(client: APIClient, method: str, address: str, body: Body, **headers: str) -> Any:
     return getattr(client, method)(address, body, format="json", headers=headers)
-
-
-def sent_versions(task: Task) -> list[int | None]:
-    """Return the versions of which the outbox has messages, in order."""
-    messages = OutboxMessage.objects.filter(subject=f"{SUBJECT}{task.pk}")
-    return list(messages.order_by("sequence").values_list("sequence", flat=True))
 
 
 def is_untouched(task: Task) -> bool:

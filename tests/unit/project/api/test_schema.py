@@ -29,6 +29,8 @@ OPERATIONS = [
     ("/tasks/{id}/", "patch", {200, 401, 403, 412, 428}),
     ("/tasks/{id}/", "delete", {204, 401, 403, 412, 428}),
     ("/tasks/bulk/", "post", {201, 401, 403, 409, 422}),
+    ("/tasks/bulk/", "patch", {200, 401, 403, 409, 412, 422, 428}),
+    ("/tasks/bulk/", "delete", {204, 401, 403, 409, 412, 422, 428}),
     ("/tasks/export/", "get", {200, 401}),
     ("/tasks/{task_id}/activity/", "get", {200, 401}),
     ("/activity/", "get", {200, 401}),
@@ -67,9 +69,12 @@ def test_where_a_client_is_to_come_again_it_is_documented_when(
     assert "Retry-After" in openapi()["paths"][path][method]["responses"][status]["headers"]
 
 
-@pytest.mark.parametrize("path", ["/tasks/", "/tasks/bulk/"])
-def test_it_is_documented_when_to_come_again_while_the_first_try_runs(path: str) -> None:
-    assert "Retry-After" in openapi()["paths"][path]["post"]["responses"]["409"]["headers"]
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("/tasks/", "post"), ("/tasks/bulk/", "post"), ("/tasks/bulk/", "patch"), ("/tasks/bulk/", "delete")],
+)
+def test_it_is_documented_when_to_come_again_while_the_first_try_runs(path: str, method: str) -> None:
+    assert "Retry-After" in openapi()["paths"][path][method]["responses"]["409"]["headers"]
 
 
 def test_that_nothing_is_new_is_answered_without_a_body() -> None:
@@ -79,8 +84,12 @@ def test_that_nothing_is_new_is_answered_without_a_body() -> None:
     assert "ETag" in unchanged["headers"]
 
 
-def test_errors_of_many_tasks_are_described_by_the_index_of_each() -> None:
-    refused = openapi()["paths"]["/tasks/bulk/"]["post"]["responses"]["400"]["content"]["application/json"]["schema"]
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("post", "400"), *((method, status) for method in ("patch", "delete") for status in ("400", "403", "404", "412"))],
+)
+def test_errors_of_many_tasks_are_described_by_the_index_of_each(method: str, status: str) -> None:
+    refused = openapi()["paths"]["/tasks/bulk/"][method]["responses"][status]["content"]["application/json"]["schema"]
 
     assert refused == {"$ref": "#/components/schemas/ErrorsOfMany"}
     assert openapi()["components"]["schemas"]["ErrorsOfMany"]["additionalProperties"]["oneOf"] == [

@@ -141,12 +141,41 @@ def test_a_title_is_accepted_if_the_schema_says_so(client: APIClient, title: str
     assert client.post("/tasks/", {"title": title}, format="json").status_code == answered
 
 
-def test_the_schema_bounds_how_many_tasks_are_created_at_a_time() -> None:
-    content = openapi()["paths"]["/tasks/bulk/"]["post"]["requestBody"]["content"]
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ("post", ["title", "description", "completed"]),
+        ("patch", ["id", "title", "description", "completed", "if_match"]),
+        ("delete", ["id", "if_match"]),
+    ],
+)
+def test_the_schema_says_what_a_list_of_tasks_is_and_how_many_it_has(method: str, fields: list[str]) -> None:
+    content = openapi()["paths"]["/tasks/bulk/"][method]["requestBody"]["content"]
     many = content["application/json"]["schema"]
+    one = openapi()["components"]["schemas"][many["items"]["$ref"].rpartition("/")[2]]
 
     assert list(content) == ["application/json"]
-    assert (many["minItems"], many["maxItems"]) == (1, 500)
+    assert (many["type"], many["minItems"], many["maxItems"]) == ("array", 1, 500)
+    assert list(one["properties"]) == fields
+    assert one["required"] == fields[:1]
+
+
+@pytest.mark.parametrize("method", ["patch", "delete"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        *({"id": number} for number in (1, 2**63 - 1, 0, 2**63)),
+        *({"id": 1, "if_match": tag} for tag in ("*", '"a"', 'W/"a", "b"', " * ", '"a', "", '"\0"')),
+    ],
+)
+def test_a_task_is_named_as_the_schema_says(client: APIClient, method: str, named: dict[str, Any]) -> None:
+    Task.objects.all().delete()
+    fields = openapi()["components"]["schemas"]["TaskReferenceRequest"]["properties"]
+    number, tag = named["id"], named.get("if_match", "*").strip()
+    is_valid = fields["id"]["minimum"] <= number <= fields["id"]["maximum"]
+    is_valid &= bool(re.fullmatch(fields["if_match"]["pattern"], tag))
+
+    assert (getattr(client, method)("/tasks/bulk/", [named], format="json").status_code == 404) is is_valid
 
 
 def test_a_streams_event_is_described_by_its_fields() -> None:
