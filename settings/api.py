@@ -97,11 +97,7 @@ REST_FRAMEWORK: dict[str, Any] = {
         "project.api.browsable.PageRenderer",
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "project.api.negotiation.Negotiation",
-    "DEFAULT_PARSER_CLASSES": [
-        "project.api.json.SafeJSONParser",
-        "rest_framework.parsers.FormParser",
-        "rest_framework.parsers.MultiPartParser",
-    ],
+    "DEFAULT_PARSER_CLASSES": ["project.api.json.SafeJSONParser"],
     "EXCEPTION_HANDLER": "project.api.errors.handle_exception",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }

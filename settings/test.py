@@ -19,6 +19,9 @@ DRAMATIQ_BROKER = {
 
 LOGGING["handlers"]["lines"]["filename"] = ""
 
+# As the API takes nothing else.
+REST_FRAMEWORK["TEST_REQUEST_DEFAULT_FORMAT"] = "json"
+
 # Tests of throttles set rates of their own.
 REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"] = {"anon": None, "user": None}
 

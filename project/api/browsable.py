@@ -10,7 +10,7 @@ from rest_framework.renderers import BrowsableAPIRenderer
 
 
 class PageRenderer(BrowsableAPIRenderer):
-    """Renders a response as a page that shows it, with forms."""
+    """Renders a response as a page that shows it, with forms to send JSON by."""
 
     template = "project/browsable_api.html"
 

@@ -79,7 +79,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
-    """Answer a request that Django itself refuses: for an unknown host, or with too many form fields."""
+    """Answer a request that Django itself refuses: for an unknown host, or with too many parameters."""
     return JsonResponse({"detail": ParseError.default_detail}, status=400)
 
 

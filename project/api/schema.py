@@ -25,7 +25,7 @@ EVERYWHERE = {
     "406": "No representation of an accepted type.",
     "411": "A body without its length.",
     "413": "The body is too large.",
-    "415": "The body is of a type or encoding that cannot be read.",
+    "415": "The body is not JSON in UTF-8.",
     "429": "Too many requests.",
     "503": "The database is not available, or the request took it too long (code: query_timeout).",
 }

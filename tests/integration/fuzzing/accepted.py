@@ -69,18 +69,6 @@ def trimmed_title(failure: Failure, case: Case[Any], response: Response) -> bool
     return failure.code == INVALID_ACCEPTED and is_long
 
 
-def form_of_no_object(failure: Failure, case: Case[Any], response: Response) -> bool:
-    """A number for a form is sent as a form with a field of that name, or with none: unknown fields are ignored."""
-    is_form = case.media_type in {"multipart/form-data", "application/x-www-form-urlencoded"}
-    return failure.code == INVALID_ACCEPTED and is_form and not isinstance(case.body, dict)
-
-
-def empty_form(failure: Failure, case: Case[Any], response: Response) -> bool:
-    """Schemathesis' client sends a form without fields in chunks: no length."""
-    is_unmeasured = "Content-Length" not in response.request.headers
-    return failure.code in {INVALID_ACCEPTED, VALID_REFUSED} and response.status_code == 411 and is_unmeasured
-
-
 ACCEPTED: list[Callable[[Failure, Case[Any], Response], bool]] = [
     used_idempotency_key,
     unmet_condition,
@@ -91,8 +79,6 @@ ACCEPTED: list[Callable[[Failure, Case[Any], Response], bool]] = [
     empty_id,
     costly_search,
     trimmed_title,
-    form_of_no_object,
-    empty_form,
 ]
 
 

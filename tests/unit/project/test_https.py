@@ -5,6 +5,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils.translation import get_language
 from pytest_django import Settings
+from rest_framework.test import APIClient
 
 from tasks.models import Task
 from tests.tokens import bearer
@@ -57,7 +58,7 @@ def test_what_is_no_read_is_refused(method: str) -> None:
 
 
 def test_a_refused_write_changes_nothing_and_over_https_it_works(user1: User) -> None:
-    client = Client(headers={"authorization": bearer(user1)})
+    client = APIClient(headers={"authorization": bearer(user1)})
     assert_refused(client.post("/tasks/", {"title": "Bir"}))
     assert not Task.objects.exists()
     assert client.post("/tasks/", {"title": "Bir"}, secure=True).status_code == 201

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from tasks.models import Task
+from tests.unit.schema_client import SchemaCheckingClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
@@ -18,6 +20,7 @@ NO_JSON = "JSON parse error"
 NO_STRING = "Not a valid string."
 NULL = "This field may not be null."
 REQUIRED = "This field is required."
+SEND_JSON = "Send JSON, with the header Content-Type: application/json."
 TOO_LONG = "Ensure this field has no more than 200 characters."
 WRONG_BOOLEAN = "Must be a valid boolean."
 
@@ -79,48 +82,31 @@ BAD_TEXTS = [
     pytest.param(b'{"title":' + b"[" * 500 + b"]" * 500 + b"}", "title", NO_STRING, id="500 lists in a title"),
 ]
 
-BAD_FORMS = [
-    pytest.param(b"title=%00", "title", "Null characters", id="NUL"),
-    pytest.param(b"title=", "title", BLANK, id="blank title"),
-    pytest.param(b"=&%&&=", "title", REQUIRED, id="garbage"),
-    pytest.param(b"title=a&completed=perhaps", "completed", WRONG_BOOLEAN, id="completed"),
-    pytest.param(b"&".join(b"f%d=1" % n for n in range(1001)), "detail", "Malformed", id="1001 fields"),
-]
-
-
-def part(name: str, value: bytes, *, more: str = "", headers: str = "") -> bytes:
-    return f'--x\r\nContent-Disposition: form-data; name="{name}"{more}\r\n{headers}\r\n'.encode() + value + b"\r\n"
-
-
-END = b"--x--\r\n"
-BAD_MULTIPARTS = [
-    pytest.param(b"garbage", "title", REQUIRED, id="garbage"),
-    pytest.param(b"--x\r\n", "title", REQUIRED, id="a part that only begins"),
-    pytest.param(END, "title", REQUIRED, id="no parts"),
-    pytest.param(part("title", b"a\0b") + END, "title", "Null characters", id="NUL"),
-    pytest.param(part("title", b"a", more='; filename="f"') + END, "title", NO_STRING, id="a file for a title"),
-    pytest.param(
-        part("title", b"!", more='; filename="f"', headers="Content-Transfer-Encoding: base64\r\n") + END,
-        "detail",
-        "Multipart form parse error",
-        id="a file in wrong base64",
-    ),
-    pytest.param(b"".join(part(f"f{n}", b"1") for n in range(1001)) + END, "detail", "Malformed", id="1001 fields"),
+FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+PART = '--x\r\nContent-Disposition: form-data; name="title"\r\n\r\na\r\n--x--\r\n'
+FORMS = [
+    pytest.param(FORM, b"title=a", id="form"),
+    pytest.param(f"{FORM}; charset=utf-8", b"title=a", id="form in UTF-8"),
+    pytest.param(FORM, b"%&", id="garbage for a form"),
+    pytest.param(FORM, b"&".join(b"f%d=1" % n for n in range(1001)), id="1001 fields"),
+    pytest.param(FORM, b'{"title": "a"}', id="JSON that curl takes for a form"),
+    pytest.param(MULTIPART, PART.encode(), id="multipart"),
+    pytest.param(MULTIPART, b"garbage", id="garbage for parts"),
+    pytest.param("multipart/form-data", PART.encode(), id="no boundary"),
+    pytest.param("multipart/form-data; boundary=\xff", PART.encode(), id="boundary not ASCII"),
 ]
 
 BAD_CONTENT_TYPES = [
     *(
-        pytest.param(kind, 415, "Unsupported media type", id=kind[:30])
+        pytest.param(kind, SEND_JSON, id=kind[:30])
         for kind in ("text/plain", "application/xml", "application/vnd.api+json", "json", "/", ";", "a" * 300)
     ),
     *(
-        pytest.param(f"application/json; charset={charset}", 415, "Send text as UTF-8.", id=f"charset {charset}")
+        pytest.param(f"application/json; charset={charset}", "Send text as UTF-8.", id=f"charset {charset}")
         for charset in ("latin-1", "utf-16", "utf-7", "cp1251", "hex", "zlib", "bz2", "rot13", "idna", "nonsense", "")
     ),
-    pytest.param("application/x-www-form-urlencoded; charset=hex", 415, "Send text as UTF-8.", id="form in hex"),
-    pytest.param("multipart/form-data; boundary=x; charset=hex", 415, "Send text as UTF-8.", id="multipart in hex"),
-    pytest.param("multipart/form-data", 400, "Invalid boundary", id="no boundary"),
-    pytest.param("multipart/form-data; boundary=\xff", 400, "Multipart form parse error", id="boundary not ASCII"),
+    pytest.param(f"{FORM}; charset=hex", "Send text as UTF-8.", id="form in hex"),
+    pytest.param(f"{MULTIPART}; charset=hex", "Send text as UTF-8.", id="multipart in hex"),
 ]
 
 
@@ -165,27 +151,30 @@ def test_only_a_patch_may_say_nothing(owner: APIClient, task: Task, method: str,
     assert getattr(owner, method)(address, b"", content_type="application/json").status_code == status
 
 
-@pytest.mark.parametrize(("body", "field", "gist"), BAD_FORMS)
-def test_a_form_that_is_wrong_is_refused(owner: APIClient, body: bytes, field: str, gist: str) -> None:
-    response = owner.post("/tasks/", body, content_type="application/x-www-form-urlencoded")
+@pytest.mark.parametrize(("content_type", "body"), FORMS)
+@pytest.mark.parametrize("method", ["post", "put", "patch"])
+def test_a_form_is_refused(owner: APIClient, task: Task, method: str, content_type: str, body: bytes) -> None:
+    address = "/tasks/" if method == "post" else f"/tasks/{task.pk}/"
 
-    assert_refused(response, 400, field, gist)
-
-
-@pytest.mark.parametrize(("body", "field", "gist"), BAD_MULTIPARTS)
-def test_a_multipart_form_that_is_wrong_is_refused(owner: APIClient, body: bytes, field: str, gist: str) -> None:
-    response = owner.post("/tasks/", body, content_type="multipart/form-data; boundary=x")
-
-    assert_refused(response, 400, field, gist)
+    assert_refused(getattr(owner, method)(address, body, content_type=content_type), 415, "detail", SEND_JSON)
 
 
-@pytest.mark.parametrize(("content_type", "status", "gist"), BAD_CONTENT_TYPES)
+@pytest.mark.parametrize(("content_type", "body"), FORMS)
+def test_a_form_of_a_browsers_session_is_refused(user1: User, task: Task, content_type: str, body: bytes) -> None:
+    browser = SchemaCheckingClient(enforce_csrf_checks=True)
+    browser.force_login(user1)
+    browser.get("/api-auth/login/")
+    headers = {"X-CSRFToken": browser.cookies["csrftoken"].value}
+
+    assert_refused(browser.post("/tasks/", body, content_type=content_type, headers=headers), 415, "detail", SEND_JSON)
+
+
+@pytest.mark.parametrize(("content_type", "gist"), BAD_CONTENT_TYPES)
+@pytest.mark.parametrize("path", ["/tasks/", "/tasks/bulk/", "/api/token/", "/api/token/refresh/"])
 def test_a_content_type_that_cannot_be_read_is_refused(
-    owner: APIClient, content_type: str, status: int, gist: str
+    owner: APIClient, path: str, content_type: str, gist: str
 ) -> None:
-    response = owner.post("/tasks/", b'{"title": "a"}', content_type=content_type)
-
-    assert_refused(response, status, "detail", gist)
+    assert_refused(owner.post(path, b'{"title": "a"}', content_type=content_type), 415, "detail", gist)
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "utf8", '"utf-8"'])
@@ -216,9 +205,7 @@ def test_a_body_may_be_said_to_be_uncompressed(owner: APIClient, coding: str) ->
     assert response.status_code == 201
 
 
-@pytest.mark.parametrize(
-    "content_type", ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
-)
+@pytest.mark.parametrize("content_type", ["application/json", FORM, MULTIPART])
 @pytest.mark.parametrize("method", ["post", "put", "patch"])
 def test_a_body_too_large_is_refused_unread(
     owner: APIClient, task: Task, settings: Any, method: str, content_type: str

@@ -110,13 +110,10 @@ def test_a_header_overrides_no_method(owner: APIClient, task: Task, header: str)
 
 
 @pytest.mark.parametrize("query", ["", "?_method=DELETE", "?method=DELETE"])
-def test_a_form_overrides_neither_method_nor_body(owner: APIClient, task: Task, query: str) -> None:
+def test_a_form_overrides_no_method(owner: APIClient, task: Task, query: str) -> None:
     form = {"_method": "DELETE", "_content": '{"title": "Boshqa"}', "_content_type": "application/json"}
 
     assert owner.post(f"/tasks/{task.pk}/{query}", form, format="multipart").status_code == 405
-    assert owner.put(f"/tasks/{task.pk}/{query}", form, format="multipart").json() == {
-        "title": ["This field is required."]
-    }
     assert Task.objects.get().title == "Yangi vazifa"
 
 

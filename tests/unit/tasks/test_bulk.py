@@ -85,16 +85,6 @@ def test_what_is_no_list_is_refused(client1: APIClient, body: Any) -> None:
     assert not Task.objects.exists()
 
 
-@pytest.mark.parametrize("encoding", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"])
-def test_a_form_is_no_list(client1: APIClient, encoding: str) -> None:
-    part = '--b\r\nContent-Disposition: form-data; name="[0]title"\r\n\r\na\r\n--b--\r\n'
-    text = part if "multipart" in encoding else "[0]title=a"
-
-    answer = client1.post(BULK, text, content_type=encoding)
-
-    assert (answer.status_code, answer.json()) == (400, {"detail": "Send a list of tasks."})
-
-
 def test_what_is_wrong_is_said_by_its_place_in_the_list_and_nothing_is_created(client1: APIClient, sent: Sent) -> None:
     said: list[Any] = [*bodies(3), {"title": ""}, {"title": "a" * 201, "completed": "perhaps"}, {}, bodies(1)[0]]
 

@@ -96,21 +96,6 @@ class TestTheSameRequest:
         assert is_replay_of(again, first)
         assert made() == (1, 1)
 
-    def test_a_form_may_have_another_boundary(self, client1: APIClient) -> None:
-        def send(boundary: str) -> Any:
-            parts = (
-                f'--{boundary}\r\nContent-Disposition: form-data; name="title"\r\n\r\nYangi\r\n',
-                f"--{boundary}--\r\n",
-            )
-            content_type = f"multipart/form-data; boundary={boundary}"
-            return client1.post("/tasks/", "".join(parts), content_type=content_type, headers={idempotency.HEADER: KEY})
-
-        first = send("bir")
-
-        assert (first.status_code, first.json()["title"]) == (201, "Yangi")
-        assert is_replay_of(send("ikki"), first)
-        assert made() == (1, 1)
-
     def test_it_is_the_same_in_another_language(self, client1: APIClient) -> None:
         first = create(client1)
         headers = {idempotency.HEADER: KEY, "Accept-Language": "ru"}

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth import hashers
 from django.contrib.auth.models import User
 from django.test import Client
+from django.test.client import MULTIPART_CONTENT
 
 from project.accounts import login_limits
 from tests.conftest import PASSWORD
@@ -36,14 +37,21 @@ class Door:
     wrong: int
     right: int
 
+    content_type: str = MULTIPART_CONTENT
+
     def knock(
         self, username: str = "user1", password: str = WRONG, *, address: str = "192.0.2.1", **headers: Any
     ) -> Any:
         credentials = {"username": username, "password": password}
-        return Client(raise_request_exception=False).post(self.path, credentials, REMOTE_ADDR=address, **headers)
+        client = Client(raise_request_exception=False, REMOTE_ADDR=address)
+        return client.post(self.path, credentials, self.content_type, **headers)
 
 
-DOORS = [Door("/api/token/", 401, 200), Door("/admin/login/", 200, 302), Door("/api-auth/login/", 200, 302)]
+DOORS = [
+    Door("/api/token/", 401, 200, "application/json"),
+    Door("/admin/login/", 200, 302),
+    Door("/api-auth/login/", 200, 302),
+]
 
 
 @pytest.fixture(params=DOORS, ids=lambda door: door.path)

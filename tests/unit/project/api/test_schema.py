@@ -84,6 +84,15 @@ def test_that_nothing_is_new_is_answered_without_a_body() -> None:
     assert "ETag" in unchanged["headers"]
 
 
+def test_json_is_all_that_a_body_may_be() -> None:
+    bodies = [
+        each["requestBody"] for path in openapi()["paths"].values() for each in path.values() if "requestBody" in each
+    ]
+
+    assert len(bodies) == 11
+    assert {kind for body in bodies for kind in body["content"]} == {"application/json"}
+
+
 @pytest.mark.parametrize(
     ("method", "status"),
     [("post", "400"), *((method, status) for method in ("patch", "delete") for status in ("400", "403", "404", "412"))],

@@ -60,10 +60,15 @@ class TestObtaining:
         assert set(answer.json()) == {"access", "refresh"}
         assert tasks_with(visitor, answer.json()["access"]).status_code == 200
 
-    def test_a_form_will_do(self, visitor: SchemaCheckingClient, user1: User) -> None:
-        answer = visitor.post("/api/token/", {"username": "user1", "password": PASSWORD}, format="multipart")
+    def test_a_form_is_refused(self, visitor: SchemaCheckingClient, user1: User) -> None:
+        form = f"username=user1&password={PASSWORD}"
 
-        assert answer.status_code == 200
+        answer = visitor.post("/api/token/", form, content_type="application/x-www-form-urlencoded")
+
+        assert (answer.status_code, answer.json()) == (
+            415,
+            {"detail": "Send JSON, with the header Content-Type: application/json."},
+        )
 
     @pytest.mark.parametrize(
         ("username", "password"),
