@@ -4,6 +4,7 @@ from django.db.models import BigIntegerField
 from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
+from actors.rest.fields import KnownFields
 from tasks.conditional import PATTERN
 from tasks.models import Task
 from tasks.serializers import DeclaredTaskSerializer
@@ -18,7 +19,7 @@ class IdField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
-class TaskReferenceSerializer(serializers.Serializer[Task]):
+class TaskReferenceSerializer(KnownFields, serializers.Serializer[Task]):
     """Names a task, and the state that it has to be in."""
 
     id = IdField(min_value=1, max_value=BigIntegerField.MAX_BIGINT)

@@ -14,6 +14,7 @@ from django.utils.timezone import get_current_timezone
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
+from actors.rest.fields import KnownFields
 from tasks.models import Task
 
 
@@ -45,7 +46,7 @@ class DeclaredTaskSerializer(serializers.ModelSerializer[Task]):
         validators = ()
 
 
-class TaskSerializer(DeclaredTaskSerializer):
+class TaskSerializer(KnownFields, DeclaredTaskSerializer):
     """A task."""
 
     @cached_property

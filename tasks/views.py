@@ -1,5 +1,6 @@
 """The REST API of tasks."""
 
+from collections.abc import Set
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from actors.api.views import TaskActivityView
+from actors.rest.parameters import KnownParameters
 from tasks import conditional, export, idempotency
 from tasks.bulk import BulkRequests
 from tasks.conditional import ConditionalRequests
@@ -23,6 +25,10 @@ from tasks.listing.pagination import TaskPagination, chosen_pagination
 from tasks.models import Task
 from tasks.permissions import IsOwnerOrReadOnly
 from tasks.serializers import TaskSerializer
+
+# What chooses tasks and their order; and all parameters, by action.
+CHOICE = {*TaskFilter.base_filters, BoundedSearchFilter.search_param, StableOrderingFilter.ordering_param}
+PARAMETERS = {"list": CHOICE | {"page", "page_size", "pagination", "cursor"}, "export": CHOICE | {"bom"}}
 
 BOM = OpenApiParameter(
     "bom", OpenApiTypes.BOOL, description="Whether csv begins with a byte order mark, by which Excel recognizes UTF-8."
@@ -53,7 +59,7 @@ IF_NONE_MATCH = OpenApiParameter(
     partial_update=extend_schema(parameters=[IF_MATCH]),
     destroy=extend_schema(parameters=[IF_MATCH]),
 )
-class TaskViewSet(BulkRequests, ConditionalRequests):
+class TaskViewSet(KnownParameters, BulkRequests, ConditionalRequests):
     """Tasks: every signed-in user reads them all, only a task's owner changes it."""
 
     queryset = Task.objects.select_related("owner")
@@ -65,6 +71,9 @@ class TaskViewSet(BulkRequests, ConditionalRequests):
     search_fields = ("title__finds", "description__finds")
     ordering_fields = ("created_at", "completed")
     ordering = ("created_at",)
+
+    def known_parameters(self) -> Set[str]:
+        return PARAMETERS.get(self.action, frozenset())
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self._paginator = chosen_pagination(request)

@@ -1,5 +1,6 @@
 """The REST API of the activity log, read-only, for every signed-in user."""
 
+from collections.abc import Set
 from typing import Any
 
 from django.db.models import QuerySet
@@ -14,7 +15,6 @@ from rest_framework.generics import ListAPIView
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from actors import timeline
 from actors.api import stream
@@ -23,12 +23,13 @@ from actors.api.pagination import ActivityPagination
 from actors.api.serializers import ActivitySerializer
 from actors.models import Activity, Event
 from actors.rest.cursors import Place
+from actors.rest.parameters import KnownParameters
 from actors.rest.renderers import StreamRenderer
 
 BY_VERSION = {"-version": Activity._meta.get_field("version")}
 
 
-class ActivityView(ListAPIView[Activity]):
+class ActivityView(KnownParameters, ListAPIView[Activity]):
     """The events of all tasks that workers have logged, newest first."""
 
     queryset = Activity.objects.all()
@@ -37,6 +38,9 @@ class ActivityView(ListAPIView[Activity]):
     pagination_class = ActivityPagination
     filter_backends = (DjangoFilterBackend,)
     filterset_class = ActivityFilter
+
+    def known_parameters(self) -> Set[str]:
+        return {*self.filterset_class.base_filters, "cursor", "page_size"}
 
 
 class TaskActivityView(ActivityView):
@@ -100,11 +104,14 @@ SENT_AS: dict[str, Any] = {
 }
 
 
-class ActivityStreamView(APIView):
+class ActivityStreamView(KnownParameters):
     """Events as workers log them, as Server-Sent Events; resumable with `Last-Event-ID`."""
 
     permission_classes = (IsAuthenticated,)
     renderer_classes = (EventStreamRenderer,)
+
+    def known_parameters(self) -> Set[str]:
+        return {"event", "task"}
 
     @extend_schema(
         operation_id="activity_stream",

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from django.db import models
 
 MAX_CURSOR_LENGTH = 400
+PATTERN = rf"^[A-Za-z0-9_-]{{1,{MAX_CURSOR_LENGTH}}}$"
 
 Fields = Mapping[str, "models.Field[Any, Any]"]
 """An order: names of fields, with "-" if descending, and the model's fields."""
@@ -52,7 +53,7 @@ def read(cursor: str, fields: Fields) -> Place:
     Raises:
         InvalidCursor: the text is no cursor of this order.
     """
-    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{MAX_CURSOR_LENGTH}}}", cursor):
+    if not re.fullmatch(PATTERN, cursor):
         raise InvalidCursor(cursor)
     try:
         backwards, order, *values = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))

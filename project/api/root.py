@@ -5,7 +5,8 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.views import APIView
+
+from actors.rest.parameters import KnownParameters
 
 PLACES = {
     "tasks": "task-list",
@@ -18,7 +19,7 @@ PLACES = {
 }
 
 
-class RootView(APIView):
+class RootView(KnownParameters):
     """A task service: where to find the tasks, a token to reach them with, and how it all works."""
 
     permission_classes = (AllowAny,)

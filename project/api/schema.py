@@ -4,6 +4,7 @@ from typing import Any
 
 from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 
+from actors.rest import cursors
 from tasks.bulk import MAX_TASKS
 from tasks.bulk_serializers import TaskReferenceSerializer
 
@@ -53,10 +54,13 @@ EXPORT = "/tasks/export/"
 
 
 # As `actors.rest.keyset.require_page_size` has it; a page has 100 rows at most, however many are asked for.
-BOUNDS = {"page": {"minimum": 1}, "page_size": {"minimum": 1, "maximum": 10**18 - 1}}
-NEVER_EMPTY = {"cursor", "page_size"}
+BOUNDS: dict[str, dict[str, Any]] = {
+    "page": {"minimum": 1},
+    "page_size": {"minimum": 1, "maximum": 10**18 - 1},
+    "cursor": {"pattern": cursors.PATTERN},
+}
 
-# No text may contain a NUL, and one of at least a character may not consist of spaces.
+# No text may contain a NUL, and one of at least a character, as parameters are, may not consist of spaces.
 TEXT, NOT_BLANK = r"^[^\x00]*$", r"^[^\x00]*[^\s\x00][^\x00]*$"
 
 
@@ -73,11 +77,12 @@ def document(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str,
     _describe_lists(result["paths"][BULK], result["components"]["schemas"])
     for name, schema in result["components"]["schemas"].items():
         if name.endswith("Request"):
+            schema["additionalProperties"] = False
             for field in schema.get("properties", {}).values():
-                _describe_text(field)
+                _describe_text(field, NOT_BLANK if field.get("minLength") else TEXT)
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
-            _describe_parameters(path, operation.get("parameters", []))
+            _describe_parameters(operation.get("parameters", []))
             for status, response in sorted(_errors(path, method).items()):
                 operation["responses"].setdefault(status, response)
     return result
@@ -101,19 +106,16 @@ def _describe_lists(operations: dict[str, Any], schemas: dict[str, Any]) -> None
         many |= {"minItems": 1, "maxItems": MAX_TASKS}  # for which drf-spectacular would write minLength and maxLength
 
 
-def _describe_parameters(path: str, parameters: list[dict[str, Any]]) -> None:
+def _describe_parameters(parameters: list[dict[str, Any]]) -> None:
     for parameter in parameters:
         parameter["schema"] |= BOUNDS.get(parameter["name"], {})
-        if parameter["name"] != "cursor":  # no text is refused: one that is no cursor has no page
-            _describe_text(parameter["schema"])
-        # Browsers' forms send every field: an empty one is no filter. The stream is for programs.
-        if parameter["in"] == "query" and parameter["name"] not in NEVER_EMPTY and path != STREAM:
-            parameter["allowEmptyValue"] = True
+        if parameter["in"] == "query":
+            _describe_text(parameter["schema"], NOT_BLANK)
 
 
-def _describe_text(schema: dict[str, Any]) -> None:
+def _describe_text(schema: dict[str, Any], pattern: str) -> None:
     if schema.get("type") == "string" and not schema.keys() & {"enum", "format", "pattern"}:
-        schema["pattern"] = NOT_BLANK if schema.get("minLength") else TEXT
+        schema["pattern"] = pattern
 
 
 def _errors(path: str, method: str) -> dict[str, Any]:

@@ -81,11 +81,16 @@ def chosen_pagination(request: Request) -> BasePagination:
     """Return the paginator that a request asks for.
 
     Raises:
-        ValidationError: `pagination` names neither kind.
+        ValidationError: `pagination` names neither kind, or another parameter is one of the other kind.
     """
-    match request.query_params.get(KIND) or "page":
+    asked = request.query_params
+    match asked.get(KIND, "page"):
+        case "page" if "cursor" in asked:
+            raise ValidationError({"cursor": [_("Add pagination=cursor: numbered pages have no cursors.")]})
         case "page":
             return TaskPagination()
+        case "cursor" if "page" in asked:
+            raise ValidationError({"page": [_("Pages with cursors have no numbers: follow next and previous.")]})
         case "cursor":
             return CursorPagination()
     raise ValidationError({KIND: [_("Choose page or cursor.")]})

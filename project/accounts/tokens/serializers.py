@@ -7,12 +7,13 @@ from rest_framework import serializers
 from rest_framework_simplejwt import serializers as simplejwt
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
+from actors.rest.fields import KnownFields
 from project.accounts.tokens import sign_ins
 from project.accounts.tokens.kinds import AnyToken, RefreshToken
 from project.accounts.tokens.lookup import NoActiveUser
 
 
-class TokenObtainPairSerializer(simplejwt.TokenObtainSerializer):
+class TokenObtainPairSerializer(KnownFields, simplejwt.TokenObtainSerializer):
     """A password is exchanged for the two tokens of a new family."""
 
     access = serializers.CharField(read_only=True)
@@ -27,7 +28,7 @@ class TokenObtainPairSerializer(simplejwt.TokenObtainSerializer):
         return _pair(refresh)
 
 
-class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
+class TokenRefreshSerializer(KnownFields, simplejwt.TokenRefreshSerializer):
     """A refresh token is exchanged for the next two tokens of its family."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
@@ -37,7 +38,7 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
             raise _no_account(self) from None
 
 
-class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
+class TokenVerifySerializer(KnownFields, simplejwt.TokenVerifySerializer):
     """A token is of use."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
@@ -45,7 +46,7 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
         return {}
 
 
-class LogoutSerializer(simplejwt.TokenVerifySerializer):
+class LogoutSerializer(KnownFields, simplejwt.TokenVerifySerializer):
     """The family of a token ends."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
@@ -53,7 +54,7 @@ class LogoutSerializer(simplejwt.TokenVerifySerializer):
         return {}
 
 
-class LogoutEverywhereSerializer(simplejwt.TokenVerifySerializer):
+class LogoutEverywhereSerializer(KnownFields, simplejwt.TokenVerifySerializer):
     """All families of a token's user end."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:

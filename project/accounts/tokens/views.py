@@ -6,10 +6,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt.views import TokenViewBase
 
+from actors.rest.parameters import KnownParameters
 from project.accounts.tokens import serializers
 
 
-class TokenView(TokenViewBase):
+class TokenView(KnownParameters, TokenViewBase):
     """Answers what no cache may keep."""
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:

@@ -20,6 +20,7 @@ NO_JSON = "JSON parse error"
 NO_STRING = "Not a valid string."
 NULL = "This field may not be null."
 REQUIRED = "This field is required."
+UNKNOWN = "There is no such field."
 SEND_JSON = "Send JSON, with the header Content-Type: application/json."
 TOO_LONG = "Ensure this field has no more than 200 characters."
 WRONG_BOOLEAN = "Must be a valid boolean."
@@ -27,7 +28,13 @@ WRONG_BOOLEAN = "Must be a valid boolean."
 BAD_FIELDS = [
     pytest.param({}, "title", REQUIRED, id="no title"),
     pytest.param({"description": "Test"}, "title", REQUIRED, id="only a description"),
-    pytest.param({"Title": "Test"}, "title", REQUIRED, id="a title with a capital"),
+    pytest.param({"Title": "Test"}, "Title", UNKNOWN, id="a title with a capital"),
+    pytest.param({"title": "a", "completedd": True}, "completedd", UNKNOWN, id="a field misspelt"),
+    pytest.param({"title": "a", "": 1}, "", UNKNOWN, id="a field without a name"),
+    pytest.param({"title": "a", "a\0": {"b": [1]}}, "a\0", UNKNOWN, id="NUL in a name"),
+    pytest.param({"title": "a", "a\ud800": 1}, "a\\ud800", UNKNOWN, id="lone surrogate in a name"),
+    pytest.param({"title": "a", "detail": "a"}, "detail", UNKNOWN, id="a field named as errors are"),
+    pytest.param({"title": "a", "owner_username": "a"}, "owner_username", UNKNOWN, id="a parameter for a field"),
     pytest.param({"title": ""}, "title", BLANK, id="blank title"),
     pytest.param({"title": " \t\r\n\u00a0\u2003"}, "title", BLANK, id="title of spaces"),
     pytest.param({"title": "a" * 201}, "title", TOO_LONG, id="201 letters"),
@@ -66,6 +73,8 @@ BAD_TEXTS = [
     pytest.param(b"{'title': 'a'}", "detail", NO_JSON, id="single quotes"),
     pytest.param(b'{"title": "a",}', "detail", NO_JSON, id="trailing comma"),
     pytest.param(b'{"title": "a"} {}', "detail", NO_JSON, id="two values"),
+    pytest.param(b'{"title": "b", "title": "a"}', "detail", "field title twice", id="a field twice"),
+    pytest.param(b'{"title": {"\\ud800": 1, "\\ud800": 2}}', "detail", "\\ud800 twice", id="a surrogate twice"),
     pytest.param(b'{"title": "a\nb"}', "detail", NO_JSON, id="raw line break in a string"),
     pytest.param(b'{"title": "a\0b"}', "detail", NO_JSON, id="raw NUL in a string"),
     pytest.param(b"\0", "detail", NO_JSON, id="raw NUL"),
@@ -238,9 +247,25 @@ def test_a_body_in_chunks_is_not_taken_for_an_empty_one(owner: APIClient) -> Non
 
 
 def test_all_that_is_wrong_is_said_at_once(owner: APIClient) -> None:
-    response = owner.post("/tasks/", {"title": "", "description": 5, "completed": "perhaps"}, format="json")
+    body = {"title": "", "description": 5, "completed": "perhaps", "color": "red", "due": None}
 
-    assert response.json() == {"title": [BLANK], "description": [NO_STRING], "completed": [WRONG_BOOLEAN]}
+    assert owner.post("/tasks/", body, format="json").json() == {
+        "title": [BLANK],
+        "description": [NO_STRING],
+        "completed": [WRONG_BOOLEAN],
+        "color": [UNKNOWN],
+        "due": [UNKNOWN],
+    }
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch"])
+def test_of_endless_unknown_fields_the_first_are_named(owner: APIClient, task: Task, method: str) -> None:
+    address = "/tasks/" if method == "post" else f"/tasks/{task.pk}/"
+    body = {"title": "a"} | {f"f{number}": number for number in range(50_000)}
+
+    response = getattr(owner, method)(address, body, format="json")
+
+    assert (response.status_code, response.json()) == (400, {f"f{number}": [UNKNOWN] for number in range(20)})
 
 
 @pytest.mark.parametrize("length", ["abc", "5, 5", "-1", "\u0663"])

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 BULK = "/tasks/bulk/"
 REQUIRED = ["This field is required."]
+UNKNOWN = ["There is no such field."]
 Sent = Callable[[], list[tuple[Any, ...]]]
 
 
@@ -60,7 +61,7 @@ def test_created_tasks_read_back_as_they_were_answered(client1: APIClient) -> No
 
 
 def test_what_is_not_a_clients_to_say_is_ignored(client1: APIClient, user2: User) -> None:
-    said = {"title": "Meniki", "id": 12345, "owner": "user2", "owner_id": user2.pk, "version": 99, "color": "red"}
+    said = {"title": "Meniki", "id": 12345, "owner": "user2", "owner_id": user2.pk, "version": 99}
 
     [task] = create(client1, [said]).json()
 
@@ -86,7 +87,14 @@ def test_what_is_no_list_is_refused(client1: APIClient, body: Any) -> None:
 
 
 def test_what_is_wrong_is_said_by_its_place_in_the_list_and_nothing_is_created(client1: APIClient, sent: Sent) -> None:
-    said: list[Any] = [*bodies(3), {"title": ""}, {"title": "a" * 201, "completed": "perhaps"}, {}, bodies(1)[0]]
+    said: list[Any] = [
+        *bodies(3),
+        {"title": ""},
+        {"title": "a" * 201, "completed": "perhaps", "due": 1},
+        {},
+        {"title": "a", "completedd": True},
+        bodies(1)[0],
+    ]
 
     answer = create(client1, said)
 
@@ -96,8 +104,10 @@ def test_what_is_wrong_is_said_by_its_place_in_the_list_and_nothing_is_created(c
         "4": {
             "title": ["Ensure this field has no more than 200 characters."],
             "completed": ["Must be a valid boolean."],
+            "due": UNKNOWN,
         },
         "5": {"title": REQUIRED},
+        "6": {"completedd": UNKNOWN},
     }
     assert not Task.objects.exists()
     assert sent() == []

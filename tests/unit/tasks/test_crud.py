@@ -82,7 +82,6 @@ def test_what_is_not_a_clients_to_say_is_ignored(
         "version": 99,
         "created_at": LONG_AGO,
         "updated_at": LONG_AGO,
-        "color": "red",
     }
     address = "/tasks/" if method == "post" else f"/tasks/{task.pk}/"
 
@@ -104,6 +103,15 @@ def test_put_replaces_title_and_keeps_what_it_does_not_name(owner: APIClient, ta
     assert answer.status_code == 200
     kept = {name: answer.json()[name] for name in ("title", "description", "completed")}
     assert kept == {"title": "Boshqa", "description": "Test vazifa", "completed": True}
+
+
+def test_a_task_that_was_read_is_changed_and_sent_back(owner: APIClient, task: Task) -> None:
+    read = owner.get(f"/tasks/{task.pk}/").json()
+
+    answer = owner.put(f"/tasks/{task.pk}/", read | {"completed": True}, format="json")
+
+    assert answer.status_code == 200
+    assert answer.json() | {"updated_at": None} == read | {"completed": True, "version": 2, "updated_at": None}
 
 
 def test_put_needs_a_title(owner: APIClient, task: Task) -> None:

@@ -201,8 +201,7 @@ class TestRefusals:
             return client1.post("/tasks/", text, content_type="application/json", headers=headers).status_code
 
         # Between the two depths Python may read JSON that it cannot write.
-        assert (send(100), send(10_000)) == (201, 400)
-        assert {send(depth) for depth in range(600, 1000, 10)} <= {201, 400}
+        assert {send(depth) for depth in (100, *range(600, 1000, 10), 10_000)} == {400}
 
     def test_a_key_that_cannot_be_kept_undoes_the_creation(
         self, client1: APIClient, monkeypatch: pytest.MonkeyPatch

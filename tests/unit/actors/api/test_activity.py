@@ -132,7 +132,6 @@ def test_a_browser_sees_a_page(reader: SchemaCheckingClient, log: Log) -> None:
         ({"since": "2026-01-01T13:00:00Z", "until": "2026-01-01T15:00:00Z"}, [2, 1]),
         ({"since": "2026-01-01T15:00:00Z", "until": "2026-01-01T13:00:00Z"}, []),
         ({"task": 1, "event": "task.updated", "changed_by": "user1"}, [2]),
-        ({"task": "", "event": "", "changed_by": "", "since": "", "until": ""}, [3, 2, 1, 0]),
     ],
 )
 def test_the_log_is_filtered(reader: SchemaCheckingClient, log: Log, asked: dict[str, Any], found: list[int]) -> None:
@@ -234,7 +233,7 @@ def test_pages_keep_their_filters(reader: SchemaCheckingClient, log: Log) -> Non
             [
                 *("p=abc", f"p={'9' * 30}", f"p={'9' * 5_000}", "p=", "p=\0", "p=1.5", "p=-1", "p=ў", "p=1_0", "p= 1"),
                 *("o=-1", "o=x", f"o={'9' * 30}", f"o={'9' * 5_000}", "r=x", "r=", f"r={'9' * 5_000}"),
-                *("p=1&o=-1", "p=1&r=x", "p=1&o=x", "o=5", "r=1", "x", "", "p"),
+                *("p=1&o=-1", "p=1&r=x", "p=1&o=x", "o=5", "r=1", "x", "p"),
             ],
         ),
         b64encode(b"\xff\xfe").decode(),

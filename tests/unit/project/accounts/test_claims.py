@@ -92,7 +92,8 @@ def test_a_token_of_a_release_without_families_is_refused(user1: User, settings:
 def test_no_cache_keeps_an_answer_about_tokens(user1: User, path: str, is_right: bool) -> None:
     token = str(refresh_token(user1)) if is_right else "forged"
     password = "a-password-for-tests" if is_right else "wrong"
-    body = {"refresh": token, "token": token, "username": "user1", "password": password}
+    login = {"username": "user1", "password": password}
+    body = {"": login, "refresh/": {"refresh": token}}.get(path, {"token": token})
 
     answer = SchemaCheckingClient().post(f"/api/token/{path}", body, format="json")
 

@@ -18,6 +18,7 @@ from tests.unit.schema_client import SchemaCheckingClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("database")]
 
+REQUIRED = "This field is required."
 ANOTHER_KEY = "a-key-that-is-not-the-service's-own-and-just-as-long-as-it-has-to-be"
 
 
@@ -59,6 +60,19 @@ class TestObtaining:
         assert answer.status_code == 200
         assert set(answer.json()) == {"access", "refresh"}
         assert tasks_with(visitor, answer.json()["access"]).status_code == 200
+
+    @pytest.mark.parametrize("path", ["", "refresh/", "verify/", "logout/", "logout-everywhere/"])
+    def test_a_field_that_there_is_not_is_named(self, visitor: SchemaCheckingClient, user1: User, path: str) -> None:
+        token = str(refresh_token(user1))
+        login = {"username": "user1", "password": PASSWORD}
+        body = {"": login, "refresh/": {"refresh": token}}.get(path, {"token": token})
+
+        answer = post(visitor, f"/api/token/{path}", **body, remember=True)
+
+        assert (answer.status_code, answer.json()) == (400, {"remember": ["There is no such field."]})
+        assert post(visitor, "/api/token/verify/", token=token).status_code == 200
+        answer = post(visitor, f"/api/token/{path}", remember=True)
+        assert answer.json() == {"remember": ["There is no such field."]} | {name: [REQUIRED] for name in body}
 
     def test_a_form_is_refused(self, visitor: SchemaCheckingClient, user1: User) -> None:
         form = f"username=user1&password={PASSWORD}"

@@ -65,7 +65,7 @@ def test_a_page_has_as_many_tasks_as_asked_for_and_never_more_than_100(
     assert len(owner.get("/tasks/", {"page_size": page_size}).json()["results"]) == shown
 
 
-@pytest.mark.parametrize("page_size", ["0", "000", "-1", "1.5", "five", "", " ", "5 ", "٣", "1e1", "5\0", "9" * 5000])
+@pytest.mark.parametrize("page_size", ["0", "000", "-1", "1.5", "five", "5 ", "٣", "1e1", "5\0", "9" * 5000])
 def test_a_page_size_that_means_nothing_is_refused(owner: APIClient, page_size: str) -> None:
     response = owner.get("/tasks/", {"page_size": page_size})
 
@@ -80,17 +80,17 @@ def test_an_unknown_page_is_not_found(owner: APIClient, task: Task, page: str) -
     assert (response.status_code, response.json()) == (404, {"detail": "Invalid page."})
 
 
-@pytest.mark.parametrize("ordering", ["", "created_at", "-created_at", "completed", "-completed"])
+@pytest.mark.parametrize("ordering", [None, "created_at", "-created_at", "completed", "-completed"])
 def test_each_task_is_on_exactly_one_page_although_all_are_of_one_moment(
-    owner: APIClient, make_tasks: Callable[[int], list[int]], ordering: str
+    owner: APIClient, make_tasks: Callable[[int], list[int]], ordering: str | None
 ) -> None:
     ids = make_tasks(23)
-    if "completed" in ordering:
+    if ordering and "completed" in ordering:
         ids = [task_id for n, task_id in enumerate(ids) if n % 3] + ids[::3]
-    if ordering.startswith("-"):
+    if ordering and ordering.startswith("-"):
         ids.reverse()
 
-    pages = list(walk(owner, f"/tasks/?ordering={ordering}"))
+    pages = list(walk(owner, f"/tasks/?ordering={ordering}" if ordering else "/tasks/"))
 
     assert [len(page) for page in pages] == [5, 5, 5, 5, 3]
     assert [task_id for page in pages for task_id in page] == ids
@@ -98,12 +98,14 @@ def test_each_task_is_on_exactly_one_page_although_all_are_of_one_moment(
 
 @pytest.mark.parametrize(
     ("ordering", "last"),
-    [("", "ASC"), ("created_at", "ASC"), ("-created_at", "DESC"), ("completed", "ASC"), ("-completed", "DESC")],
+    [(None, "ASC"), ("created_at", "ASC"), ("-created_at", "DESC"), ("completed", "ASC"), ("-completed", "DESC")],
 )
-def test_the_database_is_asked_to_break_every_tie_by_id(owner: APIClient, task: Task, ordering: str, last: str) -> None:
+def test_the_database_is_asked_to_break_every_tie_by_id(
+    owner: APIClient, task: Task, ordering: str | None, last: str
+) -> None:
     # An index may give this order by chance: that the tasks are in it proves nothing.
     with CaptureQueriesContext(connection) as queries:
-        owner.get("/tasks/", {"ordering": ordering})
+        owner.get("/tasks/", {"ordering": ordering} if ordering else {})
 
     statement = queries[-1]["sql"]
     assert statement.startswith('SELECT "tasks_task"."id"')
