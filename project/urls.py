@@ -2,11 +2,10 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from project import health
 from project.api.root import RootView
-from project.api.schema_view import SchemaView
+from project.api.schema_view import DocsView, SchemaView
 
 urlpatterns = [
     path(health.ADDRESS, include(health.urlpatterns)),
@@ -15,7 +14,7 @@ urlpatterns = [
     path("", include("actors.urls")),
     path("api/token/", include("project.accounts.tokens.urls")),
     path("api/schema/", SchemaView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", DocsView.as_view(), name="docs"),
     path("api-auth/", include("rest_framework.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -1,4 +1,4 @@
-"""`/api/schema/`: the OpenAPI schema, made once for each language and format, and kept.
+"""`/api/schema/`: the OpenAPI schema, made once for each language and format, and kept; `/api/docs/`: Swagger UI.
 
 Making it takes a tenth of a second to a second of processor time, and anyone may ask for it. It depends on the release
 and the language alone, so a process keeps the bytes, of which there are as many as languages and formats.
@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.cache import get_conditional_response
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
 
 _making = Lock()
@@ -35,6 +35,12 @@ class SchemaView(SpectacularAPIView):
         response.headers["Content-Language"] = language
         response.headers["ETag"] = etag
         return get_conditional_response(request, etag, None, response) or response
+
+
+class DocsView(SpectacularSwaggerSplitView):
+    """drf-spectacular's page, without OPTIONS: its renderer has no template for what DRF answers to that."""
+
+    http_method_names = ("get", "head")
 
 
 def _language_of(request: Request) -> str:
