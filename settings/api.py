@@ -126,7 +126,14 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {
+        "deepLinking": True,
+        "persistAuthorization": True,  # in the browser's storage: an access token ends soon
+        "displayRequestDuration": True,
+        "tryItOutEnabled": True,
+    },
+    # A browser's session is for the service's own pages, and no script can set its cookie.
+    "AUTHENTICATION_WHITELIST": ["project.api.authentication.TokenAuthentication"],
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -69,6 +69,10 @@ class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]  # drf-spec
 
     target_class = "project.api.authentication.TokenAuthentication"
 
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        text = "The `access` token that `POST /api/token/` returns for a username and a password."
+        return {**super().get_security_definition(auto_schema), "description": text}  # type: ignore[no-untyped-call]
+
 
 def document(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
     """Add to every operation its errors, and what parameters may be (a drf-spectacular post-processing hook)."""

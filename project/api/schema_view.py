@@ -38,9 +38,13 @@ class SchemaView(SpectacularAPIView):
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """drf-spectacular's page, without OPTIONS: its renderer has no template for what DRF answers to that."""
+    """drf-spectacular's page, with a template that has no style sheet in it.
+
+    Without OPTIONS: the renderer has no template for what DRF answers to that.
+    """
 
     http_method_names = ("get", "head")
+    template_name = "project/swagger_ui.html"
 
 
 def _language_of(request: Request) -> str:
