@@ -97,6 +97,16 @@ def are_cache_urls(urls: str) -> None:
             raise ValidationError(f"what stands after the ? cannot be used: {_line(error)}") from error
 
 
+def is_page(url: str) -> None:
+    """Refuse what is no address of a page; an empty text is none.
+
+    Raises:
+        ValidationError: saying what is wrong.
+    """
+    if url and not re.match(r"https?://[^/\s]", url):
+        raise ValidationError("it must be an address such as http://127.0.0.1:15672/")
+
+
 def are_origins(origins: list[str]) -> None:
     """Refuse what is no origin, a scheme and a host.
 

@@ -2,12 +2,15 @@
 
 import os
 
+from settings.addresses import is_page
 from settings.base import *
 from settings.environment import PRIVATE_NODE, VAR, BadSetting, env, source
 
 DEBUG = env.bool("DEBUG", True)
 SECRET_KEY = env.str("SECRET_KEY", "") or "for-development-on-loopback-only-never-for-anything-that-others-can-reach"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+
+RABBITMQ_MANAGEMENT_URL = env.str("RABBITMQ_MANAGEMENT_URL", "", validate=is_page)
 
 # `runserver` makes a thread for each request: a connection that outlives its request would outlive its thread.
 DATABASES["default"]["CONN_MAX_AGE"] = 0

@@ -15,3 +15,6 @@ SECURE_CSP = {
     "frame-ancestors": ["'none'"],
 }
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+
+# The page at / leads there; only development names one.
+RABBITMQ_MANAGEMENT_URL = ""

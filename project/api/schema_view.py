@@ -25,7 +25,7 @@ class SchemaView(SpectacularAPIView):
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        language = _language_of(request)
+        language = language_of(request)
         renderer: Any = request.accepted_renderer
         kind: Any = type(renderer)
         with _making:  # by one thread, once
@@ -47,7 +47,7 @@ class DocsView(SpectacularSwaggerSplitView):
     template_name = "project/swagger_ui.html"
 
 
-def _language_of(request: Request) -> str:
+def language_of(request: Request) -> str:
     """Return the language that `lang` or the client's headers ask for, among those that there are."""
     try:
         return translation.get_supported_language_variant(request.query_params.get("lang") or "")

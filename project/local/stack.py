@@ -70,6 +70,8 @@ class Stack(StartedWithin):
         """The environment of web, worker and management commands."""
         defaults = {"DJANGO_SETTINGS_MODULE": "settings.development", "DRAMATIQ_NPROCS": "2", "DRAMATIQ_NTHREADS": "8"}
         own = {"RABBITMQ_URL": self.rabbitmq_url, "BIND": f"{LOOPBACK}:{self.port}", "ACCESS_LOG": "True"}
+        if self.rabbitmq is not None:
+            own["RABBITMQ_MANAGEMENT_URL"] = self.rabbitmq.management_url
         return {**defaults, **os.environ, **self.variables, **own, "PYTHONUNBUFFERED": "1"}
 
     def start(self, report: Report = lambda line: None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from environs import ValidationError
 
-from settings.addresses import are_amqp_urls, are_cache_urls, are_origins, is_database_url
+from settings.addresses import are_amqp_urls, are_cache_urls, are_origins, is_database_url, is_page
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,13 @@ def test_what_is_no_origin_is_refused(origins: list[str]) -> None:
     are_origins(["https://a.example:8443", "http://*.b.example"])
     with pytest.raises(ValidationError, match=r"https://tasks\.example\.com"):
         are_origins(origins)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:15672", "amqp://host/", "https://", "javascript:void(0)"])
+def test_what_is_no_page_is_refused(url: str) -> None:
+    is_page("")
+    is_page("http://[::1]:15672/")
+    assert_refused(is_page, url, "http://127.0.0.1:15672/")
 
 
 def assert_refused(check: Callable[[str], None], address: str, reason: str) -> None:

@@ -34,7 +34,7 @@ READ_ELSEWHERE = {
         "SECURE_HSTS_SECONDS",
         "SECURE_SSL_REDIRECT",
     },
-    "settings.production": {"DEBUG", "PORT"},
+    "settings.production": {"DEBUG", "PORT", "RABBITMQ_MANAGEMENT_URL"},
 }
 
 # Reads all settings, and gunicorn's configuration, once with each variable at a value that means nothing.

@@ -1,11 +1,16 @@
 """Health probes: alive while the process answers, ready while the database does, for any host and scheme."""
 
+from datetime import timedelta
+
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from actors.outbox.models import WatchedQueue
+from actors.outbox.models import OutboxMessage, State, WatchedQueue
+from tasks.models import Task
 
+READY = {"status": "ok", "database": "ok", "queues": "ok", "messages": "ok"}
 PROBES = ["/health/live/", "/health/ready/"]
 
 
@@ -14,7 +19,7 @@ PROBES = ["/health/live/", "/health/ready/"]
 def test_a_service_with_its_database_is_ready() -> None:
     response = Client().get("/health/ready/")
 
-    assert (response.status_code, response.json()) == (200, {"status": "ok", "database": "ok", "queues": "ok"})
+    assert (response.status_code, response.json()) == (200, READY)
 
 
 @pytest.mark.django_db
@@ -25,6 +30,31 @@ def test_a_service_whose_queue_another_installation_uses_is_ready_and_says_so() 
     response = Client().get("/health/ready/")
 
     assert (response.status_code, response.json()["queues"]) == (200, "shared with another installation")
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(
+    ("state", "due_for", "said"),
+    [
+        (State.PENDING, 31, "late"),
+        (State.SCHEDULED, 31, "late"),
+        (State.PENDING, 1, "ok"),
+        (State.SCHEDULED, -60, "ok"),
+        (State.PUBLISHED, 31, "ok"),
+        (State.DEAD, 31, "ok"),
+    ],
+)
+def test_a_service_whose_messages_have_waited_for_long_is_ready_and_says_so(
+    state: State, due_for: int, said: str, user1: User
+) -> None:
+    Task.objects.create(title="Bir", owner=user1)
+    due_at = timezone.now() - timedelta(seconds=due_for)
+    assert OutboxMessage.objects.update(state=state, due_at=due_at) == 1
+
+    response = Client().get("/health/ready/")
+
+    assert (response.status_code, response.json()) == (200, READY | {"messages": said})
 
 
 def test_a_live_service_says_so_without_a_database() -> None:
