@@ -80,6 +80,7 @@ WSGI_APPLICATION = "project.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "project" / "templates"],  # before DRF's and the admin's, some of which it replaces
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -4,7 +4,7 @@ Guarantee: it is answered without the database and without RabbitMQ. The page's 
 they are there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from django.conf import settings
@@ -18,7 +18,6 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from actors.rest.parameters import KnownParameters
-
 from project.api.browsable import PageRenderer
 from project.api.json import FastJSONRenderer
 from project.api.schema_view import language_of
@@ -62,6 +61,9 @@ class RootView(KnownParameters):
     authentication_classes = ()  # which would read the user
     permission_classes = (AllowAny,)
     renderer_classes = (FastJSONRenderer, FrontPage)
+
+    def known_parameters(self) -> Set[str]:
+        return {"lang"}
 
     def get_view_name(self) -> str:
         return "Vazifa"
