@@ -22,9 +22,9 @@ def used_idempotency_key(failure: Failure, case: Case[Any], response: Response) 
 
 
 def unmet_condition(failure: Failure, case: Case[Any], response: Response) -> bool:
-    """An invented ETag is not that of the task's present state."""
+    """An invented ETag is not that of the task's present state; a body, valid or not, is looked at after it."""
     has_condition = bool(CONDITIONS & set(case.headers or {}))
-    return failure.code == VALID_REFUSED and response.status_code == 412 and has_condition
+    return failure.code in {VALID_REFUSED, INVALID_ACCEPTED} and response.status_code == 412 and has_condition
 
 
 def tasks_as_they_are(failure: Failure, case: Case[Any], response: Response) -> bool:
@@ -61,6 +61,12 @@ def costly_search(failure: Failure, case: Case[Any], response: Response) -> bool
     return failure.code == VALID_REFUSED and "search" in (case.query or {}) and is_refused
 
 
+def place_on_pages_of_the_other_kind(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """Numbered pages have no `cursor`, and pages with cursors no `page`: no schema says that of two parameters."""
+    is_refused = response.status_code == 400 and set(response.json()) in ({"cursor"}, {"page"})
+    return failure.code == VALID_REFUSED and case.operation.path == "/tasks/" and is_refused
+
+
 def trimmed_title(failure: Failure, case: Case[Any], response: Response) -> bool:
     """A title is measured without the spaces around it, which are removed; a schema measures all of it."""
     bodies = case.body if isinstance(case.body, list) else [case.body]
@@ -78,6 +84,7 @@ ACCEPTED: list[Callable[[Failure, Case[Any], Response], bool]] = [
     unknown_header,
     empty_id,
     costly_search,
+    place_on_pages_of_the_other_kind,
     trimmed_title,
 ]
 
