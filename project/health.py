@@ -6,6 +6,7 @@ queue that another installation uses too does the same. Readiness says so, for o
 """
 
 from datetime import timedelta
+from typing import Any
 
 from django.db import Error
 from django.http import HttpRequest, JsonResponse
@@ -17,6 +18,7 @@ from actors.outbox.models import OutboxMessage, State, WatchedQueue
 
 ADDRESS = "health/"
 SHARED = "shared with another installation"
+LATE = "late"
 # How long a message may be due before it counts as late. A relay publishes most of them at once.
 LATE_AFTER = timedelta(seconds=30)
 UNPUBLISHED = (State.PENDING, State.SCHEDULED)
@@ -34,7 +36,7 @@ def ready(request: HttpRequest) -> JsonResponse:
     try:
         is_shared = WatchedQueue.objects.filter(probe_at__isnull=False).exists()
         late = OutboxMessage.objects.filter(state__in=UNPUBLISHED, due_at__lt=timezone.now() - LATE_AFTER)
-        messages = "late" if late.exists() else "ok"
+        messages = LATE if late.exists() else "ok"
     except Error:
         return JsonResponse({"status": "unavailable", "database": "unavailable"}, status=503)
     queues = SHARED if is_shared else "ok"
@@ -42,3 +44,33 @@ def ready(request: HttpRequest) -> JsonResponse:
 
 
 urlpatterns = [path("live/", live), path("ready/", ready, name="ready")]
+
+
+def _answer(text: str, **fields: list[str]) -> dict[str, Any]:
+    """Describe a response for the OpenAPI schema, by the values that each field may have."""
+    properties = {name: {"type": "string", "enum": values} for name, values in fields.items()}
+    schema = {"type": "object", "properties": properties, "required": [*properties]}
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+_LIVE = {
+    "operationId": "health_live",
+    "summary": "Whether the process is alive",
+    "description": "For orchestrators: a process that does not answer has to be restarted.",
+    "tags": ["health"],
+    "responses": {"200": _answer("It is.", status=["ok"])},
+}
+_READY = {
+    "operationId": "health_ready",
+    "summary": "Whether the service can serve",
+    "description": "For load balancers: requests may come as long as the status is 200.",
+    "tags": ["health"],
+    "responses": {
+        "200": _answer(
+            "It can: the database answers.", status=["ok"], database=["ok"], queues=["ok", SHARED], messages=["ok", LATE]
+        ),
+        "503": _answer("The database does not answer.", status=["unavailable"], database=["unavailable"]),
+    },
+}
+SCHEMA: dict[str, Any] = {f"/{ADDRESS}live/": {"get": _LIVE}, f"/{ADDRESS}ready/": {"get": _READY}}
+"""Their part of the OpenAPI schema: drf-spectacular sees only DRF's views."""

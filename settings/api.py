@@ -121,8 +121,23 @@ VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["proj
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Vazifa",
-    "DESCRIPTION": "Tasks over REST, whose background work cannot get lost.",
+    "DESCRIPTION": (
+        "Tasks over REST, whose background work cannot get lost.\n\n"
+        "Sign in at `/api/token/`, and send the access token with each request: `Authorization: Bearer …`. Bodies are "
+        "JSON. Texts for people are in the language of `Accept-Language`: uz, en or ru.\n\n"
+        "Requests that do not reach the service are answered by the web server, in plain text: 408 if they do not come "
+        "in time, 414 and 431 if the address or the headers are too long, 503 if there are too many connections."
+    ),
     "VERSION": VERSION,
+    "CONTACT": {"name": "The Vazifa authors"},
+    "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
+    "SERVERS": [{"url": "/", "description": "The service that this document is from."}],
+    "TAGS": [
+        {"name": "tasks", "description": "Every signed-in user reads all tasks; only its owner changes a task."},
+        {"name": "activity", "description": "The log of all changes of tasks: each is one event, in order."},
+        {"name": "tokens", "description": "Signing in and out. An access token opens the API for some minutes."},
+        {"name": "health", "description": "Probes for load balancers and orchestrators."},
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -135,8 +150,8 @@ SPECTACULAR_SETTINGS = {
     # A browser's session is for the service's own pages, and no script can set its cookie.
     "AUTHENTICATION_WHITELIST": ["project.api.authentication.TokenAuthentication"],
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "project.api.schema.document",
-    ],
+    # What a value is called elsewhere says nothing to clients, in any language.
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    # Without drf-spectacular's hook for enums, which would part a type that may be null from its `nullable`.
+    "POSTPROCESSING_HOOKS": ["project.api.schema.document"],
 }

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
@@ -45,6 +45,9 @@ class BulkRequests(GenericViewSet[Task]):
     """Views of many tasks at a time."""
 
     @extend_schema(
+        operation_id="tasks_bulk_create",
+        summary="Create many tasks",
+        description="1 to 500 tasks, all of them or none. They are answered in the order of the list.",
         parameters=[idempotency.PARAMETER],
         request={"application/json": TaskSerializer(many=True)},
         responses={201: TaskSerializer(many=True)},
@@ -55,6 +58,10 @@ class BulkRequests(GenericViewSet[Task]):
         return idempotency.once(request, partial(self._create_many, request))
 
     @extend_schema(
+        operation_id="tasks_bulk_update",
+        summary="Change many tasks",
+        description="One's own: 1 to 500 tasks, all of them or none, each with the fields to change; one with "
+        "`if_match` only in the state that it names. They are answered in the order of the list.",
         parameters=[idempotency.PARAMETER],
         request={"application/json": TaskChangeSerializer(many=True)},
         responses={200: TaskSerializer(many=True)},
@@ -64,7 +71,14 @@ class BulkRequests(GenericViewSet[Task]):
         """Change up to 500 tasks, all of them or none; each, if `if_match` is given, only in the state it names."""
         return idempotency.once(request, partial(self._change_many, request))
 
-    @extend_schema(parameters=[idempotency.PARAMETER], responses={204: None})  # project.api.schema adds the body
+    @extend_schema(  # project.api.schema adds the body
+        operation_id="tasks_bulk_destroy",
+        summary="Delete many tasks",
+        description="One's own: 1 to 500 tasks, all of them or none; one with `if_match` only in the state that it "
+        "names.",
+        parameters=[idempotency.PARAMETER],
+        responses={204: OpenApiResponse(description="Deleted.")},
+    )
     @create_many.mapping.delete
     def delete_many(self, request: Request) -> Response:
         """Delete up to 500 tasks, all of them or none; each, if `if_match` is given, only in the state it names."""

@@ -34,13 +34,7 @@ REPLAYED = "Idempotency-Replayed"
 PATTERN = r"^[\x21-\x7e]{1,255}$"
 KEPT_HEADERS = ("ETag", "Location")
 
-PARAMETER = OpenApiParameter(
-    HEADER,
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    pattern=PATTERN,
-    description="Makes the request safe to repeat: the same key and body get the stored response, and change nothing.",
-)
+PARAMETER = OpenApiParameter(HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER, pattern=PATTERN)
 
 
 class StillRunning(APIException):

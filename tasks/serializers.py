@@ -28,7 +28,7 @@ class TextField(serializers.CharField):
 
 
 class DeclaredTaskSerializer(serializers.ModelSerializer[Task]):
-    """A task's fields, as DRF builds them."""
+    """A task: something to be done, and its owner."""
 
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
         models.CharField: TextField,
@@ -47,7 +47,7 @@ class DeclaredTaskSerializer(serializers.ModelSerializer[Task]):
 
 
 class TaskSerializer(KnownFields, DeclaredTaskSerializer):
-    """A task."""
+    """A task: something to be done, and its owner."""
 
     @cached_property
     def fields(self) -> BindingDict:

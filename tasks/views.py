@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ValidationError as FormValidationError
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import IsAuthenticated
@@ -30,34 +30,45 @@ from tasks.serializers import TaskSerializer
 CHOICE = {*TaskFilter.base_filters, BoundedSearchFilter.search_param, StableOrderingFilter.ordering_param}
 PARAMETERS = {"list": CHOICE | {"page", "page_size", "pagination", "cursor"}, "export": CHOICE | {"bom"}}
 
-BOM = OpenApiParameter(
-    "bom", OpenApiTypes.BOOL, description="Whether csv begins with a byte order mark, by which Excel recognizes UTF-8."
-)
+BOM = OpenApiParameter("bom", OpenApiTypes.BOOL)
 ETAGS = [OpenApiExample("any state", "*"), OpenApiExample("one state", '"1-0123456789abcdef"')]
-IF_MATCH = OpenApiParameter(
-    "If-Match",
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    pattern=conditional.PATTERN,
-    examples=ETAGS,
-    description="The task's ETag; if it changed, a 412.",
-)
-IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match",
-    OpenApiTypes.STR,
-    OpenApiParameter.HEADER,
-    pattern=conditional.PATTERN,
-    examples=ETAGS,
-    description="The task's ETag; if unchanged, a 304.",
+IF_MATCH, IF_NONE_MATCH = (
+    OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.HEADER, pattern=conditional.PATTERN, examples=ETAGS)
+    for name in ("If-Match", "If-None-Match")
 )
 
 
 @extend_schema_view(
-    create=extend_schema(parameters=[idempotency.PARAMETER]),
-    retrieve=extend_schema(parameters=[IF_NONE_MATCH]),
-    update=extend_schema(parameters=[IF_MATCH]),
-    partial_update=extend_schema(parameters=[IF_MATCH]),
-    destroy=extend_schema(parameters=[IF_MATCH]),
+    list=extend_schema(
+        summary="List tasks",
+        description="The tasks of all users, in pages of 5, the oldest first. Filters, search and order go together.",
+    ),
+    create=extend_schema(
+        summary="Create a task",
+        description="It is owned by the user who creates it.",
+        parameters=[idempotency.PARAMETER],
+    ),
+    retrieve=extend_schema(
+        summary="Read a task",
+        description="Anybody's: every signed-in user may. With its `ETag` in If-None-Match, only if it has changed.",
+        parameters=[IF_MATCH, IF_NONE_MATCH],
+    ),
+    update=extend_schema(
+        summary="Replace a task",
+        description="One's own. A field that is left out keeps its value. With If-Match, no change of others is lost.",
+        parameters=[IF_MATCH],
+    ),
+    partial_update=extend_schema(
+        summary="Change a task",
+        description="One's own: the fields that are sent. With If-Match, no change of others is lost.",
+        parameters=[IF_MATCH],
+    ),
+    destroy=extend_schema(
+        summary="Delete a task",
+        description="One's own. Its events stay, at `/tasks/{task_id}/activity/`.",
+        parameters=[IF_MATCH],
+        responses={204: OpenApiResponse(description="Deleted.")},
+    ),
 )
 class TaskViewSet(KnownParameters, BulkRequests, ConditionalRequests):
     """Tasks: every signed-in user reads them all, only a task's owner changes it."""
@@ -87,9 +98,18 @@ class TaskViewSet(KnownParameters, BulkRequests, ConditionalRequests):
         serializer.save(owner=self.request.user)
 
     @extend_schema(
+        operation_id="tasks_export",
+        summary="Export tasks",
+        description="All tasks that the filters leave, as a file, as they are when it begins. Without a `format`, "
+        "`Accept` decides between csv and jsonl: lines of JSON, each a task as elsewhere.",
         filters=True,
         parameters=[OpenApiParameter("format", OpenApiTypes.STR, enum=["csv", "jsonl"]), BOM],
-        responses={(200, "text/csv"): OpenApiTypes.STR, (200, "application/x-ndjson"): OpenApiTypes.STR},
+        responses={
+            (200, "text/csv"): OpenApiTypes.STR,
+            (200, "application/x-ndjson"): OpenApiTypes.STR,
+            429: OpenApiResponse(description="Too many requests, or as many exports at a time as one user may have."),
+            503: OpenApiResponse(description="The database is not available, or too many files are being exported."),
+        },
     )
     @action(
         detail=False,

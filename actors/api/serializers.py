@@ -21,7 +21,7 @@ class ActivitySerializer(serializers.ModelSerializer[Activity]):
     state = serializers.ChoiceField(
         State.choices, read_only=True, allow_null=True, help_text="The state of its message; null once it is logged."
     )
-    changes = ChangesField(help_text="`{field: [old, new]}`")
+    changes = ChangesField(help_text="`{field: [old, new]}`, with null before a creation and after a deletion.")
 
     class Meta:
         model = Activity
@@ -30,6 +30,7 @@ class ActivitySerializer(serializers.ModelSerializer[Activity]):
             *("changes", "request_id", "message_id", "status", "state"),
             *("occurred_at", "published_at", "logged_at", "attempts"),
         )
+        read_only_fields = fields
         extra_kwargs = {"id": {"allow_null": True}, "logged_at": {"allow_null": True}}
 
     def get_status(self, activity: Activity) -> Literal["pending", "logged"]:

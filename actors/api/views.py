@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django_filters.rest_framework import DjangoFilterBackend
 from django_filters.utils import translate_validation
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import ListAPIView
 from rest_framework.permissions import IsAuthenticated
@@ -29,6 +29,10 @@ from actors.rest.renderers import StreamRenderer
 BY_VERSION = {"-version": Activity._meta.get_field("version")}
 
 
+@extend_schema(
+    summary="List events",
+    description="The events of all tasks that workers have logged, newest first, in pages of 20 that do not shift.",
+)
 class ActivityView(KnownParameters, ListAPIView[Activity]):
     """The events of all tasks that workers have logged, newest first."""
 
@@ -53,8 +57,11 @@ class TaskActivityView(ActivityView):
 
     @extend_schema(
         operation_id="tasks_activity_list",
+        summary="List a task's events",
+        description="Newest first, including those that no worker has logged yet; also after the task's deletion.",
+        tags=["activity"],
         responses=ActivitySerializer(many=True),
-        parameters=[OpenApiParameter("task_id", OpenApiTypes.INT, OpenApiParameter.PATH, description="Of the task.")],
+        parameters=[OpenApiParameter("task_id", OpenApiTypes.INT, OpenApiParameter.PATH)],
     )
     def get(self, request: Request, task_id: int) -> Response:
         chosen = DjangoFilterBackend().get_filterset(request, self.get_queryset(), self)
@@ -80,14 +87,15 @@ class TaskActivityView(ActivityView):
 # As the OpenAPI schema describes one of a stream.
 SENT_EVENT = {
     "type": "object",
-    "description": "Server-Sent Events.",
+    "description": "To a client that takes the stream apart: one of its events. The first one has an `id` alone.",
     "properties": {
         "id": {"type": "string", "description": "The last one is the Last-Event-ID to continue from."},
         "event": {"type": "string", "enum": Event.values},
-        "data": {"type": "string", "description": "The event as in the list (Activity), in JSON."},
+        "data": {"type": "string", "description": "The event as in the list, an `Activity`, in JSON."},
     },
     "required": ["data"],
 }
+STREAM = {"anyOf": [{"type": "string", "description": "The whole stream, once it has ended."}, SENT_EVENT]}
 
 
 class EventStreamRenderer(StreamRenderer):
@@ -115,12 +123,19 @@ class ActivityStreamView(KnownParameters):
 
     @extend_schema(
         operation_id="activity_stream",
+        summary="Follow events",
+        description="Events as workers log them, as Server-Sent Events, each once. The stream ends after ten minutes; "
+        "connect again with the last `id` as Last-Event-ID, as a browser's EventSource does by itself.",
         parameters=[
-            OpenApiParameter("Last-Event-ID", stream.NUMBER, OpenApiParameter.HEADER, description="Start after it."),
-            OpenApiParameter("task", stream.NUMBER, description="Only of this task."),
-            OpenApiParameter("event", OpenApiTypes.STR, enum=Event.values, description="Only of this kind."),
+            OpenApiParameter("Last-Event-ID", stream.NUMBER, OpenApiParameter.HEADER),
+            OpenApiParameter("task", stream.NUMBER),
+            OpenApiParameter("event", OpenApiTypes.STR, enum=Event.values),
         ],
-        responses={(200, "text/event-stream"): SENT_EVENT},
+        responses={
+            (200, "text/event-stream"): STREAM,
+            429: OpenApiResponse(description="Too many requests, or as many streams at a time as one user may have."),
+            503: OpenApiResponse(description="The database is not available, or too many clients follow the activity."),
+        },
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
         return StreamingHttpResponse(stream.open_client(request), **SENT_AS)

@@ -20,7 +20,6 @@ from rest_framework.reverse import reverse
 from actors.rest.parameters import KnownParameters
 from project.api.browsable import PageRenderer
 from project.api.json import FastJSONRenderer
-from project.api.schema_view import language_of
 from project.local import demo_user
 
 PLACES = {
@@ -72,7 +71,7 @@ class RootView(KnownParameters):
     def get(self, request: Request) -> Response:
         response = Response(_places(request))
         if "lang" in request.query_params:
-            language = language_of(request)
+            language = _language_of(request)
             translation.activate(language)
             response.set_cookie(settings.LANGUAGE_COOKIE_NAME, language, secure=request.is_secure(), samesite="Lax")
         return response
@@ -80,3 +79,11 @@ class RootView(KnownParameters):
 
 def _places(request: Request) -> dict[str, str]:
     return {name: reverse(place, request=request) for name, place in PLACES.items()}
+
+
+def _language_of(request: Request) -> str:
+    """Return the language that `lang` or the client's headers ask for, among those that there are."""
+    try:
+        return translation.get_supported_language_variant(request.query_params["lang"])
+    except LookupError:
+        return translation.get_language() or "en"

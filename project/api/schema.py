@@ -1,64 +1,30 @@
-"""Adds to the OpenAPI schema what drf-spectacular cannot derive from the code."""
+"""Completes the OpenAPI schema: what an operation takes decides which errors and headers it answers with.
 
+Guarantee: one place says it for all operations. A view says in `extend_schema` what is its own, such as a summary, or
+the words for one status; the shape of errors, headers and the meaning of parameters are added here.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 
-from actors.rest import cursors
+from project import health
+from project.api import schema_texts as texts
 from tasks.bulk import MAX_TASKS
-from tasks.bulk_serializers import TaskReferenceSerializer
 
-DETAIL = {"type": "object", "properties": {"detail": {"type": "string"}}, "required": ["detail"]}
-FIELD_ERRORS = {
-    "type": "object",
-    "description": "Messages by field; `detail` or `non_field_errors` where no single field is to blame.",
-    "additionalProperties": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
-}
-ERRORS_OF_MANY = {
-    "type": "object",
-    "description": "Messages by field for each task that has any, or `detail` and `code`, by its index in the list; "
-    "`detail` about the list.",
-    "additionalProperties": {"oneOf": [{"type": "string"}, {"$ref": "#/components/schemas/FieldErrors"}]},
-}
-EVERYWHERE = {
-    "400": "Bad input; the message says what is wrong with it.",
-    "404": "No such task, page or format.",
-    "406": "No representation of an accepted type.",
-    "411": "A body without its length.",
-    "413": "The body is too large.",
-    "415": "The body is not JSON in UTF-8.",
-    "429": "Too many requests.",
-    "503": "The database is not available, or the request took it too long (code: query_timeout).",
-}
-CSRF = {"403": "A browser's session without its CSRF token."}
-OF_KEYS = {
-    "409": "A request with this Idempotency-Key is still being carried out.",
-    "422": "This Idempotency-Key was used for another request.",
-}
-UNMET = {"412": "A condition is not met: the task has another ETag. Nothing was changed."}
-OF_CHANGE = {
-    **UNMET,
-    "403": "Another user's task, or a browser's session without its CSRF token.",
-    "428": "If-Match is missing, or if_match in a list, and this service requires it.",
-}
-# What may be wrong with single tasks of a list.
-ERRORS_OF_TASKS = {"400", "403", "404", "412", "428"}
-RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
-HEADERS = {"409": RETRY_AFTER, "429": RETRY_AFTER, "503": RETRY_AFTER}
-ETAG = {"ETag": {"description": "The task's ETag, which the client sent.", "schema": {"type": "string"}}}
-NOT_MODIFIED = {"description": "The task is unchanged.", "headers": ETAG}
+Json = dict[str, Any]
 
-LIST, TASK, BULK, STREAM = "/tasks/", "/tasks/{id}/", "/tasks/bulk/", "/activity/stream/"
-LOGIN = "/api/token/"
-EXPORT = "/tasks/export/"
+ERROR_HEADERS = {"401": "WWW-Authenticate", "409": "Retry-After", "429": "Retry-After", "503": "Retry-After"}
+# What may be wrong with each of many tasks that are there.
+OF_SINGLE_TASKS = {"403", "404", "412", "428"}
+BULK = "/tasks/bulk/"
 
-
-# As `actors.rest.keyset.require_page_size` has it; a page has 100 rows at most, however many are asked for.
-BOUNDS: dict[str, dict[str, Any]] = {
-    "page": {"minimum": 1},
-    "page_size": {"minimum": 1, "maximum": 10**18 - 1},
-    "cursor": {"pattern": cursors.PATTERN},
-}
+CONDITION = ("id", "if_match")
+"""Of a task among many: which one, and in which state."""
+OPTIONAL = {"count"}
+"""The fields that a response may lack: pages by cursor are not counted."""
 
 # No text may contain a NUL, and one of at least a character, as parameters are, may not consist of spaces.
 TEXT, NOT_BLANK = r"^[^\x00]*$", r"^[^\x00]*[^\s\x00][^\x00]*$"
@@ -74,83 +40,146 @@ class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]  # drf-spec
         return {**super().get_security_definition(auto_schema), "description": text}  # type: ignore[no-untyped-call]
 
 
-def document(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """Add to every operation its errors, and what parameters may be (a drf-spectacular post-processing hook)."""
-    schemas = {"Error": DETAIL, "FieldErrors": FIELD_ERRORS, "ErrorsOfMany": ERRORS_OF_MANY}
-    result["components"]["schemas"] |= schemas
-    _describe_lists(result["paths"][BULK], result["components"]["schemas"])
+def document(result: Json, generator: Any, **kwargs: Any) -> Json:
+    """Complete all operations and schemas (a drf-spectacular post-processing hook)."""
+    _describe_deletion_of_many(result["paths"][BULK]["delete"], result["components"]["schemas"])
     for name, schema in result["components"]["schemas"].items():
-        if name.endswith("Request"):
-            schema["additionalProperties"] = False
-            for field in schema.get("properties", {}).values():
-                _describe_text(field, NOT_BLANK if field.get("minLength") else TEXT)
+        (_describe_request if name.endswith("Request") else _describe_answer)(schema)
+        if name in texts.EXAMPLES:
+            schema["example"] = texts.EXAMPLES[name]
+    result["paths"] |= deepcopy(health.SCHEMA)
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
-            _describe_parameters(operation.get("parameters", []))
-            for status, response in sorted(_errors(path, method).items()):
-                operation["responses"].setdefault(status, response)
+            operation.setdefault("security", [])
+            for parameter in operation.get("parameters", []):
+                _describe_parameter(parameter)
+            if _takes_many(operation):
+                # For which drf-spectacular would write minLength and maxLength.
+                _body_of(operation).update(minItems=1, maxItems=MAX_TASKS)
+            takes = _names_in(operation, result["components"]["schemas"])
+            _describe_responses(operation, path, method, takes)
+    result["components"]["schemas"] |= texts.SCHEMAS
+    result["components"]["headers"] = texts.HEADERS
     return result
 
 
-def _describe_lists(operations: dict[str, Any], schemas: dict[str, Any]) -> None:
+def _describe_deletion_of_many(operation: Json, schemas: Json) -> None:
     # drf-spectacular describes no body of a DELETE. This one names tasks as a PATCH does.
-    change = schemas["TaskChangeRequest"]
-    names = {name: change["properties"][name] for name in TaskReferenceSerializer().fields}
+    fields = schemas["TaskChangeRequest"]["properties"]
     schemas["TaskReferenceRequest"] = {
         "type": "object",
         "description": "Names a task, and the state that it has to be in.",
-        "properties": names,
+        "properties": {name: fields[name] for name in CONDITION},
         "required": ["id"],
     }
     items = {"$ref": "#/components/schemas/TaskReferenceRequest"}
     content = {"application/json": {"schema": {"type": "array", "items": items}}}
-    operations["delete"]["requestBody"] = {"content": content, "required": True}
-    for operation in operations.values():
-        many = operation["requestBody"]["content"]["application/json"]["schema"]
-        many |= {"minItems": 1, "maxItems": MAX_TASKS}  # for which drf-spectacular would write minLength and maxLength
+    operation["requestBody"] = {"content": content, "required": True}
 
 
-def _describe_parameters(parameters: list[dict[str, Any]]) -> None:
-    for parameter in parameters:
-        parameter["schema"] |= BOUNDS.get(parameter["name"], {})
-        if parameter["in"] == "query":
-            _describe_text(parameter["schema"], NOT_BLANK)
+def _body_of(operation: Json) -> Json:
+    content: Json = operation.get("requestBody", {}).get("content", {})
+    schema: Json = content.get("application/json", {}).get("schema", {})
+    return schema
 
 
-def _describe_text(schema: dict[str, Any], pattern: str) -> None:
+def _names_in(operation: Json, schemas: Json) -> set[str]:
+    """Return the names of an operation's parameters, and of the fields of each of many tasks."""
+    names = {parameter["name"] for parameter in operation.get("parameters", [])}
+    if _takes_many(operation):
+        names |= schemas[_body_of(operation)["items"]["$ref"].rpartition("/")[2]]["properties"].keys()
+    return names
+
+
+def _takes_many(operation: Json) -> bool:
+    return _body_of(operation).get("type") == "array"
+
+
+def _describe_request(schema: Json) -> None:
+    schema["additionalProperties"] = False
+    for field in schema["properties"].values():
+        _describe_text(field, NOT_BLANK if field.get("minLength") else TEXT)
+
+
+def _describe_answer(schema: Json) -> None:
+    schema["required"] = [name for name in schema["properties"] if name not in OPTIONAL]
+    for name, field in schema["properties"].items():
+        for of_requests in ("default", "example"):  # the example is of another service
+            field.pop(of_requests, None)
+        if field.get("type") == "integer" and (name == "id" or name.endswith("_id")):
+            field.update(texts.ID)
+
+
+def _describe_parameter(parameter: Json) -> None:
+    name, schema = parameter["name"], parameter["schema"]
+    parameter["description"] = texts.PARAMETERS.get(name) or parameter.get("description", "")
+    schema |= texts.BOUNDS.get(name, {})
+    if parameter["in"] == "query":
+        _describe_text(schema, NOT_BLANK)
+
+
+def _describe_text(schema: Json, pattern: str) -> None:
     if schema.get("type") == "string" and not schema.keys() & {"enum", "format", "pattern"}:
         schema["pattern"] = pattern
 
 
-def _errors(path: str, method: str) -> dict[str, Any]:
-    texts = dict(EVERYWHERE)
-    if path == STREAM:
-        texts["503"] = "The database is not available or took too long, or too many clients follow the activity."
-    if path == EXPORT:
-        texts["503"] = "The database is not available or took too long, or too many files are being exported."
-    if path in {STREAM, EXPORT}:
-        texts["429"] = "Too many requests, or as many of these responses at a time as one user may have."
-    if path.startswith(("/tasks/", "/activity/")):
-        texts["401"] = "No token, or one that is forged or expired."
-    if path == LOGIN:
-        texts["429"] = "Too many requests, or wrong passwords; the latter with the code too_many_attempts."
-        texts["503"] = "The database is not available, or too many users sign in at once, with the code login_busy."
-    if path.startswith("/api/token/"):
-        texts["401"] = "Wrong credentials, or a token that is forged or expired."
-    if path in {LIST, BULK} and method != "get":
-        texts |= CSRF | OF_KEYS
-    if path == TASK and method == "get":
-        texts |= UNMET
-    elif path in {TASK, BULK} and method != "post":
-        texts |= OF_CHANGE
-    errors = {status: _error(path, status, text) for status, text in texts.items()}
-    return errors | ({"304": NOT_MODIFIED} if path == TASK and method == "get" else {})
+def _describe_responses(operation: Json, path: str, method: str, takes: set[str]) -> None:
+    answers = operation["responses"]
+    for status, text in _statuses(operation, path, method, takes).items():
+        answers.setdefault(status, {}).setdefault("description", text)
+    for status, answer in answers.items():
+        answer["description"] = answer["description"] or texts.DONE.get(status, "")
+        if status >= "400":
+            answer.setdefault("content", _error_of(status, operation, takes))
+        if status not in texts.BY_WEB_SERVER:
+            names = [*_headers(operation, status, answer), "X-Request-ID"]
+            answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    operation["responses"] = dict(sorted(answers.items()))
 
 
-def _error(path: str, status: str, description: str) -> dict[str, Any]:
-    schema = "FieldErrors" if status == "400" else "Error"
-    if path == BULK and status in ERRORS_OF_TASKS:
-        schema = "ErrorsOfMany"
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    headers = {"headers": HEADERS[status]} if status in HEADERS else {}
-    return {"description": description, "content": content, **headers}
+def _statuses(operation: Json, path: str, method: str, takes: set[str]) -> dict[str, str]:
+    """Return the errors of an operation, and 304, with a text for each."""
+    is_change = method != "get"
+    is_conditional = bool(takes & {"If-Match", "if_match"})
+    parts = (
+        (texts.BY_WEB_SERVER, True),
+        (texts.OF_ALL, path not in health.SCHEMA),
+        (texts.OF_USERS, operation["security"]),
+        (texts.OF_USERS_WRITES, operation["security"] and is_change),
+        (texts.OF_BODIES, "requestBody" in operation),
+        (texts.OF_PAGES, "cursor" in takes),
+        (texts.OF_TASK, takes & {"id", "task_id"}),
+        (texts.OF_KEY, "Idempotency-Key" in takes),
+        (texts.NOT_MODIFIED, "If-None-Match" in takes),
+        (texts.UNMET, is_conditional),
+        (texts.OF_CHANGE, is_conditional and is_change),
+    )
+    found: dict[str, str] = {}
+    for part, applies in parts:
+        found |= part if applies else {}
+    return found
+
+
+def _headers(operation: Json, status: str, answer: Json) -> Iterator[str]:
+    content = answer.get("content", {})
+    if content.get("application/json") == _reference("Error") and status in ERROR_HEADERS:
+        yield ERROR_HEADERS[status]
+    if status == "304" or content.get("application/json") == _reference("Task"):
+        yield "ETag"
+    if status.startswith("2") and "409" in operation["responses"]:
+        yield "Idempotency-Replayed"
+    if "text/csv" in content:
+        yield "Content-Disposition"
+
+
+def _error_of(status: str, operation: Json, takes: set[str]) -> Json:
+    if status in texts.BY_WEB_SERVER:
+        return {"text/plain": {"schema": {"type": "string"}}}
+    name = "FieldErrors" if status == "400" else "Error"
+    if _takes_many(operation) and (status == "400" or ("id" in takes and status in OF_SINGLE_TASKS)):
+        name = "ErrorsOfMany"
+    return {"application/json": _reference(name)}
+
+
+def _reference(name: str) -> Json:
+    return {"schema": {"$ref": f"#/components/schemas/{name}"}}

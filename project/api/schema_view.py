@@ -1,7 +1,7 @@
-"""`/api/schema/`: the OpenAPI schema, made once for each language and format, and kept; `/api/docs/`: Swagger UI.
+"""`/api/schema/`: the OpenAPI schema, made once for each format, and kept; `/api/docs/`: Swagger UI.
 
 Making it takes a tenth of a second to a second of processor time, and anyone may ask for it. It depends on the release
-and the language alone, so a process keeps the bytes, of which there are as many as languages and formats.
+alone, so a process keeps the bytes, of which there are as many as formats. It is in English, whoever asks.
 """
 
 from functools import cache
@@ -17,6 +17,7 @@ from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
 
+LANGUAGE = "en"
 _making = Lock()
 
 
@@ -25,14 +26,13 @@ class SchemaView(SpectacularAPIView):
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        language = language_of(request)
         renderer: Any = request.accepted_renderer
         kind: Any = type(renderer)
         with _making:  # by one thread, once
-            content, etag = _made(language, kind)
+            content, etag = _made(kind)
         response = HttpResponse(content, content_type=renderer.media_type)
         response.headers["Content-Disposition"] = f'inline; filename="Vazifa.{renderer.format}"'
-        response.headers["Content-Language"] = language
+        response.headers["Content-Language"] = LANGUAGE
         response.headers["ETag"] = etag
         return get_conditional_response(request, etag, None, response) or response
 
@@ -47,18 +47,10 @@ class DocsView(SpectacularSwaggerSplitView):
     template_name = "project/swagger_ui.html"
 
 
-def language_of(request: Request) -> str:
-    """Return the language that `lang` or the client's headers ask for, among those that there are."""
-    try:
-        return translation.get_supported_language_variant(request.query_params.get("lang") or "")
-    except LookupError:
-        return translation.get_language() or "en"
-
-
-@cache  # of as many texts as there are languages and renderers
-def _made(language: str, renderer: Any) -> tuple[bytes, str]:
+@cache  # of as many texts as there are renderers
+def _made(renderer: Any) -> tuple[bytes, str]:
     """Return the schema and its ETag."""
-    with translation.override(language):
+    with translation.override(LANGUAGE):
         schema = SchemaView.generator_class().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
         content = renderer().render(schema, renderer_context={})
     content = content if isinstance(content, bytes) else content.encode()

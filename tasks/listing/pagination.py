@@ -4,9 +4,7 @@ from typing import Any
 
 from django.core.paginator import Page
 from django.db.models import QuerySet
-from django.utils.encoding import force_str
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination, PageNumberPagination
 from rest_framework.request import Request
@@ -18,7 +16,6 @@ from tasks.listing.offset_window import window
 
 SIZE = 5
 KIND = "pagination"
-KIND_DESCRIPTION = gettext_lazy("Whether pages are numbered, and counted, or have cursors.")
 
 
 class NumberedPages(CountingPaginator):
@@ -63,15 +60,14 @@ class TaskPagination(PageNumberPagination):
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         described = super().get_paginated_response_schema(schema)
         count = {**described["properties"]["count"], "description": "Of numbered pages only."}
-        return {**described, "required": ["results"], "properties": {**described["properties"], "count": count}}
+        return {**described, "properties": {**described["properties"], "count": count}}
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         kind = {
             "name": KIND,
             "required": False,
             "in": "query",
-            "description": force_str(KIND_DESCRIPTION),
-            "schema": {"type": "string", "enum": ["page", "cursor"], "default": "page"},
+            "schema": {"type": "string", "enum": ["page", "cursor"]},
         }
         cursor = CursorPagination().get_schema_operation_parameters(view)[0]
         return [*super().get_schema_operation_parameters(view), kind, cursor]

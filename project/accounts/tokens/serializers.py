@@ -14,7 +14,7 @@ from project.accounts.tokens.lookup import NoActiveUser
 
 
 class TokenObtainPairSerializer(KnownFields, simplejwt.TokenObtainSerializer):
-    """A password is exchanged for the two tokens of a new family."""
+    """A username and a password, exchanged for two tokens."""
 
     access = serializers.CharField(read_only=True)
     refresh = serializers.CharField(read_only=True)
@@ -29,7 +29,7 @@ class TokenObtainPairSerializer(KnownFields, simplejwt.TokenObtainSerializer):
 
 
 class TokenRefreshSerializer(KnownFields, simplejwt.TokenRefreshSerializer):
-    """A refresh token is exchanged for the next two tokens of its family."""
+    """A refresh token, exchanged for the next two tokens."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         try:
@@ -39,7 +39,7 @@ class TokenRefreshSerializer(KnownFields, simplejwt.TokenRefreshSerializer):
 
 
 class TokenVerifySerializer(KnownFields, simplejwt.TokenVerifySerializer):
-    """A token is of use."""
+    """An access or refresh token, to be checked."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         sign_ins.check(AnyToken(attrs["token"]))
@@ -47,7 +47,7 @@ class TokenVerifySerializer(KnownFields, simplejwt.TokenVerifySerializer):
 
 
 class LogoutSerializer(KnownFields, simplejwt.TokenVerifySerializer):
-    """The family of a token ends."""
+    """An access or refresh token, whose sign-in ends."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         sign_ins.end(AnyToken(attrs["token"]), self.context["request"])
@@ -55,7 +55,7 @@ class LogoutSerializer(KnownFields, simplejwt.TokenVerifySerializer):
 
 
 class LogoutEverywhereSerializer(KnownFields, simplejwt.TokenVerifySerializer):
-    """All families of a token's user end."""
+    """An access or refresh token, whose user's sign-ins all end."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         sign_ins.end_all(sign_ins.check(AnyToken(attrs["token"])), self.context["request"])

@@ -11,7 +11,7 @@ from schemathesis import Case, HookContext, Response
 from schemathesis.core.failures import Failure
 
 # Schemathesis' codes of failures (`schemathesis explain ST201`).
-INVALID_ACCEPTED, VALID_REFUSED, DELETED_AVAILABLE = "ST201", "ST202", "ST301"
+INVALID_ACCEPTED, VALID_REFUSED, UNDECLARED_METHOD, DELETED_AVAILABLE = "ST201", "ST202", "ST204", "ST301"
 MAX_TITLE = 200
 CONDITIONS = {"If-Match", "If-None-Match"}
 
@@ -75,6 +75,11 @@ def trimmed_title(failure: Failure, case: Case[Any], response: Response) -> bool
     return failure.code == INVALID_ACCEPTED and is_long
 
 
+def probe(failure: Failure, case: Case[Any], response: Response) -> bool:
+    """Health probes are answered by any method: a load balancer chooses its own."""
+    return failure.code == UNDECLARED_METHOD and case.operation.path.startswith("/health/")
+
+
 ACCEPTED: list[Callable[[Failure, Case[Any], Response], bool]] = [
     used_idempotency_key,
     unmet_condition,
@@ -86,6 +91,7 @@ ACCEPTED: list[Callable[[Failure, Case[Any], Response], bool]] = [
     costly_search,
     place_on_pages_of_the_other_kind,
     trimmed_title,
+    probe,
 ]
 
 

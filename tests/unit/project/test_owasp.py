@@ -156,7 +156,8 @@ def test_api8_security_misconfiguration(user1: User, monkeypatch: pytest.MonkeyP
 
 
 def test_api9_improper_inventory_management(user1: User) -> None:
-    described = {path.strip("/") for path in signed_in(user1).get("/api/schema/?format=json").json()["paths"]}
+    paths = signed_in(user1).get("/api/schema/?format=json").json()["paths"]
+    described = {path.strip("/") for path in paths if not path.startswith("/health/")}
     served = {by_example(path).strip("/") for path in addresses() if "format" not in path} - {""}
     assert {path.replace("{id}", "1").replace("{task_id}", "1") for path in described} - {""} == served
 
