@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALL = @$(BIN)/python -m project.local.install
 PIP_COMPILE = $(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
-.PHONY: bench bench-all run help test test-heavy test-unit compat chaos demo lint format messages requirements clean install install-local
+.PHONY: bench bench-all run help test test-heavy test-unit compat contract chaos demo lint format messages requirements clean install install-local
 
 run: $(VENV)/local ## everything in this terminal: private RabbitMQ, database, demo user, web, worker
 	@exec $(BIN)/python manage.py up
@@ -31,6 +31,9 @@ test-unit: install ## unit tests, in seconds: no server, no network
 
 compat: install ## Dramatiq's own tests with the outbox's brokers in place of its own; part of test-heavy
 	$(BIN)/pytest tests/compat
+
+contract: install ## a linter, and two generated clients, against the OpenAPI schema; needs node; part of test-heavy
+	$(BIN)/pytest tests/contract
 
 chaos: install ## kill, freeze, cut and wipe everything for half an hour, and print what was lost
 	CHAOS=long $(BIN)/pytest tests/chaos -p no:randomly
