@@ -146,6 +146,7 @@ SPECTACULAR_SETTINGS = {
         "persistAuthorization": True,  # in the browser's storage: an access token ends soon
         "displayRequestDuration": True,
         "tryItOutEnabled": True,
+        "defaultModelsExpandDepth": 0,  # the schemas are folded: each operation shows its own
     },
     # A browser's session is for the service's own pages, and no script can set its cookie.
     "AUTHENTICATION_WHITELIST": ["project.api.authentication.TokenAuthentication"],

@@ -150,6 +150,8 @@ def test_it_runs_survives_a_killed_worker_and_stops_without_a_trace(start_up: Ca
     assert management
     who = httpx.get(f"{management[1]}api/whoami", auth=(management[2], management[3])).json()
     assert who["tags"] == ["management"]
+    front = httpx.get(f"http://127.0.0.1:{up.port}/", headers={"Accept": "text/html"}).text
+    assert f'<a href="{management[1]}">RabbitMQ</a>' in front
     assert_a_second_terminal_needs_nothing_more(up, who["name"])
 
     assert '"Test vazifa"}\'; echo\n' in up.said()
