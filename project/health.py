@@ -67,7 +67,11 @@ _READY = {
     "tags": ["health"],
     "responses": {
         "200": _answer(
-            "It can: the database answers.", status=["ok"], database=["ok"], queues=["ok", SHARED], messages=["ok", LATE]
+            "It can: the database answers.",
+            status=["ok"],
+            database=["ok"],
+            queues=["ok", SHARED],
+            messages=["ok", LATE],
         ),
         "503": _answer("The database does not answer.", status=["unavailable"], database=["unavailable"]),
     },

@@ -60,8 +60,8 @@ class BulkRequests(GenericViewSet[Task]):
     @extend_schema(
         operation_id="tasks_bulk_update",
         summary="Change many tasks",
-        description="One's own: 1 to 500 tasks, all of them or none, each with the fields to change; one with "
-        "`if_match` only in the state that it names. They are answered in the order of the list.",
+        description="1 to 500 of the user's own tasks, all of them or none: each with the fields to change, and "
+        "`if_match` if no change is to be lost. They are answered in the order of the list.",
         parameters=[idempotency.PARAMETER],
         request={"application/json": TaskChangeSerializer(many=True)},
         responses={200: TaskSerializer(many=True)},
@@ -74,8 +74,8 @@ class BulkRequests(GenericViewSet[Task]):
     @extend_schema(  # project.api.schema adds the body
         operation_id="tasks_bulk_destroy",
         summary="Delete many tasks",
-        description="One's own: 1 to 500 tasks, all of them or none; one with `if_match` only in the state that it "
-        "names.",
+        description="1 to 500 of the user's own tasks, all of them or none: each with `if_match` if no change is to be "
+        "lost.",
         parameters=[idempotency.PARAMETER],
         responses={204: OpenApiResponse(description="Deleted.")},
     )

@@ -4,7 +4,7 @@ from django.db.models import BigIntegerField
 from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
-from actors.rest.fields import KnownFields
+from actors.rest.known import KnownFields
 from tasks.conditional import PATTERN
 from tasks.models import Task
 from tasks.serializers import DeclaredTaskSerializer

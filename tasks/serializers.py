@@ -14,7 +14,7 @@ from django.utils.timezone import get_current_timezone
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
-from actors.rest.fields import KnownFields
+from actors.rest.known import KnownFields
 from tasks.models import Task
 
 

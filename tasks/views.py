@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from actors.api.views import TaskActivityView
-from actors.rest.parameters import KnownParameters
+from actors.rest.known import KnownParameters
 from tasks import conditional, export, idempotency
 from tasks.bulk import BulkRequests
 from tasks.conditional import ConditionalRequests
@@ -45,27 +45,27 @@ IF_MATCH, IF_NONE_MATCH = (
     ),
     create=extend_schema(
         summary="Create a task",
-        description="It is owned by the user who creates it.",
+        description="Its owner is the user who creates it.",
         parameters=[idempotency.PARAMETER],
     ),
     retrieve=extend_schema(
         summary="Read a task",
-        description="Anybody's: every signed-in user may. With its `ETag` in If-None-Match, only if it has changed.",
+        description="Every signed-in user may. With the task's `ETag` as If-None-Match, a 304 if it is unchanged.",
         parameters=[IF_MATCH, IF_NONE_MATCH],
     ),
     update=extend_schema(
         summary="Replace a task",
-        description="One's own. A field that is left out keeps its value. With If-Match, no change of others is lost.",
+        description="Only its owner may. A field that is left out keeps its value. With If-Match, no change is lost.",
         parameters=[IF_MATCH],
     ),
     partial_update=extend_schema(
         summary="Change a task",
-        description="One's own: the fields that are sent. With If-Match, no change of others is lost.",
+        description="Only its owner may. The fields that are sent change. With If-Match, no change is lost.",
         parameters=[IF_MATCH],
     ),
     destroy=extend_schema(
         summary="Delete a task",
-        description="One's own. Its events stay, at `/tasks/{task_id}/activity/`.",
+        description="Only its owner may. Its events stay, at `/tasks/{task_id}/activity/`.",
         parameters=[IF_MATCH],
         responses={204: OpenApiResponse(description="Deleted.")},
     ),

@@ -23,7 +23,7 @@ from actors.api.pagination import ActivityPagination
 from actors.api.serializers import ActivitySerializer
 from actors.models import Activity, Event
 from actors.rest.cursors import Place
-from actors.rest.parameters import KnownParameters
+from actors.rest.known import KnownParameters
 from actors.rest.renderers import StreamRenderer
 
 BY_VERSION = {"-version": Activity._meta.get_field("version")}
@@ -125,7 +125,9 @@ class ActivityStreamView(KnownParameters):
         operation_id="activity_stream",
         summary="Follow events",
         description="Events as workers log them, as Server-Sent Events, each once. The stream ends after ten minutes; "
-        "connect again with the last `id` as Last-Event-ID, as a browser's EventSource does by itself.",
+        "connect again with the last `id` as Last-Event-ID, as a browser's EventSource does by itself. A client whose "
+        "`Accept` names `text/event-stream` gets, in place of a 429 or 503, a stream that ends at once and says when "
+        "to connect again.",
         parameters=[
             OpenApiParameter("Last-Event-ID", stream.NUMBER, OpenApiParameter.HEADER),
             OpenApiParameter("task", stream.NUMBER),

@@ -12,8 +12,6 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.utils import json
 from rest_framework.utils.encoders import JSONEncoder
 
-from actors.rest.fields import writable
-
 # Old JavaScript reads these as line ends, even in a string; DRF always escapes them.
 LINE_ENDS = {"\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -44,7 +42,9 @@ def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(fields)
     if len(made) < len(fields):
         [(name, _count)] = Counter(name for name, _value in fields).most_common(1)
-        raise ParseError(_("The JSON has the field %(name)s twice in one object.") % {"name": writable(name)})
+        # A lone surrogate in a name, which UTF-8 cannot encode, becomes `\udc00`.
+        said = {"name": name.encode(errors="backslashreplace").decode()}
+        raise ParseError(_("The JSON has the field %(name)s twice in one object.") % said)
     return made
 
 

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from actors.rest.parameters import KnownParameters
+from actors.rest.known import KnownParameters
 from project.api.browsable import PageRenderer
 from project.api.json import FastJSONRenderer
 from project.local import demo_user

@@ -66,7 +66,7 @@ OF_USERS_WRITES = {"403": "A browser's session without its CSRF token, or plain 
 OF_BODIES = {
     "411": "The length of the body is missing; it was sent in chunks.",
     "413": "The body is too large.",
-    "415": "The body is not JSON in UTF-8.",
+    "415": "The body is not JSON in UTF-8, or is compressed.",
 }
 BY_WEB_SERVER = {"414": "The address is longer than the web server reads; it says so in plain text."}
 OF_PAGES = {"404": "There is no such page."}
@@ -81,7 +81,7 @@ OF_CHANGE = {
     "403": "The task is another user's; or a browser's session lacks its CSRF token; or plain http, as elsewhere.",
     "428": "If-Match is missing, or `if_match` in a list, and this service requires it.",
 }
-DONE = {"200": "Done.", "201": "Created."}
+DONE = {"200": "The request succeeded.", "201": "Created."}
 """Statuses, each with what it means here; by what an operation takes, which `schema` finds out."""
 
 MESSAGES = [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
@@ -191,6 +191,5 @@ EXAMPLES: dict[str, Any] = {
     "Activity": EVENT,
     "PaginatedTaskList": {"count": 1, "next": None, "previous": None, "results": [STORED_TASK]},
     "PaginatedActivityList": {"next": None, "previous": None, "results": [EVENT]},
-    "TokenObtainPairRequest": {"username": "user1", "password": "pass123"},
 }
 """By the name of a schema."""

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework_simplejwt import serializers as simplejwt
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
-from actors.rest.fields import KnownFields
+from actors.rest.known import KnownFields
 from project.accounts.tokens import sign_ins
 from project.accounts.tokens.kinds import AnyToken, RefreshToken
 from project.accounts.tokens.lookup import NoActiveUser

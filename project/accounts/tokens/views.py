@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt.views import TokenViewBase
 
-from actors.rest.parameters import KnownParameters
+from actors.rest.known import KnownParameters
 from project.accounts.tokens import serializers
 
 

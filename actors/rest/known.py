@@ -1,16 +1,21 @@
-"""The query parameters of both APIs and of the token endpoints: each is known, has a value, and is given once."""
+"""What a request may name: query parameters that are known, have a value and are given once; fields that there are.
 
-from collections.abc import Set
+Both APIs, the token endpoints and the root refuse all else, which DRF would drop in silence.
+"""
+
+from collections.abc import Mapping, Set
+from itertools import islice
 from typing import Any
 
 from django.utils.translation import gettext as _
-from rest_framework.exceptions import ValidationError
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 PAGE = "api"
 """The format of the browsable API's pages."""
+MAX_NAMED = 20
 
 
 class KnownParameters(APIView):
@@ -54,4 +59,33 @@ def require_known(request: Request, names: Set[str]) -> None:
         elif not is_page and not values[0].strip():
             errors[name] = [_("Give the parameter a value, or leave it out.")]
     if errors:
-        raise ValidationError(errors)
+        raise serializers.ValidationError(errors)
+
+
+class KnownFields(serializers.Serializer[Any]):
+    """Refuses a body with fields that it does not have: DRF would drop them in silence.
+
+    Fields that are only read are known, and ignored: what a client has read, it may change and send back.
+    """
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the validated values.
+
+        Raises:
+            ValidationError: a value is invalid, or a field unknown; up to `MAX_NAMED` unknown ones are named.
+        """
+        unknown = (name for name in data if name not in self.fields) if isinstance(data, Mapping) else ()
+        errors = {_writable(name): [_("There is no such field.")] for name in islice(unknown, MAX_NAMED)}
+        try:
+            values = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            said: Any = error.detail
+            raise serializers.ValidationError(said | errors) from None
+        if errors:
+            raise serializers.ValidationError(errors)
+        return values
+
+
+def _writable(name: str) -> str:
+    r"""Return a name out of a client's JSON as a text that UTF-8 can encode: a lone surrogate becomes `\udc00`."""
+    return name.encode(errors="backslashreplace").decode()
