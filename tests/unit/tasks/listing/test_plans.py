@@ -25,8 +25,9 @@ FILTERS = [
     *("", "completed=true", "owner=1", "owner=1&completed=true"),
     *(pytest.param(narrowed, marks=pytest.mark.heavy) for narrowed in ("completed=false", "owner_username=user1")),
 ]
+OF_INDEXES = ["created_at", "-created_at", "completed", "-completed", "completed,created_at", "-completed,-created_at"]
 ORDERINGS = [
-    *("created_at", "-created_at", "completed", "-completed", "completed,created_at", "-completed,-created_at"),
+    *OF_INDEXES,
     *("completed,-created_at", "-completed,created_at", "created_at,completed", "-created_at,completed"),
 ]
 
@@ -42,12 +43,6 @@ def without(database: str) -> Iterator[Any]:
 
     with transaction.atomic():
         yield forbid
-
-
-def analyze() -> None:
-    """Let plans depend on a test's own rows, not on when PostgreSQL last looked at the table by itself."""
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE tasks_task")
 
 
 def plan_of(statement: str) -> str:
@@ -76,14 +71,14 @@ def test_no_list_is_sorted_or_read_whole(
     Task.objects.bulk_create(Task(title=str(n), owner=user1, completed=n % 2 == 0) for n in range(8))
     narrowed = narrowed.replace("owner=1", f"owner={user1.pk}")
     address: Any = f"/tasks/?pagination={kind}&page_size=2&ordering={ordering}&{narrowed}"
-    without("seqscan", "sort", "bitmapscan")
-    analyze()
+    # While there are few tasks, which plan is the cheapest depends on what other tests have left in the table.
+    without("seqscan", "sort", "bitmapscan", *(["incremental_sort"] if ordering in OF_INDEXES else []))
 
     while address:
         for plan in plans_of_page(owner, address):
             assert "Seq Scan on tasks_task" not in plan, plan
-            # In the order of some columns of an index, and then, of tasks of one moment, of others: that is no harm.
             assert "Sort" not in nodes(plan), plan
+            # In the order of some columns of an index, and then, of tasks of one moment, of others: that is no harm.
             assert "Incremental Sort" not in nodes(plan) or re.search(r"Presorted Key: .*created_at", plan), plan
         address = owner.get(address).json()["next"]
 
