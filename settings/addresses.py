@@ -103,7 +103,7 @@ def is_page(url: str) -> None:
     Raises:
         ValidationError: saying what is wrong.
     """
-    if url and not re.match(r"https?://[^/\s]", url):
+    if url and not re.fullmatch(r"https?://[^/\s]\S*", url):
         raise ValidationError("it must be an address such as http://127.0.0.1:15672/")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils import translation
+from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
@@ -70,6 +71,7 @@ class RootView(KnownParameters):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
         response = Response(_places(request))
+        patch_vary_headers(response, ("Cookie",))  # which may choose the page's language
         if "lang" in request.query_params:
             language = _language_of(request)
             translation.activate(language)

@@ -79,13 +79,13 @@ def chosen_pagination(request: Request) -> BasePagination:
     Raises:
         ValidationError: `pagination` names neither kind, or another parameter is one of the other kind.
     """
-    asked = request.query_params
-    match asked.get(KIND, "page"):
-        case "page" if "cursor" in asked:
+    asked = request.query_params  # in which an empty parameter, on a page of the browsable API, is none
+    match asked.get(KIND) or "page":
+        case "page" if asked.get("cursor"):
             raise ValidationError({"cursor": [_("Add pagination=cursor: numbered pages have no cursors.")]})
         case "page":
             return TaskPagination()
-        case "cursor" if "page" in asked:
+        case "cursor" if asked.get("page"):
             raise ValidationError({"page": [_("Pages with cursors have no numbers: follow next and previous.")]})
         case "cursor":
             return CursorPagination()

@@ -114,7 +114,7 @@ def test_what_is_no_origin_is_refused(origins: list[str]) -> None:
         are_origins(origins)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:15672", "amqp://host/", "https://", "javascript:void(0)"])
+@pytest.mark.parametrize("url", ["127.0.0.1:15672", "amqp://host/", "https://", "javascript:void(0)", "http://a b/"])
 def test_what_is_no_page_is_refused(url: str) -> None:
     is_page("")
     is_page("http://[::1]:15672/")

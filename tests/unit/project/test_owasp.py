@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -120,6 +121,7 @@ def test_api6_unrestricted_access_to_sensitive_business_flows(
     user1: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("project.api.throttles.UserRateThrottle.THROTTLE_RATES", {"user": "3/hour", "anon": None})
+    cache.clear()  # of requests of a user of another test, who had the same id
     client = signed_in(user1)
     assert [client.post("/tasks/", {"title": "Bir"}).status_code for _ in range(5)] == [201] * 3 + [429] * 2
     settings.LOGIN_LIMITS = {**settings.LOGIN_LIMITS, "account and address": (2, 3_600)}

@@ -150,6 +150,11 @@ def test_the_form_of_filters_of_a_page_may_send_all_its_fields(
     )
 
 
+@pytest.mark.parametrize("query", ["pagination=", "cursor=", "pagination=cursor&page="])
+def test_an_empty_parameter_of_a_page_is_none(client: SchemaCheckingClient, query: str) -> None:
+    assert client.get(f"/tasks/?{query}", HTTP_ACCEPT="text/html").status_code == 200
+
+
 @pytest.mark.parametrize("query", ["complete=true", "completed=true&completed=false"])
 def test_a_page_too_refuses_what_means_nothing(client: SchemaCheckingClient, query: str) -> None:
     assert client.get(f"/tasks/?{query}", HTTP_ACCEPT="text/html").status_code == 400
