@@ -27,10 +27,20 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class TruthField(serializers.BooleanField):
+    """Accepts true and false only: DRF's own field would take 0, "yes" and "off", which stand for them in forms."""
+
+    def to_internal_value(self, data: object) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 class DeclaredTaskSerializer(serializers.ModelSerializer[Task]):
     """A task: something to be done, and its owner."""
 
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
+        models.BooleanField: TruthField,
         models.CharField: TextField,
         models.TextField: TextField,
     }

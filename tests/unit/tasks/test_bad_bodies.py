@@ -57,7 +57,7 @@ BAD_FIELDS = [
     ),
     *(
         pytest.param({"title": "a", "completed": value}, "completed", WRONG_BOOLEAN, id=f"completed {value!r}")
-        for value in ("perhaps", "", "\0", 2, -1, 0.5, [], [True], {}, {"a": 1}, 10**300)
+        for value in (0, 1, "true", "off", "yes", "perhaps", "", "\0", 2, -1, 0.5, [], [True], {}, {"a": 1}, 10**300)
     ),
 ]
 
