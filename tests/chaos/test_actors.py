@@ -38,7 +38,9 @@ def test_what_kills_its_worker_is_given_up_and_takes_no_other_message_with_it(sc
     assert sorted((actor, reason) for actor, reason, _ in dead) == [(actor, "starts exceeded") for actor in killers]
     assert scenario.service.effects(killers["kill_worker"]) == 0
     for name in killers.values():
-        assert len(scenario.service.runs(name)) <= MAX_STARTS + 1  # a first delivery may be no redelivery
+        # The first delivery of a copy is no redelivery, and is not counted. The relay in the worker that was killed may
+        # have published a message without marking it: then there are two copies.
+        assert len(scenario.service.runs(name)) <= MAX_STARTS + 2
     scenario.discard_dead()
     scenario.assert_all_is_logged()
 
