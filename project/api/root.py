@@ -46,7 +46,7 @@ class FrontPage(PageRenderer):
         request, demo = renderer_context["request"], settings.DEBUG
         context = {
             "languages": settings.LANGUAGES,
-            "places": _places(request),
+            "places": data,
             "demo": demo,
             "username": demo_user.USERNAME if demo else _("your username"),
             "password": demo_user.PASSWORD if demo else _("your password"),
@@ -70,17 +70,13 @@ class RootView(KnownParameters):
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
-        response = Response(_places(request))
+        response = Response({name: reverse(place, request=request) for name, place in PLACES.items()})
         patch_vary_headers(response, ("Cookie",))  # which may choose the page's language
         if "lang" in request.query_params:
             language = _language_of(request)
             translation.activate(language)
             response.set_cookie(settings.LANGUAGE_COOKIE_NAME, language, secure=request.is_secure(), samesite="Lax")
         return response
-
-
-def _places(request: Request) -> dict[str, str]:
-    return {name: reverse(place, request=request) for name, place in PLACES.items()}
 
 
 def _language_of(request: Request) -> str:

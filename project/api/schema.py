@@ -13,6 +13,7 @@ from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 from project import health
 from project.api import schema_texts as texts
 from tasks.bulk import MAX_TASKS
+from tasks.bulk_serializers import TaskReferenceSerializer
 
 Json = dict[str, Any]
 
@@ -21,8 +22,6 @@ ERROR_HEADERS = {"401": "WWW-Authenticate", "409": "Retry-After", "429": "Retry-
 OF_SINGLE_TASKS = {"403", "404", "412", "428"}
 BULK = "/tasks/bulk/"
 
-CONDITION = ("id", "if_match")
-"""Of a task among many: which one, and in which state."""
 OPTIONAL = {"count"}
 """The fields that a response may lack: pages by cursor are not counted."""
 
@@ -69,7 +68,7 @@ def _describe_deletion_of_many(operation: Json, schemas: Json) -> None:
     schemas["TaskReferenceRequest"] = {
         "type": "object",
         "description": "Names a task, and the state that it has to be in.",
-        "properties": {name: fields[name] for name in CONDITION},
+        "properties": {name: fields[name] for name in TaskReferenceSerializer().fields},
         "required": ["id"],
     }
     items = {"$ref": "#/components/schemas/TaskReferenceRequest"}

@@ -25,21 +25,23 @@ REFUSED = OpenApiResponse(description="The token is forged, expired or used up, 
 EMPTY = OpenApiResponse(OpenApiTypes.OBJECT, description="Done: an empty object.")
 
 
-@extend_schema_view(
-    post=extend_schema(
-        operation_id="tokens_obtain",
-        summary="Sign in",
-        description="Takes a username and a password; returns an access token, and a refresh token for the next one.",
-        tags=["tokens"],
-        responses={
-            200: serializers.TokenObtainPairSerializer,
-            401: OpenApiResponse(description="There is no active user with this name and password."),
-            429: OpenApiResponse(description="Too many requests, or wrong passwords (code: `too_many_attempts`)."),
-            503: OpenApiResponse(
-                description="The database is not available, or too many users sign in at once (code: `login_busy`)."
-            ),
-        },
-    )
+def _described(operation_id: str, **texts: Any) -> Any:
+    """Describe the one operation of a view in the OpenAPI schema."""
+    return extend_schema_view(post=extend_schema(operation_id=operation_id, tags=["tokens"], **texts))
+
+
+@_described(
+    "tokens_obtain",
+    summary="Sign in",
+    description="Takes a username and a password; returns an access token, and a refresh token for the next one.",
+    responses={
+        200: serializers.TokenObtainPairSerializer,
+        401: OpenApiResponse(description="There is no active user with this name and password."),
+        429: OpenApiResponse(description="Too many requests, or wrong passwords (code: `too_many_attempts`)."),
+        503: OpenApiResponse(
+            description="The database is not available, or too many users sign in at once (code: `login_busy`)."
+        ),
+    },
 )
 class TokenObtainPairView(TokenView):
     """Signs in: takes a username and a password, and returns an access and a refresh token."""
@@ -47,15 +49,12 @@ class TokenObtainPairView(TokenView):
     serializer_class = serializers.TokenObtainPairSerializer
 
 
-@extend_schema_view(
-    post=extend_schema(
-        operation_id="tokens_refresh",
-        summary="Refresh the tokens",
-        description="Takes a refresh token; returns a new access token, and the refresh token for the next time. One "
-        "that is used again ends its sign-in, with all tokens that came of it.",
-        tags=["tokens"],
-        responses={200: serializers.TokenRefreshSerializer, 401: REFUSED},
-    )
+@_described(
+    "tokens_refresh",
+    summary="Refresh the tokens",
+    description="Takes a refresh token; returns a new access token, and the refresh token for the next time. One "
+    "that is used again ends its sign-in, with all tokens that came of it.",
+    responses={200: serializers.TokenRefreshSerializer, 401: REFUSED},
 )
 class TokenRefreshView(TokenView):
     """Takes a refresh token, and returns a new access token and the refresh token for the next time.
@@ -66,14 +65,11 @@ class TokenRefreshView(TokenView):
     serializer_class = serializers.TokenRefreshSerializer
 
 
-@extend_schema_view(
-    post=extend_schema(
-        operation_id="tokens_verify",
-        summary="Check a token",
-        description="Whether an access or refresh token is of use: not expired, not used up, and its user may sign in.",
-        tags=["tokens"],
-        responses={200: EMPTY, 401: REFUSED},
-    )
+@_described(
+    "tokens_verify",
+    summary="Check a token",
+    description="Whether an access or refresh token is of use: not expired, not used up, and its user may sign in.",
+    responses={200: EMPTY, 401: REFUSED},
 )
 class TokenVerifyView(TokenView):
     """Tells whether an access or refresh token is of use: not expired, not used up, and its user may still sign in."""
@@ -81,14 +77,11 @@ class TokenVerifyView(TokenView):
     serializer_class = serializers.TokenVerifySerializer
 
 
-@extend_schema_view(
-    post=extend_schema(
-        operation_id="tokens_logout",
-        summary="Log out",
-        description="Takes an access or refresh token, and ends the sign-in that it came of. A second time is fine.",
-        tags=["tokens"],
-        responses={200: EMPTY, 401: REFUSED},
-    )
+@_described(
+    "tokens_logout",
+    summary="Log out",
+    description="Takes an access or refresh token, and ends the sign-in that it came of. A second time is fine.",
+    responses={200: EMPTY, 401: REFUSED},
 )
 class LogoutView(TokenView):
     """Logs out: takes an access or refresh token, and ends the sign-in that it came of."""
@@ -96,14 +89,11 @@ class LogoutView(TokenView):
     serializer_class = serializers.LogoutSerializer
 
 
-@extend_schema_view(
-    post=extend_schema(
-        operation_id="tokens_logout_everywhere",
-        summary="Log out everywhere",
-        description="Takes an access or refresh token, and ends all sign-ins of its user.",
-        tags=["tokens"],
-        responses={200: EMPTY, 401: REFUSED},
-    )
+@_described(
+    "tokens_logout_everywhere",
+    summary="Log out everywhere",
+    description="Takes an access or refresh token, and ends all sign-ins of its user.",
+    responses={200: EMPTY, 401: REFUSED},
 )
 class LogoutEverywhereView(TokenView):
     """Logs out everywhere: takes an access or refresh token, and ends all sign-ins of its user."""
